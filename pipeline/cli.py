@@ -1,0 +1,130 @@
+"""Turns a settings class into a command: each field is a flag, with its environment variable beside it in `--help`.
+
+Typer parses and prints; pydantic alone decides what a valid value is, so that a flag and an environment variable
+are refused in the same words.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, get_origin
+
+import typer
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+
+from pipeline.errors import CirrostreamError, Exit
+
+S = TypeVar("S", bound=BaseSettings)
+
+ARGUMENT = "argument"
+"""Put `json_schema_extra={ARGUMENT: True}` on a field that is a positional argument."""
+
+FLAG = "flag"
+"""Put `json_schema_extra={FLAG: "--json"}` on a field whose flag has another name."""
+
+
+def command(app: typer.Typer, settings: type[S], name: str | None = None) -> Callable[[Callable[[S], int]], None]:
+    """Registers `run(settings) -> exit code` as a command whose flags are the fields of `settings`.
+
+    `run`'s docstring is the help text. A `CirrostreamError` becomes one line on stderr and its exit code; a wrong
+    value exits with 2, Ctrl-C with 130.
+    """
+
+    def register(run: Callable[[S], int]) -> None:
+        def call(**given: Any) -> None:
+            raise typer.Exit(_run(run, settings, given))
+
+        call.__doc__ = run.__doc__
+        call.__name__ = name or run.__name__
+        call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [_parameter(settings, key, field) for key, field in settings.model_fields.items() if _has_flag(field)]
+        )
+        app.command(name)(call)
+
+    return register
+
+
+def run(app: typer.Typer, module: str) -> None:
+    """Runs the command line of `python -m module`."""
+    app(prog_name=f"python -m {module}")
+
+
+def new_app(help_text: str) -> typer.Typer:
+    """A Typer application as all our commands have it."""
+    return typer.Typer(help=help_text, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+def _has_flag(field: FieldInfo) -> bool:
+    return field.annotation is not SecretStr
+
+
+def _flag(key: str, field: FieldInfo) -> str:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    return str(extra.get(FLAG) or "--" + key.replace("_", "-"))
+
+
+def _parameter(settings: type[BaseSettings], key: str, field: FieldInfo) -> inspect.Parameter:
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    text = field.description or ""
+    kind: Any
+    if get_origin(field.annotation) in (list, tuple):
+        kind, default = list[str] | None, None
+    elif field.annotation is bool:
+        kind, default = bool | None, None
+    else:
+        kind, default = str | None, None
+    if extra.get(ARGUMENT):
+        option: Any = typer.Argument(metavar=key.upper() + ("…" if kind == list[str] | None else ""), help=text)
+    else:
+        shown = _shown_default(field)
+        flag = _flag(key, field)
+        env = f"{settings.model_config.get('env_prefix', '')}{key}".upper()
+        notes = f" [dim]\\[env: {env}]{shown}[/dim]"
+        declared = (f"{flag}/--no-{flag[2:]}",) if kind == bool | None and field.default is True else (flag,)
+        metavar = None if kind == bool | None else key.rsplit("_", 1)[-1].upper()
+        option = typer.Option(*declared, help=text + notes, metavar=metavar, show_default=False)
+    return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _shown_default(field: FieldInfo) -> str:
+    if field.annotation is bool or field.default in (PydanticUndefined, None, "", [], ()):
+        return ""
+    return f" \\[default: {field.default}]"
+
+
+def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> int:
+    try:
+        chosen = settings(**{key: value for key, value in given.items() if value is not None and value != []})
+    except ValidationError as error:
+        prefix = settings.model_config.get("env_prefix", "")
+        for problem in error.errors():
+            key = str(problem["loc"][0]) if problem["loc"] else ""
+            env = f"{prefix}{key}".upper()
+            flag = _flag(key, settings.model_fields[key]) if key in settings.model_fields else key
+            message = problem["msg"].removeprefix("Value error, ")
+            shown = f", got {problem['input']!r}" if key and problem["type"] != "missing" else ""
+            print(f"error: {flag} ({env}): {message}{shown}" if key else f"error: {message}", file=sys.stderr)
+        return Exit.USAGE
+    try:
+        return run(chosen)
+    except CirrostreamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for the user
+        if os.environ.get("CIRROSTREAM_LOG_LEVEL", "").upper() == "DEBUG":
+            traceback.print_exc()
+        print(
+            f"error: unexpected {type(error).__name__}: {error}; this is a bug, or something broke beneath us "
+            "(CIRROSTREAM_LOG_LEVEL=DEBUG shows where)",
+            file=sys.stderr,
+        )
+        return Exit.FATAL

@@ -1,0 +1,141 @@
+"""Where a record goes that no restart can help: kept whole, with the reason, and counted.
+
+A dead letter is awaited before its record is committed, so that a page is in the table or here at any moment. Many of
+them in a row mean that the fault is ours, not the input's: then going on would empty the corpus into the dead
+letters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from kafka.consumer.fetcher import ConsumerRecord
+
+from pipeline.errors import Fatal
+from pipeline.metrics import Metrics
+from pipeline.publisher import Message, Publisher
+from pipeline.records import Source
+from pipeline.settings import MIB
+
+MAX_VALUE_BYTES = 24 * MIB
+"""Larger originals are kept as position and hash."""
+
+MIN_FOR_SHARE = 10_000
+MAX_SHARE = 0.01
+MAX_ERROR_CHARACTERS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that this stage could not process.
+
+    `partition` and `offset` are where it stands in `topic`; `source` is its page's version, where the record could be
+    read that far.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes | None
+    reason: str
+    error: str
+    source: Source | None = None
+    attempts: int = 1
+
+    def headers(self, stage: str) -> tuple[tuple[str, bytes], ...]:
+        """Kafka headers, all UTF-8 text."""
+        fields = {
+            "stage": stage,
+            "reason": self.reason,
+            "error": self.error[:MAX_ERROR_CHARACTERS],
+            "topic": self.topic,
+            "partition": str(self.partition),
+            "offset": str(self.offset),
+            "attempts": str(self.attempts),
+        }
+        if self.source is not None:
+            fields["source"] = f"{self.source.topic_id}/{self.source.partition}/{self.source.offset}"
+        if self.value is not None and len(self.value) > MAX_VALUE_BYTES:
+            fields["size"] = str(len(self.value))
+            fields["sha256"] = hashlib.sha256(self.value).hexdigest()
+        return tuple((name, value.encode("utf-8", "replace")) for name, value in fields.items())
+
+
+def read(record: ConsumerRecord) -> tuple[str, DeadLetter]:
+    """The stage and the dead letter in a record of the `dead_letters` topic."""
+    fields = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+    letter = DeadLetter(
+        topic=fields.get("topic", ""),
+        partition=int(fields.get("partition", "-1")),
+        offset=int(fields.get("offset", "-1")),
+        key=record.key or b"",
+        value=record.value,
+        reason=fields.get("reason", ""),
+        error=fields.get("error", ""),
+        source=_source(fields.get("source", "")),
+        attempts=int(fields.get("attempts", "1")),
+    )
+    return fields.get("stage", ""), letter
+
+
+def _source(text: str) -> Source | None:
+    topic_id, _, rest = text.partition("/")
+    partition, _, offset = rest.partition("/")
+    return Source(topic_id, int(partition), int(offset)) if offset else None
+
+
+class DeadLetters:
+    """Sends dead letters, and ends the process when they are too many to be the input's fault."""
+
+    def __init__(self, publisher: Publisher, topic: str, metrics: Metrics, max_in_a_row: int) -> None:
+        self._publisher = publisher
+        self._topic = topic
+        self._metrics = metrics
+        self._max_in_a_row = max_in_a_row
+        self._in_a_row = 0
+        self._sent = 0
+        self._seen = 0
+
+    def send(self, letter: DeadLetter) -> None:
+        """Returns when all replicas have the letter.
+
+        Raises:
+            Fatal: more than `max_in_a_row` without a success between them, or more than 1 % of at least 10,000.
+        """
+        self._publisher.publish([self.message(letter)]).wait()
+        self.count(letter)
+
+    def message(self, letter: DeadLetter) -> Message:
+        """The letter as a message, for a stage with a producer of its own; it must await it, then `count` it."""
+        value = letter.value
+        if value is not None and len(value) > MAX_VALUE_BYTES:
+            value = None
+        return Message(
+            self._topic, letter.key, value if value is not None else b"", headers=letter.headers(self._metrics.stage)
+        )
+
+    def count(self, letter: DeadLetter) -> None:
+        """Counts an acknowledged letter against the limits."""
+        self._metrics.dead_letter(letter.reason)
+        self._in_a_row += 1
+        self._sent += 1
+        self._seen += 1
+        if self._in_a_row > self._max_in_a_row:
+            raise Fatal(self._verdict(f"{self._in_a_row} records in a row", letter))
+        if self._seen >= MIN_FOR_SHARE and self._sent > MAX_SHARE * self._seen:
+            raise Fatal(self._verdict(f"{self._sent} of {self._seen} records", letter))
+
+    def succeeded(self, records: int = 1) -> None:
+        """Counts records that were processed."""
+        if records:
+            self._in_a_row = 0
+            self._seen += records
+
+    def _verdict(self, how_many: str, last: DeadLetter) -> str:
+        return (
+            f"{self._metrics.stage}: {how_many} became dead letters, the last one {last.topic}-{last.partition}@"
+            f"{last.offset}: {last.reason}: {last.error}; the fault is probably not theirs "
+            "(--max-dead-letters raises the limit)"
+        )

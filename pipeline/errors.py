@@ -1,0 +1,52 @@
+"""The vocabulary of failure: what an error means decides how the process ends.
+
+A supervisor restarts a process that ends with `Exit.FATAL` or `Exit.TRY_AGAIN`; the other codes are final.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class Exit(IntEnum):
+    """Exit codes of every command, after BSD's sysexits where it has a word for the case."""
+
+    DONE = 0
+    CHECK_FAILED = 1
+    USAGE = 2
+    REPLACED = 3
+    FATAL = 70
+    TRY_AGAIN = 75
+
+
+class CirrostreamError(Exception):
+    """An error whose message is for the operator: what happened, to what, and what to do."""
+
+    exit_code: ClassVar[Exit] = Exit.FATAL
+
+
+class Fatal(CirrostreamError):
+    """Going on would break a guarantee; a restart helps only after somebody has acted."""
+
+
+class TryAgain(CirrostreamError):
+    """A dependency is away or too slow; a restart may find it back."""
+
+    exit_code = Exit.TRY_AGAIN
+
+
+class Replaced(CirrostreamError):
+    """Another process has taken this one's place; a restart would fight it."""
+
+    exit_code = Exit.REPLACED
+
+
+class UsageError(CirrostreamError):
+    """The command line or the environment is wrong."""
+
+    exit_code = Exit.USAGE
+
+
+class CheckFailed(CirrostreamError):
+    """A check that was asked for did not hold."""
+
+    exit_code = Exit.CHECK_FAILED

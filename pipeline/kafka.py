@@ -1,0 +1,238 @@
+"""Clients of one Kafka cluster, with the settings that measured best, and the few questions that we ask it.
+
+kafka-python works without `crc32c` and `zstandard`, but then computes checksums in Python (8 KB records: 10 instead
+of 111 MB/s) and cannot read our topics; nothing warns, so `Cluster.connect` does.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError, KafkaTimeoutError, for_code
+
+from pipeline.errors import Fatal, TryAgain, UsageError
+from pipeline.settings import KafkaSettings, Settings
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+BOOTSTRAP_TIMEOUT_MS = 10_000
+CALL_TIMEOUT_MS = 15_000
+
+
+def bootstrap_file(data_dir: Path) -> Path:
+    """Where the local Kafka of this data folder leaves its `host:port` while it runs."""
+    return data_dir / "kafka" / "bootstrap"
+
+
+def _bootstrap(kafka: KafkaSettings, data_dir: Path) -> str:
+    if kafka.bootstrap_servers:
+        return kafka.bootstrap_servers
+    try:
+        return bootstrap_file(data_dir).read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise UsageError(
+            f"no Kafka: KAFKA_BOOTSTRAP_SERVERS is not set and no local Kafka runs in {data_dir}; "
+            f"start one with `python -m deploy.local kafka --data-dir {data_dir}`, or name a cluster"
+        ) from None
+
+
+def _security(kafka: KafkaSettings) -> dict[str, Any]:
+    config: dict[str, Any] = {"security_protocol": kafka.security_protocol}
+    if kafka.security_protocol.startswith("SASL"):
+        config["sasl_mechanism"] = kafka.sasl_mechanism
+        config["sasl_plain_username"] = kafka.sasl_username
+        config["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        path = getattr(kafka, name)
+        if path is not None:
+            config[name] = str(path)
+    return config
+
+
+class Cluster:
+    """A Kafka cluster that answered when this was made, and how to reach it.
+
+    The admin client behind the questions is made at the first one; `close` ends it.
+    """
+
+    def __init__(self, kafka: KafkaSettings, data_dir: Path) -> None:
+        self.kafka = kafka
+        self.bootstrap = _bootstrap(kafka, data_dir)
+        self._admin: KafkaAdminClient | None = None
+        self._limits: dict[str, int] = {}
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Cluster:
+        """The cluster of the environment, or the local Kafka of the data folder.
+
+        Raises:
+            UsageError: neither is there.
+            TryAgain: it does not answer.
+            Fatal: a library is missing without which it would crawl.
+        """
+        for module in ("crc32c", "zstandard"):
+            if importlib.util.find_spec(module) is None:
+                raise Fatal(f"the package {module} is missing: type `pip install {module}`")
+        cluster = cls(KafkaSettings(), settings.data_dir)
+        cluster.admin  # noqa: B018 - the first connection is the check
+        return cluster
+
+    def client_config(self) -> dict[str, Any]:
+        """What every kafka-python client of this cluster is made with."""
+        return {
+            "bootstrap_servers": self.bootstrap.split(","),
+            "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
+            # The default of 30 s keeps everything still for up to a minute after a broker restart.
+            "reconnect_backoff_max_ms": 1_000,
+            **_security(self.kafka),
+        }
+
+    @property
+    def admin(self) -> KafkaAdminClient:
+        if self._admin is None:
+            self._admin = self.connected(KafkaAdminClient, request_timeout_ms=CALL_TIMEOUT_MS)
+        return self._admin
+
+    def connected(self, client: Callable[..., C], **config: Any) -> C:
+        """A kafka-python client of this cluster, made and connected.
+
+        Raises:
+            TryAgain: nobody answers.
+            Fatal: the cluster refuses us, or the configuration is wrong.
+        """
+        try:
+            return client(**{**self.client_config(), **config})
+        except (KafkaTimeoutError, OSError) as error:
+            raise TryAgain(f"no Kafka answers at {self.bootstrap}: {error}; is it running?") from error
+        except KafkaError as error:
+            raise Fatal(f"Kafka at {self.bootstrap}: {type(error).__name__}: {error}") from error
+
+    def consumer(self, group: str | None = None, **overrides: Any) -> KafkaConsumer:
+        """A consumer that commits only when told, and takes a gap for an error instead of jumping over it."""
+        config: dict[str, Any] = {
+            "group_id": group,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "none",
+            "allow_auto_create_topics": False,
+            "isolation_level": "read_committed",
+            "metrics_enabled": False,
+            **overrides,
+        }
+        return self.connected(KafkaConsumer, **config)
+
+    def partitions(self, topic: str) -> list[int]:
+        """Partition numbers of a topic. Raises Fatal when there is no such topic."""
+        return sorted(p["partition_index"] for p in self.describe(topic)["partitions"])
+
+    def describe(self, topic: str) -> Mapping[str, Any]:
+        """Kafka's description of a topic. Raises Fatal when there is no such topic."""
+        found = self.call(lambda: self.admin.describe_topics([topic]))[0]
+        if found["error_code"]:
+            raise Fatal(f"topic {topic}: {for_code(found['error_code']).__name__}")
+        description: Mapping[str, Any] = found
+        return description
+
+    def configs(self, topic: str) -> dict[str, str]:
+        """All configuration values of a topic, defaults included."""
+        answer = self.call(lambda: self.admin.describe_configs([ConfigResource("topic", topic)], config_filter="all"))
+        return {name: str(config["value"]) for name, config in answer["topic"][topic].items()}
+
+    def max_message_bytes(self, topic: str) -> int:
+        """The largest record batch that the topic takes, as it was when first asked; see `forget_limits`."""
+        if topic not in self._limits:
+            self._limits[topic] = int(self.configs(topic)["max.message.bytes"])
+        return self._limits[topic]
+
+    def forget_limits(self) -> None:
+        """Asks again the next time: somebody may have changed a topic."""
+        self._limits.clear()
+
+    def log_starts(self, topic: str) -> dict[int, int]:
+        """Offset of the first record that may still be there, for each partition."""
+        return self._offsets(topic, -2)
+
+    def log_ends(self, topic: str) -> dict[int, int]:
+        """Offset that the next record will get, for each partition."""
+        return self._offsets(topic, -1)
+
+    def _offsets(self, topic: str, timestamp: int) -> dict[int, int]:
+        wanted = {TopicPartition(topic, p): timestamp for p in self.partitions(topic)}
+        found = self.call(lambda: self.admin.list_partition_offsets(wanted))
+        return {tp.partition: at.offset for tp, at in found.items()}
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """Committed offset of each partition that has one."""
+        found = self.call(lambda: self.admin.list_group_offsets([group])).get(group, {})
+        return {tp.partition: at.offset for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
+
+    def trim(self, topic: str, before: Mapping[int, int]) -> None:
+        """Deletes the records below these offsets (Kafka: DeleteRecords)."""
+        wanted = {TopicPartition(topic, partition): offset for partition, offset in before.items()}
+        if wanted:
+            self.call(lambda: self.admin.delete_records(wanted, timeout_ms=CALL_TIMEOUT_MS))
+
+    def close(self) -> None:
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+
+    def call(self, ask: Callable[[], R]) -> R:
+        """The answer to a question asked of the cluster; asked again while Kafka says that it only needs a moment.
+
+        Raises:
+            TryAgain: it needed more than `CALL_TIMEOUT_MS`.
+            Fatal: it refused.
+        """
+        deadline = time.monotonic() + CALL_TIMEOUT_MS / 1000
+        while True:
+            try:
+                return ask()
+            except KafkaError as error:
+                if not getattr(error, "retriable", False):
+                    raise Fatal(f"Kafka at {self.bootstrap}: {type(error).__name__}: {error}") from error
+                if time.monotonic() > deadline:
+                    raise TryAgain(f"Kafka at {self.bootstrap} does not answer: {error}") from error
+            time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter
+
+
+def read_to_end(
+    cluster: Cluster, topic: str, partitions: list[int] | None = None, deadline_s: float = 3600
+) -> Iterator[ConsumerRecord]:
+    """The records of a topic from its start to the end that it has now, partition by partition interleaved.
+
+    Judged by position, not by counting records: compaction and transaction markers leave gaps.
+
+    Raises:
+        TryAgain: `deadline_s` passed without reaching the end.
+    """
+    chosen = cluster.partitions(topic) if partitions is None else partitions
+    ends, starts = cluster.log_ends(topic), cluster.log_starts(topic)
+    open_ = {TopicPartition(topic, p): ends[p] for p in chosen if ends[p] > starts[p]}
+    if not open_:
+        return
+    deadline = time.monotonic() + deadline_s
+    consumer = cluster.consumer(fetch_max_wait_ms=50)
+    try:
+        consumer.assign(list(open_))
+        for partition in open_:
+            consumer.seek(partition, starts[partition.partition])
+        while open_:
+            for partition, records in consumer.poll(timeout_ms=200).items():
+                yield from (record for record in records if record.offset < ends[partition.partition])
+            for partition in list(open_):
+                if (consumer.position(partition) or 0) >= open_[partition]:
+                    del open_[partition]
+                    consumer.pause(partition)
+            if time.monotonic() > deadline:
+                raise TryAgain(f"{topic}: its end was not reached in {deadline_s:.0f} s")
+    finally:
+        consumer.close()

@@ -1,0 +1,61 @@
+"""Structured logs on stderr: for people on a terminal, JSON elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+
+import structlog
+
+REPEAT_SECONDS = 10.0
+REPEATS = 20
+
+
+class _RepeatFilter(logging.Filter):
+    """Lets a library say the same thing 20 times in 10 s, no more: a lost broker makes some say it 6,000 times a
+    second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._since = 0.0
+        self._seen: dict[tuple[str, str], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            if now - self._since > REPEAT_SECONDS:
+                self._since, self._seen = now, {}
+            key = (record.name, str(record.msg))
+            self._seen[key] = self._seen.get(key, 0) + 1
+            return self._seen[key] <= REPEATS
+
+
+def configure() -> None:
+    """Sets up structlog, and the standard library's logging for the libraries, once a process.
+
+    `CIRROSTREAM_LOG_LEVEL` chooses the libraries' level (default WARNING).
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_RepeatFilter())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=os.environ.get("CIRROSTREAM_LOG_LEVEL", "WARNING"), force=True)

@@ -1,0 +1,297 @@
+"""Sends messages to Kafka so that none is lost in silence.
+
+Three traps of kafka-python's producer shape this file (`docs/decisions/0002-publisher.md`): it takes any amount of
+records into memory while a broker is away; after some errors it accepts sends for ever without sending; and `flush`
+says nothing of records that failed. So the bytes in flight are bounded, each future is looked at, and a producer that
+has stopped is replaced, with everything unacknowledged sent again in its old order. What was in fact written twice is
+harmless: order in the table comes from `source`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
+from kafka.producer.future import RecordMetadata
+
+from pipeline.errors import Fatal, TryAgain
+from pipeline.kafka import Cluster
+from pipeline.metrics import Metrics
+from pipeline.settings import MIB
+
+BATCH_BYTES = 512 * 1024
+"""8 KB records with zstd: 16 MB/s at the default of 16 KiB, 91 MB/s at this."""
+
+RECORD_OVERHEAD = 512
+"""Room for what Kafka adds to a record: batch header, lengths, our headers' names."""
+
+STALL_SECONDS = 130.0
+"""No acknowledgement for so long: the producer is replaced. Above its own `delivery_timeout_ms`."""
+
+GIVE_UP_SECONDS = 280.0
+
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to send; without a partition, the key chooses it (murmur2, as Kafka's own clients do)."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    partition: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes in flight, uncompressed."""
+        headers = sum(len(name) + len(value) for name, value in self.headers)
+        return len(self.key) + len(self.value or b"") + headers + RECORD_OVERHEAD
+
+
+class RecordTooLarge(Exception):
+    """The topic does not take a record of this size; nothing of the message was sent."""
+
+    def __init__(self, message: Message, limit: int) -> None:
+        super().__init__(f"{message.size} bytes, {message.topic} takes {limit}")
+        self.message = message
+        self.limit = limit
+
+
+class _Sent:
+    """A message and the latest attempt at it."""
+
+    __slots__ = ("future", "generation", "message", "number")
+
+    def __init__(self, number: int, message: Message) -> None:
+        self.number = number
+        self.message = message
+        self.generation = -1
+        self.future: Any = None
+
+
+class Delivery:
+    """Messages that were handed over together."""
+
+    def __init__(self, publisher: Publisher, sent: Sequence[_Sent]) -> None:
+        self._publisher = publisher
+        self._sent = sent
+
+    @property
+    def done(self) -> bool:
+        """Whether all are acknowledged; never blocks."""
+        return all(sent.future is not None and sent.future.succeeded() for sent in self._sent)
+
+    def wait(self, timeout_s: float = GIVE_UP_SECONDS) -> list[RecordMetadata]:
+        """Blocks until all replicas in sync have every message; the metadata has partitions and offsets.
+
+        Raises:
+            TryAgain: they do not have them after `timeout_s`.
+            RecordTooLarge: the broker has refused one for its size.
+        """
+        deadline = time.monotonic() + timeout_s
+        return [self._publisher._acknowledged(sent, deadline) for sent in self._sent]
+
+
+class Publisher:
+    """A producer with a bound on its memory and no silent failures.
+
+    `publish` and `wait` belong to one thread.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        metrics: Metrics | None = None,
+        *,
+        max_bytes_in_flight: int = 64 * MIB,
+        stall_seconds: float = STALL_SECONDS,
+        linger_ms: int = 5,
+    ) -> None:
+        self._cluster = cluster
+        self._metrics = metrics
+        self._bound = max_bytes_in_flight
+        self._stall_seconds = stall_seconds
+        self._linger_ms = linger_ms
+        self._changed = threading.Condition()
+        self._unacknowledged: dict[int, _Sent] = {}
+        self._bytes = 0
+        self._failed = False
+        self._generation = 0
+        self._numbers = itertools.count()
+        self._progress_at = self._rebuilt_at = time.monotonic()
+        self._producer = self._new_producer()
+
+    def publish(self, messages: Iterable[Message]) -> Delivery:
+        """Hands messages over; blocks while the bytes in flight are at their bound.
+
+        Raises:
+            RecordTooLarge: one is larger than its topic takes; none of them was sent.
+            TryAgain: nothing was acknowledged for minutes.
+        """
+        checked = list(messages)
+        for message in checked:
+            limit = self._cluster.max_message_bytes(message.topic)
+            if message.size > limit:
+                raise RecordTooLarge(message, limit)
+        return Delivery(self, [self._send_new(message) for message in checked])
+
+    @property
+    def bytes_in_flight(self) -> int:
+        return self._bytes
+
+    def close(self) -> None:
+        """Waits a moment for what is in flight, then ends the producer. What was not waited for may be lost."""
+        self._producer.close(timeout=5)
+
+    def __enter__(self) -> Publisher:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._producer.close(timeout=5 if error is None else 0)
+
+    def _new_producer(self) -> KafkaProducer:
+        return self._cluster.connected(
+            KafkaProducer,
+            acks="all",
+            enable_idempotence=True,
+            compression_type="zstd",
+            batch_size=BATCH_BYTES,
+            linger_ms=self._linger_ms,
+            max_request_size=32 * MIB,
+            max_block_ms=60_000,
+            delivery_timeout_ms=120_000,
+            metrics_enabled=False,
+        )
+
+    def _send_new(self, message: Message) -> _Sent:
+        self._await_room(message.size)
+        sent = _Sent(next(self._numbers), message)
+        with self._changed:
+            if not self._unacknowledged:
+                self._progress_at = time.monotonic()
+            self._unacknowledged[sent.number] = sent
+            self._bytes += message.size
+        self._observe()
+        self._send(sent)
+        return sent
+
+    def _await_room(self, size: int) -> None:
+        while True:
+            with self._changed:
+                # A message larger than the bound goes alone.
+                if not self._failed and (self._bytes + size <= self._bound or not self._unacknowledged):
+                    return
+                if not self._failed:
+                    self._changed.wait(timeout=1.0)
+            self._rebuild_if_dead()
+
+    def _send(self, sent: _Sent) -> None:
+        message = sent.message
+        sent.generation = generation = self._generation
+        try:
+            sent.future = self._producer.send(
+                message.topic,
+                value=message.value,
+                key=message.key,
+                partition=message.partition,
+                headers=list(message.headers),
+            )
+        except KafkaTimeoutError:  # no metadata yet: what `_rebuild_if_dead` is for
+            self._on_failure(generation)
+            return
+        sent.future.add_callback(lambda _: self._on_success(sent))
+        sent.future.add_errback(lambda _: self._on_failure(generation))
+
+    def _on_success(self, sent: _Sent) -> None:
+        with self._changed:
+            if self._unacknowledged.pop(sent.number, None) is not None:
+                self._bytes -= sent.message.size
+            self._progress_at = time.monotonic()
+            self._changed.notify_all()
+        self._observe()
+
+    def _on_failure(self, generation: int) -> None:
+        with self._changed:
+            self._failed = self._failed or generation == self._generation
+            self._changed.notify_all()
+
+    def _acknowledged(self, sent: _Sent, deadline: float) -> RecordMetadata:
+        while True:
+            if sent.future is not None and sent.future.succeeded():
+                return sent.future.value
+            if sent.future is not None and sent.future.failed():
+                self._raise_if_hopeless(sent)
+            if time.monotonic() > deadline:
+                raise TryAgain(f"{sent.message.topic}: not acknowledged in time; {len(self._unacknowledged)} in flight")
+            with self._changed:
+                if not self._failed and not (sent.future is not None and sent.future.is_done):
+                    self._changed.wait(timeout=min(1.0, max(0.0, deadline - time.monotonic())))
+            self._rebuild_if_dead()
+
+    def _raise_if_hopeless(self, sent: _Sent) -> None:
+        error = sent.future.exception
+        if self._is_too_large(sent):
+            self._forget(sent)
+            self._rebuild()
+            raise RecordTooLarge(sent.message, self._cluster.max_message_bytes(sent.message.topic))
+        if isinstance(error, TopicAuthorizationFailedError | ClusterAuthorizationFailedError):
+            raise Fatal(f"{sent.message.topic}: not allowed to write ({type(error).__name__})")
+
+    def _is_too_large(self, sent: _Sent) -> bool:
+        """Whether the broker refused this record for its own size; its neighbours in the batch fail in the same words.
+
+        That happens only when somebody has made the topic's limit smaller since we asked.
+        """
+        if sent.future is None or not sent.future.failed() or not isinstance(sent.future.exception, _TOO_LARGE):
+            return False
+        self._cluster.forget_limits()
+        return sent.message.size > self._cluster.max_message_bytes(sent.message.topic)
+
+    def _rebuild_if_dead(self) -> None:
+        now = time.monotonic()
+        silent = now - self._progress_at if self._unacknowledged else 0.0
+        if silent > GIVE_UP_SECONDS:
+            raise TryAgain(f"Kafka at {self._cluster.bootstrap} has acknowledged nothing for {silent:.0f} s")
+        if self._failed or (silent > self._stall_seconds and now - self._rebuilt_at > self._stall_seconds):
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Replaces the producer and sends again, in order, what it had not delivered.
+
+        But for what is too large: its waiter will be told, and sending it again would kill the next producer too.
+        """
+        again = [sent for sent in list(self._unacknowledged.values()) if not self._is_too_large(sent)]
+        self._producer.close(timeout=0)
+        if self._metrics is not None:
+            self._metrics.producer_rebuilds.inc()
+        with self._changed:
+            self._generation += 1
+            self._failed = False
+        self._rebuilt_at = time.monotonic()
+        self._producer = self._new_producer()
+        for sent in again:
+            self._send(sent)
+
+    def _forget(self, sent: _Sent) -> None:
+        with self._changed:
+            if self._unacknowledged.pop(sent.number, None) is not None:
+                self._bytes -= sent.message.size
+
+    def _observe(self) -> None:
+        if self._metrics is not None:
+            self._metrics.bytes_in_flight.set(self._bytes)

@@ -1,0 +1,218 @@
+"""What travels between the stages: one page, one message, in every topic.
+
+A message is a msgpack map of a `msgspec.Struct`, so that a reader in any language finds the fields by name; its
+key is `wiki:page_id`. A record carries the number of its schema: `decode` refuses a newer one as fatal, because
+a dead letter would hide that this process is the one that must be upgraded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+
+from pipeline.errors import Fatal
+
+SCHEMA_VERSION = 1
+
+WIKI_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+PAGE_ID_PATTERN = r"^[^\x00-\x1f\x7f]{1,256}$"
+
+Wiki = Annotated[str, msgspec.Meta(pattern=WIKI_PATTERN)]
+PageId = Annotated[str, msgspec.Meta(pattern=PAGE_ID_PATTERN)]
+
+
+class Undecodable(ValueError):
+    """These bytes are not a record of the expected kind: poison, for the dead letters."""
+
+
+class SchemaTooNew(Fatal):
+    """The record was written by a newer Cirrostream; upgrade this process."""
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One document, as it stood when it was sent to `pages`.
+
+    From `chunks` on, `text` is what the chunks' spans refer to (the opening text for unit `lead`) and
+    `opening_text` is empty.
+    """
+
+    schema: int = SCHEMA_VERSION
+    wiki: Wiki
+    page_id: PageId
+    title: str
+    text: str
+    opening_text: str = ""
+    revision: int | None = None
+    url: str = ""
+    timestamp: str = ""
+    """ISO 8601 time of the revision, as the source gives it; empty when it gives none."""
+    categories: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    """Titles of the redirects that lead here."""
+    incoming_links: int | None = None
+    popularity_score: float | None = None
+    language: str = ""
+    namespace: int = 0
+    snapshot: str = ""
+    """Date of the dump, `YYYYMMDD`; empty for sources without snapshots."""
+    text_hash: str = ""
+    metadata: str = ""
+    """A JSON object with the fields of other sources; empty when there are none."""
+
+    @property
+    def key(self) -> str:
+        """The message key, which chooses the partition: `wiki:page_id`."""
+        return f"{self.wiki}:{self.page_id}"
+
+
+class Source(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """A page's version: where its record stands in `pages`.
+
+    Within one `pages` topic a greater offset is newer. Between recreated topics the table's fence has the order
+    of the topic ids; the ids themselves have none.
+    """
+
+    topic_id: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"pages-{self.partition}@{self.offset}"
+
+
+class Chunk(msgspec.Struct, frozen=True, array_like=True):
+    """A window of a page's tokens.
+
+    `ids` are the complete model input (special tokens, prompt, title and window) as little-endian unsigned
+    integers of the ChunkedPage's `id_bytes`; `start` and `end` are the window's span in `page.text`, in
+    Unicode code points.
+    """
+
+    number: int
+    start: int
+    end: int
+    ids: bytes
+
+
+class ChunkedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """All chunks of one page; no page and no chunks for a deletion."""
+
+    schema: int = SCHEMA_VERSION
+    key: str
+    source: Source
+    page: Page | None
+    id_bytes: Literal[2, 4] = 2
+    chunks: tuple[Chunk, ...] = ()
+
+    @property
+    def deleted(self) -> bool:
+        return self.page is None
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """A chunk without its tokens: number and span in `page.text`, in Unicode code points."""
+
+    number: int
+    start: int
+    end: int
+
+
+class EmbeddedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """All chunks of one page with their vectors; no page and no spans for a deletion.
+
+    `vectors` is the C-ordered array of shape (len(spans), dimension), little-endian, of type `vector_type`.
+    """
+
+    schema: int = SCHEMA_VERSION
+    key: str
+    source: Source
+    page: Page | None
+    spans: tuple[Span, ...] = ()
+    dimension: int = 0
+    vector_type: Literal["f4", "f2"] = "f4"
+    vectors: bytes = b""
+    device: str = ""
+    """What computed the vectors, such as `cpu` or `NVIDIA H200`."""
+    dtype: str = ""
+    """The precision they were computed in, such as `float32` or `bfloat16`."""
+
+    def __post_init__(self) -> None:
+        expected = len(self.spans) * self.dimension * int(self.vector_type[1])
+        if len(self.vectors) != expected:
+            raise ValueError(f"vectors have {len(self.vectors)} bytes, {len(self.spans)} spans need {expected}")
+
+    @property
+    def deleted(self) -> bool:
+        return self.page is None
+
+
+class _Envelope(msgspec.Struct):
+    schema: int
+
+
+R = TypeVar("R", Page, ChunkedPage, EmbeddedPage)
+
+_encoder = msgspec.msgpack.Encoder()
+_envelope = msgspec.msgpack.Decoder(_Envelope)
+_decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
+    kind: msgspec.msgpack.Decoder(kind) for kind in (Page, ChunkedPage, EmbeddedPage)
+}
+
+
+def encode(record: Page | ChunkedPage | EmbeddedPage) -> bytes:
+    """The record as msgpack."""
+    return _encoder.encode(record)
+
+
+def decode(data: bytes, kind: type[R]) -> R:
+    """The record of this kind in `data`.
+
+    Raises:
+        SchemaTooNew: the record has a newer schema than this process knows.
+        Undecodable: anything else is wrong with it.
+    """
+    try:
+        record: R = _decoders[kind].decode(data)  # type: ignore[assignment]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse_newer(data, kind)
+        raise Undecodable(f"not a {kind.__name__}: {error}") from None
+    if record.schema > SCHEMA_VERSION:
+        _refuse_newer(data, kind)
+    return record
+
+
+def _refuse_newer(data: bytes, kind: type[R]) -> None:
+    try:
+        schema = _envelope.decode(data).schema
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if schema > SCHEMA_VERSION:
+        raise SchemaTooNew(
+            f"a {kind.__name__} has schema {schema}, this process knows {SCHEMA_VERSION}: upgrade this process; "
+            "nothing was lost, it goes on at the same offset"
+        )
+
+
+def text_hash(title: str, text: str) -> str:
+    """64 bits that tell two versions of a page's content apart, as 16 hex digits (BLAKE2b)."""
+    digest = hashlib.blake2b(title.encode("utf-8", "surrogatepass"), digest_size=8)
+    digest.update(b"\0")
+    digest.update(text.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+_WIKI = re.compile(WIKI_PATTERN)
+_PAGE_ID = re.compile(PAGE_ID_PATTERN)
+
+
+def valid_wiki(wiki: str) -> bool:
+    """Whether `wiki` may stand in a key, such as `enwiki`."""
+    return _WIKI.match(wiki) is not None
+
+
+def valid_page_id(page_id: str) -> bool:
+    """Whether `page_id` may stand in a key: 1 to 256 characters, none of them a control character."""
+    return _PAGE_ID.match(page_id) is not None

@@ -1,0 +1,153 @@
+"""What every long-running process does alike: signals, /metrics and /healthz, a watchdog, exit codes.
+
+A stage that cannot work dies, with one line that says why; its supervisor starts it again. None idles half alive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socketserver
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import structlog
+from prometheus_client import make_wsgi_app
+
+from pipeline import logs
+from pipeline.errors import Exit, Fatal
+from pipeline.metrics import Metrics
+from pipeline.settings import ServiceSettings
+
+PORTS_TRIED = 100
+
+
+class Service:
+    """The frame of one process, as a context manager around its loop.
+
+    SIGTERM and SIGINT set `stopping`; a second one ends the process at once. When the loop has not called `turned` for
+    `watchdog_seconds`, the process ends itself with code 75: a silent stall becomes a restart.
+    """
+
+    def __init__(self, stage: str, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(stage)
+        self.stopping = threading.Event()
+        self.ready = False
+        self.address = ""
+        self.log: Any = structlog.get_logger().bind(stage=stage, pid=os.getpid())
+        self._turned_at = time.monotonic()
+        self._ended = threading.Event()
+        self._server: WSGIServer | None = None
+        self._announced: Path | None = None
+
+    def __enter__(self) -> Service:
+        logs.configure()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._serve()
+        self._announce()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        self.log.info("started", metrics=f"http://{self.address}/metrics")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
+        if self._announced is not None:
+            self._announced.unlink(missing_ok=True)
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+        if error is None:
+            self.log.info("stopped")
+
+    def turned(self) -> None:
+        """The loop is alive: call it at every turn, and inside whatever may take minutes."""
+        self._turned_at = time.monotonic()
+        self.metrics.last_turn.set(time.time())
+
+    @property
+    def idle_seconds(self) -> float:
+        """Time since the loop last turned."""
+        return time.monotonic() - self._turned_at
+
+    def die(self, message: str, code: Exit = Exit.TRY_AGAIN) -> None:
+        """Ends the process at once from any thread: for a loop that no longer listens."""
+        self.log.error(message)
+        if self._announced is not None:
+            self._announced.unlink(missing_ok=True)
+        sys.stderr.flush()
+        os._exit(code)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.stopping.is_set():
+            os._exit(128 + number)
+        self.stopping.set()
+
+    def _watch(self) -> None:
+        limit = self.settings.watchdog_seconds
+        while not self._ended.wait(min(1.0, limit / 4)):
+            if self.idle_seconds > limit:
+                self.die(f"watchdog: the loop has not turned for {self.idle_seconds:.0f} s")
+
+    def _serve(self) -> None:
+        self._server = _listen(self.settings.metrics_host, self.settings.metrics_port, self._answer)
+        self.address = f"{self.settings.metrics_host}:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+
+    def _answer(self, environ: Any, start_response: Any) -> Any:
+        path = environ.get("PATH_INFO", "")
+        if path == "/metrics":
+            return make_wsgi_app(self.metrics.registry)(environ, start_response)
+        if path in ("/healthz", "/healthz/live", "/healthz/ready"):
+            return self._answer_health(path, start_response)
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"/metrics and /healthz are here\n"]
+
+    def _answer_health(self, path: str, start_response: Any) -> list[bytes]:
+        live = self.idle_seconds <= self.settings.watchdog_seconds
+        good = live and (self.ready or path == "/healthz/live")
+        body = {"live": live, "ready": self.ready, "idle_seconds": round(self.idle_seconds, 1)}
+        start_response("200 OK" if good else "503 Service Unavailable", [("Content-Type", "application/json")])
+        return [json.dumps(body).encode() + b"\n"]
+
+    def _announce(self) -> None:
+        folder = self.settings.announce_dir
+        if folder is None:
+            return
+        body = {"service": self.metrics.stage, "pid": os.getpid(), "address": self.address}
+        path = folder / f"{self.metrics.stage}-{os.getpid()}.json"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(body), encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            raise Fatal(f"{folder}: cannot announce the metrics address there: {error.strerror}") from error
+        self._announced = path
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    allow_reuse_address = False  # on a taken port we want the next one, not a share of it
+
+
+class _QuietHandler(WSGIRequestHandler):
+    timeout = 10
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+        pass
+
+
+def _listen(host: str, port: int, answer: Any) -> WSGIServer:
+    for candidate in range(port, min(port + PORTS_TRIED, 65_536)):
+        with contextlib.suppress(OSError):
+            return make_server(host, candidate, answer, server_class=_Server, handler_class=_QuietHandler)
+    raise Fatal(f"{host}:{port} and the {PORTS_TRIED - 1} ports after it are taken or not ours: set --metrics-port")
