@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
@@ -39,6 +39,7 @@ T = TypeVar("T")
 POLL_MS = 200
 COMMIT_TIMEOUT_MS = 5_000
 COMMIT_DEADLINE_S = 60.0
+FORGOTTEN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,8 @@ class BatchSource(Generic[T]):
         self._stopping = stopping
         self._metrics = metrics
         self._turned = turned
+        self._cluster = cluster
+        self._unassigned_since = time.monotonic()
         self._waiting: deque[tuple[Record[T] | None, TopicPartition, int, int]] = deque()
         self._weight = 0
         self._first_at = 0.0
@@ -145,12 +148,15 @@ class BatchSource(Generic[T]):
             max_poll_interval_ms=int(max_poll_interval_s * 1000),
             fetch_max_wait_ms=POLL_MS,
         )
+        # Asked for first: a group leader that does not know the partitions yet assigns none, and may leave it so.
+        self._consumer.partitions_for_topic(topic)
         self._consumer.subscribe([topic], listener=self._listener)
 
     def batches(self) -> Iterator[Batch[T]]:
         """Batches until the process is asked to stop; empty ones while nothing comes."""
         while not self._stopping.is_set():
             self._turned()
+            self._die_if_forgotten()
             self._poll(0 if self._is_due() else POLL_MS)
             if self._is_due():
                 yield self._cut()
@@ -179,6 +185,17 @@ class BatchSource(Generic[T]):
     def close(self) -> None:
         """Leaves the group. A static member does not: its partitions wait for its return."""
         self._consumer.close(autocommit=False, timeout_ms=5_000)
+
+    def _die_if_forgotten(self) -> None:
+        """A member without partitions is a spare, unless there are partitions without a member: then it is a stall."""
+        now = time.monotonic()
+        if self._listener.owned:
+            self._unassigned_since = now
+        elif now - self._unassigned_since > FORGOTTEN_SECONDS:
+            self._unassigned_since = now
+            described = self._cluster.call(lambda: self._cluster.admin.describe_groups([self._group]))[self._group]
+            if described["group_state"] == "Stable" and not any(map(_has_partitions, described["members"])):
+                raise TryAgain(f"group {self._group}: stable, but nobody has been given a partition of {self._topic}")
 
     def _is_due(self) -> bool:
         if not self._waiting:
@@ -303,3 +320,7 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
             changes = self._gained, self._lost
             self._gained, self._lost = set(), set()
             return changes
+
+
+def _has_partitions(member: Mapping[str, Any]) -> bool:
+    return any(topic["partitions"] for topic in member["member_assignment"]["assigned_partitions"])

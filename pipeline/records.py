@@ -17,8 +17,8 @@ from pipeline.errors import Fatal
 
 SCHEMA_VERSION = 1
 
-WIKI_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-PAGE_ID_PATTERN = r"^[^\x00-\x1f\x7f]{1,256}$"
+WIKI_PATTERN = r"\A[a-z0-9][a-z0-9_-]{0,63}\Z"
+PAGE_ID_PATTERN = r"\A[^\x00-\x1f\x7f]{1,256}\Z"
 
 Wiki = Annotated[str, msgspec.Meta(pattern=WIKI_PATTERN)]
 PageId = Annotated[str, msgspec.Meta(pattern=PAGE_ID_PATTERN)]

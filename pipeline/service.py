@@ -37,6 +37,7 @@ class Service:
     """
 
     def __init__(self, stage: str, settings: ServiceSettings) -> None:
+        logs.configure()
         self.settings = settings
         self.metrics = Metrics(stage)
         self.stopping = threading.Event()
@@ -49,7 +50,6 @@ class Service:
         self._announced: Path | None = None
 
     def __enter__(self) -> Service:
-        logs.configure()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._serve()

@@ -1,0 +1,94 @@
+"""Flags and environment variables are one thing, and no error reaches the user as a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pydantic import Field
+from typer import Typer
+from typer.testing import CliRunner
+
+from pipeline.cli import ARGUMENT, FLAG, command, new_app
+from pipeline.errors import CheckFailed, Fatal, Replaced, TryAgain
+from pipeline.settings import KafkaSettings, ModelSettings
+
+Run = Callable[..., tuple[int, str]]
+
+
+class Example(ModelSettings):
+    """Settings of a command that only the tests have."""
+
+    sources: list[str] = Field([], description="What to read.", json_schema_extra={ARGUMENT: True})
+    json_output: bool = Field(False, description="JSON.", json_schema_extra={FLAG: "--json"})
+
+
+def app(act: Callable[[Example], int]) -> Typer:
+    made = new_app("An example.")
+
+    @command(made, Example)
+    def example(settings: Example) -> int:
+        """Does what the test says."""
+        return act(settings)
+
+    return made
+
+
+def run(act: Callable[[Example], int], *arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app(act), list(arguments))
+    return result.exit_code, result.output
+
+
+def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRROSTREAM_PARTITIONS", "7")
+    monkeypatch.setenv("CIRROSTREAM_UNIT", "lead")
+    seen: list[Example] = []
+    assert run(lambda s: seen.append(s) or 0, "a", "b", "--partitions", "9", "--json") == (0, "")
+    assert (seen[0].partitions, seen[0].unit, seen[0].sources, seen[0].json_output) == (9, "lead", ["a", "b"], True)
+
+
+def test_a_wrong_flag_is_refused_in_one_line_with_both_names() -> None:
+    code, said = run(lambda _: 0, "--partitions", "many")
+    assert code == 2
+    assert said.startswith("error: --partitions (CIRROSTREAM_PARTITIONS): ")
+    assert said.count("\n") == 1
+
+
+def test_a_wrong_environment_variable_is_refused_in_the_same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRROSTREAM_UNIT", "book")
+    code, said = run(lambda _: 0)
+    assert code == 2
+    assert "--unit (CIRROSTREAM_UNIT)" in said
+    assert "'window', 'lead' or 'page'" in said
+
+
+def test_help_names_the_environment_variable_of_every_flag() -> None:
+    code, said = run(lambda _: 0, "--help")
+    assert code == 0
+    for name in Example.model_fields:
+        if name != "sources":
+            assert f"CIRROSTREAM_{name.upper()}" in "".join(said.split()).replace("│", ""), name
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(CheckFailed("x"), 1), (Replaced("x"), 3), (Fatal("x"), 70), (TryAgain("x"), 75), (KeyError("x"), 70)],
+)
+def test_an_error_is_one_line_and_its_exit_code(error: Exception, code: int) -> None:
+    def act(_: Example) -> int:
+        raise error
+
+    found, said = run(act)
+    assert found == code
+    assert said.startswith("error: ")
+    assert "Traceback" not in said
+
+
+def test_a_password_is_no_flag_and_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_SASL_PASSWORD", "hunter2")
+    assert "hunter2" not in repr(KafkaSettings())
+    made = new_app("An example.")
+    command(made, KafkaSettings, "kafka")(lambda _: 0)
+    said = CliRunner().invoke(made, ["--help"]).output
+    assert "--sasl-username" in said
+    assert "password" not in said

@@ -1,0 +1,79 @@
+"""Dead letters: kept whole, readable again, and an end to a process that makes too many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline import dead_letters
+from pipeline.dead_letters import DeadLetter, DeadLetters
+from pipeline.errors import Fatal
+from pipeline.metrics import Metrics
+from pipeline.publisher import Message
+from pipeline.records import Source
+
+LETTER = DeadLetter(
+    "pages", 3, 41, b"enwiki:1", b"\xff", "undecodable", "pages-3@41: not msgpack", Source("id", 3, 41), 2
+)
+
+
+class RecordingPublisher:
+    """Takes messages and says that they have arrived."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def publish(self, messages: list[Message]) -> SimpleNamespace:
+        self.messages += messages
+        return SimpleNamespace(wait=lambda: None)
+
+
+def letters(limit: int = 3) -> tuple[DeadLetters, RecordingPublisher]:
+    publisher = RecordingPublisher()
+    return DeadLetters(publisher, "dead_letters", Metrics("embed"), limit), publisher  # type: ignore[arg-type]
+
+
+def test_a_letter_keeps_bytes_reason_and_place() -> None:
+    box, publisher = letters()
+    box.send(LETTER)
+    sent = publisher.messages[0]
+    record = SimpleNamespace(key=sent.key, value=sent.value, headers=sent.headers)
+    assert dead_letters.read(record) == ("embed", LETTER)
+
+
+def test_a_huge_original_is_kept_as_hash_and_size() -> None:
+    box, publisher = letters()
+    box.send(replace(LETTER, value=bytes(dead_letters.MAX_VALUE_BYTES + 1)))
+    headers = dict(publisher.messages[0].headers)
+    assert publisher.messages[0].value == b""
+    assert headers["size"] == str(dead_letters.MAX_VALUE_BYTES + 1).encode()
+    assert len(headers["sha256"]) == 64
+
+
+def test_too_many_in_a_row_are_our_fault() -> None:
+    box, publisher = letters(limit=3)
+    for _ in range(3):
+        box.send(LETTER)
+    with pytest.raises(Fatal, match=r"4 records in a row.*pages-3@41"):
+        box.send(LETTER)
+    assert len(publisher.messages) == 4, "the last one is safe before the process ends"
+
+
+def test_a_success_between_them_starts_the_count_anew() -> None:
+    box, _ = letters(limit=3)
+    for _ in range(10):
+        box.send(LETTER)
+        box.succeeded()
+
+
+def test_more_than_one_percent_of_many_are_our_fault() -> None:
+    box, _ = letters(limit=1000)
+    for _ in range(99):
+        box.send(LETTER)
+        box.succeeded(100)
+    with pytest.raises(Fatal, match="of 1"):
+        for _ in range(20):
+            box.send(LETTER)
+            box.succeeded(1)

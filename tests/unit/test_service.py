@@ -1,0 +1,116 @@
+"""The process frame, in processes of its own: what a supervisor and a prober see of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import wait_until
+
+FRAME = """
+import sys, time
+from pipeline.service import Service
+from pipeline.settings import ServiceSettings
+with Service("test", ServiceSettings()) as service:
+    service.ready = True
+    while not service.stopping.is_set():
+        {turn}
+        time.sleep(0.02)
+"""
+
+Start = Callable[..., "Process"]
+
+
+class Process:
+    def __init__(self, turn: str, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        environment = {f"CIRROSTREAM_{key}".upper(): str(value) for key, value in settings.items()}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(FRAME.format(turn=turn))],
+            env={**os.environ, "CIRROSTREAM_METRICS_PORT": "0", **environment, "CIRROSTREAM_ANNOUNCE_DIR": str(folder)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def address(self) -> str:
+        path = self.folder / f"test-{self.process.pid}.json"
+        wait_until(path.exists, "the process announces its address")
+        return str(json.loads(path.read_text())["address"])
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def end(self) -> tuple[int, str]:
+        _, said = self.process.communicate(timeout=30)
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    started: list[Process] = []
+
+    def begin(turn: str = "service.turned()", **settings: object) -> Process:
+        started.append(Process(turn, tmp_path / "run", **settings))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.process.kill()
+        process.process.wait()
+
+
+def test_metrics_and_health_are_served_on_loopback(start: Start) -> None:
+    process = start()
+    assert process.address.startswith("127.0.0.1:")
+    code, said = process.get("/metrics")
+    assert code == 200
+    assert "cirrostream_last_turn_timestamp_seconds" in said
+    assert process.get("/healthz")[0] == 200
+    assert process.get("/etc/passwd")[0] == 404
+
+
+def test_sigterm_ends_it_with_0_and_takes_the_announcement_away(start: Start) -> None:
+    process = start()
+    assert process.address
+    process.process.send_signal(signal.SIGTERM)
+    assert process.end()[0] == 0
+    assert not list(process.folder.glob("*.json"))
+
+
+def test_a_loop_that_stops_turning_is_ended_with_75_and_one_line(start: Start) -> None:
+    process = start(turn="pass", watchdog_seconds=0.5)
+    code, said = process.end()
+    assert code == 75
+    assert "the loop has not turned" in said
+
+
+def test_a_taken_port_means_the_next_free_one(start: Start) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = start(metrics_port=port)
+        assert int(process.address.rpartition(":")[2]) > port
+
+
+def test_an_unwritable_place_for_announcements_is_said_in_words(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file where the folder should be")
+    code, said = start().end()
+    assert code != 0
+    assert "cannot announce the metrics address" in said
