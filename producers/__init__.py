@@ -1,0 +1,1 @@
+"""Sources of pages: one source a file."""

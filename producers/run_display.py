@@ -1,0 +1,163 @@
+"""What the operator sees of a run: bars on a terminal, a line every few seconds elsewhere, a table at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column, Table
+
+from producers.ledger import Ledger
+from producers.run_account import RunAccount, ShardAccount
+
+LINE_SECONDS = 5.0
+SHARDS_SHOWN = 24
+"""A table of more finished shards than this hides what matters."""
+
+
+class Display(Protocol):
+    """Shows an account while it changes."""
+
+    def show(self, account: RunAccount) -> None: ...
+
+    def __enter__(self) -> Display: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+
+class Bars:
+    """A bar for each shard being read and one for all, in bytes of the files."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None),
+            DownloadColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[pages]}", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            console=console,
+            refresh_per_second=4,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, account: RunAccount) -> None:
+        for key, shard in account.shards.items():
+            if shard.state == "reading":
+                self._update(
+                    key,
+                    short_name(shard.shard.name),
+                    shard.bytes_read,
+                    shard.shard.size,
+                    f"{shard.ledger.produced:,} pages",
+                )
+            elif key in self._tasks:
+                self._bars.remove_task(self._tasks.pop(key))
+        done = sum(shard.bytes_read for shard in account.shards.values())
+        size = sum(shard.shard.size for shard in account.shards.values())
+        pages = f"{account.ledger.produced:,} pages, {account.pages_per_second:,.0f}/s"
+        self._update("", f"all {len(account.shards)} shards", done, size, pages)
+
+    def _update(self, key: str, name: str, done: int, size: int, pages: str) -> None:
+        if key not in self._tasks:
+            self._tasks[key] = self._bars.add_task(name, total=size, pages=pages)
+        self._bars.update(self._tasks[key], completed=done, pages=pages)
+
+
+class Lines:
+    """A structured log line every 5 s."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._shown_at = time.monotonic()
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, account: RunAccount) -> None:
+        if time.monotonic() - self._shown_at < LINE_SECONDS:
+            return
+        self._shown_at = time.monotonic()
+        done = sum(shard.bytes_read for shard in account.shards.values())
+        size = sum(shard.shard.size for shard in account.shards.values())
+        rate = done / max(0.001, time.monotonic() - account.started_at)
+        self._log.info(
+            "producing",
+            shards_finished=sum(s.state in ("finished", "skipped") for s in account.shards.values()),
+            shards=len(account.shards),
+            pages=account.ledger.produced,
+            pages_per_second=round(account.pages_per_second, 1),
+            percent=round(100 * done / max(1, size), 1),
+            eta_seconds=round((size - done) / rate) if rate else None,
+        )
+
+
+def ledger_table(account: RunAccount) -> Table:
+    """The ledger, shard by shard, with the sums that must balance, for a terminal of 80 columns."""
+    whole = account.ledger
+    reasons = [
+        f"{what}: {_reasons(counts)}"
+        for what, counts in (("dropped", whole.dropped), ("malformed", whole.malformed), ("mended", whole.mended))
+        if counts
+    ]
+    table = Table(
+        title="Ledger: read = produced + dropped + malformed",
+        title_justify="left",
+        caption="\n".join(reasons),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("shard", overflow="fold")
+    for name in ("lines", "read", "produced", "dropped", "malformed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for shard in _shown(account):
+        table.add_row(short_name(shard.shard.name), *_numbers(shard.ledger), shard.state)
+    table.add_section()
+    table.add_row(f"all {len(account.shards)}", *_numbers(whole), "balanced" if whole.balanced else "UNBALANCED")
+    return table
+
+
+def short_name(name: str) -> str:
+    """A shard's name without the endings that all have."""
+    return name.removesuffix(".bz2").removesuffix(".gz").removesuffix(".json")
+
+
+def _shown(account: RunAccount) -> list[ShardAccount]:
+    shards = list(account.shards.values())
+    if len(shards) <= SHARDS_SHOWN:
+        return shards
+    return [shard for shard in shards if shard.state not in ("finished", "skipped")]
+
+
+def _numbers(ledger: Ledger) -> tuple[str, ...]:
+    numbers = (ledger.lines, ledger.read, ledger.produced, sum(ledger.dropped.values()), sum(ledger.malformed.values()))
+    return tuple(f"{number:,}" for number in numbers)
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))

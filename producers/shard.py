@@ -1,0 +1,92 @@
+"""One process reads one shard. Started by `producers.cirrus`, not by hand.
+
+`python -m producers.shard` takes a job on stdin and gives reports on stdout. It ends itself when stdin does: a parent
+that was killed leaves no child behind.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+import msgspec
+import structlog
+
+from pipeline import logs
+from pipeline.errors import CirrostreamError, Exit
+from pipeline.kafka import Cluster
+from pipeline.publisher import Publisher
+from producers.cirrus_settings import CirrusSettings
+from producers.shard_job import STOP, Report, ShardJob
+from producers.shard_reader import MAX_BYTES_IN_FLIGHT, ReportTo, ShardReader
+
+
+def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
+    """Reads the job's shard and reports its end; every error becomes the last report."""
+    reader: ShardReader | None = None
+    try:
+        settings = CirrusSettings(**msgspec.json.decode(job.settings))
+        cluster = Cluster.connect(settings)
+        with Publisher(cluster, max_bytes_in_flight=MAX_BYTES_IN_FLIGHT) as publisher:
+            reader = ShardReader(job, settings, cluster, publisher, report)
+            state = reader.run(stopping)
+            reader.report(state)
+        return Exit.DONE
+    except CirrostreamError as error:
+        message, code = str(error), error.exit_code
+    except OSError as error:
+        message, code = f"{job.path}: {error.strerror or error}", Exit.CHECK_FAILED
+    except Exception as error:  # noqa: BLE001 - the parent says it in one line
+        structlog.get_logger().debug("unexpected", exc_info=True)
+        message, code = f"{job.path}: {type(error).__name__}: {error} (a bug; please report it)", Exit.FATAL
+    if reader is not None:
+        reader.report("failed", message, code)
+    else:
+        report(Report(state="failed", ledger=job.start.ledger, bytes_read=0, error=message, exit_code=code))
+    return code
+
+
+def main() -> int:
+    """The child's side of the pipes."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who says what to do
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    reports = os.dup(1)
+    os.dup2(2, 1)  # a library that prints must not garble the reports
+    logs.configure()
+    job, rest = _read_job()
+    threading.Thread(target=_listen, args=(rest, stopping), name="parent", daemon=True).start()
+    return run_job(job, stopping, lambda report: _write_line(reports, msgspec.json.encode(report)))
+
+
+def _read_job() -> tuple[ShardJob, bytes]:
+    data = b""
+    while b"\n" not in data:
+        if not (more := os.read(0, 65_536)):
+            sys.exit(Exit.TRY_AGAIN)
+        data += more
+    line, _, rest = data.partition(b"\n")
+    return msgspec.json.decode(line, type=ShardJob), rest
+
+
+def _listen(heard: bytes, stopping: threading.Event) -> None:
+    """Waits for the parent's word, or its end."""
+    while True:
+        if STOP in heard:
+            stopping.set()
+        # Not sys.stdin: a thread that waits in it keeps the interpreter from ending.
+        if not (more := os.read(0, 64)):
+            os._exit(Exit.TRY_AGAIN)
+        heard += more
+
+
+def _write_line(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data + b"\n")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The parent's side of the shards' processes: at most so many at once, their reports in one queue."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from pipeline.errors import Exit
+from producers.shard_job import STOP, Report, ShardJob
+
+STOP_SECONDS = 8.5
+"""A stopped child has so long; then it is killed, which costs what it has not written down."""
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Event(NamedTuple):
+    """What a shard's process said; no report when it has ended without a last one."""
+
+    key: str
+    report: Report | None
+    exit_code: int = Exit.DONE
+
+
+class _Child:
+    """One process and the thread that listens to it."""
+
+    def __init__(self, job: ShardJob, events: queue.Queue[Event]) -> None:
+        self.key = job.key
+        self._killed = False
+        # A session of its own: Ctrl-C is for the parent, who lets the children finish what is in flight.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "producers.shard"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))},
+        )
+        self._say(msgspec.json.encode(job) + b"\n")
+        threading.Thread(target=self._listen, args=(events,), name=f"shard {job.key}", daemon=True).start()
+
+    def stop(self) -> None:
+        self._say(STOP)
+
+    def kill(self) -> None:
+        self._killed = True
+        self._process.kill()
+
+    def _say(self, data: bytes) -> None:
+        stdin = self._process.stdin
+        if stdin is not None:
+            with contextlib.suppress(BrokenPipeError, ValueError):  # it is dead; its end is reported by the listener
+                stdin.write(data)
+                stdin.flush()
+
+    def _listen(self, events: queue.Queue[Event]) -> None:
+        last: Report | None = None
+        for line in self._process.stdout or ():
+            with contextlib.suppress(msgspec.DecodeError):  # a line cut off by its death
+                last = msgspec.json.decode(line, type=Report)
+                events.put(Event(self.key, last))
+        code = self._process.wait()
+        said_end = last is not None and last.state != "reading"
+        events.put(Event(self.key, None, Exit.DONE if said_end or self._killed else code or Exit.FATAL))
+
+
+class ShardProcesses:
+    """Runs jobs, in their order, in at most `at_once` processes.
+
+    A job is asked for when there is room for it, so that it may depend on what those before it reported.
+    """
+
+    def __init__(self, jobs: Iterator[ShardJob], at_once: int) -> None:
+        self._waiting = jobs
+        self._running: dict[str, _Child] = {}
+        self._at_once = at_once
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._stop_by: float | None = None
+
+    def __enter__(self) -> ShardProcesses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._running.values():
+            child.kill()
+
+    def events(self, tick_seconds: float = 0.25) -> Iterator[Event | None]:
+        """What the processes say until all have ended; None when none said anything for a while."""
+        self._start_more()
+        while self._running:
+            self._kill_late()
+            try:
+                event = self._events.get(timeout=tick_seconds)
+            except queue.Empty:
+                yield None
+                continue
+            if event.report is None:
+                del self._running[event.key]
+                self._start_more()
+            yield event
+
+    def stop(self) -> None:
+        """Starts no more, and lets those that run write down what is acknowledged."""
+        self._waiting = iter(())
+        if self._stop_by is None:
+            self._stop_by = time.monotonic() + STOP_SECONDS
+            for child in self._running.values():
+                child.stop()
+
+    def _start_more(self) -> None:
+        while len(self._running) < self._at_once and (job := next(self._waiting, None)) is not None:
+            self._running[job.key] = _Child(job, self._events)
+
+    def _kill_late(self) -> None:
+        if self._stop_by is not None and time.monotonic() > self._stop_by:
+            for child in self._running.values():
+                child.kill()

@@ -1,0 +1,203 @@
+"""Reads one shard into Kafka: file → lines → entries → pages → acknowledged → progress."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import structlog
+
+from pipeline.dead_letters import DeadLetter, DeadLetters
+from pipeline.errors import CheckFailed, Exit, Fatal, TryAgain
+from pipeline.kafka import Cluster
+from pipeline.metrics import Metrics
+from pipeline.publisher import Message, Publisher, RecordTooLarge
+from pipeline.records import Page, encode
+from pipeline.settings import MIB
+from pipeline.topics import corpus_topics
+from producers.cirrus_documents import DocumentReader, Origin
+from producers.cirrus_settings import CirrusSettings
+from producers.dump_blocks import Damaged, DumpFile
+from producers.dump_entries import Entry, read_entries
+from producers.dump_lines import read_lines
+from producers.dump_pages import DumpPages
+from producers.in_flight import Checkpoint, InFlight
+from producers.progress_writer import ProgressWriter
+from producers.shard_job import Report, ShardJob, State, peak_memory_bytes
+
+STAGE = "produce"
+MAX_BYTES_IN_FLIGHT = 16 * MIB
+"""Of one process: several 8 MiB pages, and far more than Kafka needs to be busy."""
+
+ENTRIES_A_MARK = 50
+REPORT_SECONDS = 0.5
+ACKNOWLEDGE_SECONDS = 300.0
+STOP_SECONDS = 6.0
+"""How long a stopped process waits for what is in flight; the parent waits a little longer."""
+
+ReportTo = Callable[[Report], None]
+
+
+class _Stopped(Exception):
+    """Reading was broken off by a signal."""
+
+
+class ShardReader:
+    """Reads one shard into `pages`, keeping its account and its progress.
+
+    The account is always of whole entries, so that it balances wherever reading breaks off.
+    """
+
+    def __init__(
+        self, job: ShardJob, settings: CirrusSettings, cluster: Cluster, publisher: Publisher, report: ReportTo
+    ) -> None:
+        topics = corpus_topics(settings)
+        self._job = job
+        self._settings = settings
+        self._publisher = publisher
+        self._pages_topic = topics.pages
+        self._report_to = report
+        self._dump = DumpFile(Path(job.path))
+        documents = DocumentReader(Origin(job.start.wiki, job.start.snapshot), frozenset(job.start.options.namespaces))
+        self._pages = DumpPages(documents, job.start.ledger.copy())
+        self._dead_letters = DeadLetters(publisher, topics.dead_letters, Metrics(STAGE), settings.max_dead_letters)
+        self._position = job.start.position
+        self._in_flight = InFlight(Checkpoint(self._position, job.start.ledger.copy()))
+        self._unmarked = 0
+        self._reported_at = 0.0
+        self._progress = ProgressWriter(
+            publisher,
+            topics.progress,
+            job.key,
+            job.start,
+            pages=settings.progress_pages,
+            seconds=settings.progress_seconds,
+        )
+
+    def run(self, stopping: threading.Event) -> State:
+        """Reads until the shard's end, the limit or a stop; what was acknowledged is in `progress` when it returns.
+
+        Raises:
+            CheckFailed: the file is damaged; everything before the damage was sent.
+            TryAgain: Kafka is away.
+        """
+        try:
+            state: State = "finished" if self._read(stopping) else "limited"
+        except _Stopped:
+            return self._stop()
+        except Damaged as damage:
+            self._end(finished=False, damage=damage.kind)
+            raise CheckFailed(self._describe(damage)) from damage
+        self._end(finished=state == "finished", damage="")
+        return state
+
+    def report(self, state: State, error: str = "", exit_code: int = Exit.DONE) -> None:
+        """Tells the parent how the shard stands."""
+        reading = state == "reading"
+        ledger = self._pages.ledger if reading else self._in_flight.acknowledged().ledger
+        self._reported_at = time.monotonic()
+        self._report_to(
+            Report(
+                state=state,
+                ledger=ledger,
+                bytes_read=self._dump.bytes_read,
+                error=error,
+                exit_code=exit_code,
+                peak_memory_bytes=0 if reading else peak_memory_bytes(),
+            )
+        )
+
+    def _read(self, stopping: threading.Event) -> bool:
+        """Whether the shard's end was reached."""
+        lines = read_lines(self._blocks(stopping), self._position, self._settings.max_line_bytes)
+        limit = self._job.limit
+        for entry in read_entries(lines):
+            if limit is not None and self._pages.ledger.produced >= limit:
+                return False
+            self._take(entry)
+            self._keep_up(stopping)
+        return True
+
+    def _blocks(self, stopping: threading.Event) -> Iterator[bytes]:
+        """Keeps the parent informed while lines of earlier runs are passed over, too."""
+        for block in self._dump.blocks():
+            yield block
+            self._tick(stopping)
+
+    def _take(self, entry: Entry) -> None:
+        page = self._pages.take(entry)
+        if page is not None:
+            self._publish(page, entry)
+        self._position = entry.after
+        self._unmarked += 1
+
+    def _publish(self, page: Page, entry: Entry) -> None:
+        """Hands a page to Kafka; one that is too large for it becomes a dead letter."""
+        message = Message(self._pages_topic, page.key.encode(), encode(page))
+        try:
+            delivery = self._publisher.publish([message])
+        except RecordTooLarge as error:
+            self._dead_letters.send(
+                DeadLetter(
+                    topic=self._dump.path.name,
+                    partition=0,
+                    offset=entry.after.line - 1,
+                    key=message.key,
+                    value=message.value,
+                    reason="too_large",
+                    error=f"line {entry.after.line}: {error}",
+                )
+            )
+            self._pages.refuse("too_large")
+            return
+        self._in_flight.sent(delivery, message.size)
+        self._dead_letters.succeeded()
+
+    def _keep_up(self, stopping: threading.Event) -> None:
+        due = self._progress.due(self._pages.ledger.produced)
+        if due or self._unmarked >= ENTRIES_A_MARK:
+            self._mark()
+        if due:
+            self._progress.write(self._in_flight.acknowledged(), self._pages.ledger.produced)
+        self._tick(stopping)
+
+    def _mark(self) -> None:
+        self._in_flight.mark(Checkpoint(self._position, self._pages.ledger.copy()))
+        self._unmarked = 0
+
+    def _tick(self, stopping: threading.Event) -> None:
+        if stopping.is_set():
+            raise _Stopped
+        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+            self.report("reading")
+
+    def _end(self, *, finished: bool, damage: str) -> None:
+        self._mark()
+        try:
+            reached = self._in_flight.wait(ACKNOWLEDGE_SECONDS)
+        except RecordTooLarge as error:
+            raise Fatal(f"the brokers take smaller records than their topic says: {error}") from error
+        self._progress.finish(reached, finished=finished, damage=damage, timeout_s=ACKNOWLEDGE_SECONDS)
+
+    def _stop(self) -> State:
+        """Writes down what is acknowledged; a Kafka that does not answer now costs work later, nothing else."""
+        self._mark()
+        deadline = time.monotonic() + STOP_SECONDS
+        with contextlib.suppress(TryAgain, RecordTooLarge):
+            self._in_flight.wait(STOP_SECONDS * 2 / 3)
+        reached = self._in_flight.acknowledged()
+        try:
+            self._progress.finish(reached, finished=False, damage="", timeout_s=max(0.5, deadline - time.monotonic()))
+        except TryAgain:
+            structlog.get_logger().warning("stopped before Kafka acknowledged the last progress", shard=self._job.key)
+        return "stopped"
+
+    def _describe(self, damage: Damaged) -> str:
+        sent = self._pages.ledger.produced
+        return (
+            f"{self._job.path}: {damage.kind} at byte {damage.byte:,} of {self._job.start.size:,} ({damage}); "
+            f"the {sent:,} pages before that were sent; fetch the file again, then run this again"
+        )

@@ -1,0 +1,224 @@
+"""A document becomes a page, or leaves under its reason; a bad field costs itself, not the page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.records import Page, decode, encode, text_hash
+from producers.cirrus_documents import DocumentReader, Dropped, Malformed, Origin, Read, repair_text
+from producers.dump_entries import Action
+from tests.dumps import document, dumped
+
+ORIGIN = Origin("enwiki", "20261115")
+ACTION = Action("12")
+
+
+def read(
+    data: bytes | dict[str, Any],
+    action: Action | None = ACTION,
+    namespaces: tuple[int, ...] = (0,),
+) -> Read | Dropped | Malformed:
+    reader = DocumentReader(ORIGIN, frozenset(namespaces))
+    return reader.read(action, data if isinstance(data, bytes) else dumped(data))
+
+
+def page_of(data: bytes | dict[str, Any], **how: Any) -> Page:
+    found = read(data, **how)
+    assert isinstance(found, Read), found
+    return found.page
+
+
+def test_every_field_of_a_page_comes_from_the_document() -> None:
+    page = page_of(
+        document(
+            12,
+            title="Été à Paris?",
+            text="A summer.",
+            opening_text="A",
+            version=716551092,
+            category=["Seasons", "Paris"],
+            redirect=[{"namespace": 0, "title": "Paris summer"}, {"namespace": 4, "title": "Project page"}],
+            incoming_links=18,
+            popularity_score=0.25,
+            wikibase_item="Q42",
+        )
+    )
+    assert page == Page(
+        wiki="enwiki",
+        page_id="12",
+        revision=716551092,
+        title="Été à Paris?",
+        text="A summer.",
+        opening_text="A",
+        url="https://en.wikipedia.org/wiki/%C3%89t%C3%A9_%C3%A0_Paris%3F",
+        timestamp="2026-11-01T00:00:00Z",
+        categories=("Seasons", "Paris"),
+        aliases=("Paris summer",),
+        incoming_links=18,
+        popularity_score=0.25,
+        language="en",
+        namespace=0,
+        snapshot="20261115",
+        text_hash=text_hash("Été à Paris?", "A summer."),
+        metadata='{"wikibase_item":"Q42"}',
+    )
+    assert decode(encode(page), Page) == page
+
+
+def test_a_page_needs_no_optional_field() -> None:
+    page = page_of({"page_id": 12, "title": "T", "text": "x"})
+    assert (page.wiki, page.language, page.revision, page.aliases, page.metadata) == ("enwiki", "en", None, (), "")
+
+
+@pytest.mark.parametrize("field", ["opening_text", "version", "category", "redirect", "timestamp", "language", "wiki"])
+def test_an_optional_field_that_is_null_is_absent(field: str) -> None:
+    found = read(document(12, **{field: None}))
+    assert isinstance(found, Read)
+    assert found.mended == []
+
+
+def test_the_legacy_layout_has_the_id_in_the_action_alone() -> None:
+    assert page_of(document(12, "legacy"), action=Action("12")).key == "enwiki:12"
+    assert read(document(12, "legacy"), action=None) == Malformed("lost_action")
+    assert read(document(12, "legacy"), action=Action(None)) == Dropped("missing_id")
+
+
+def test_the_new_layout_survives_a_lost_action() -> None:
+    found = read(document(12), action=None)
+    assert isinstance(found, Read)
+    assert (found.page.page_id, found.mended) == ("12", ["lost_action"])
+
+
+def test_an_action_and_a_document_that_disagree_are_not_trusted() -> None:
+    assert read(document(13), action=Action("12")) == Malformed("id_mismatch")
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"page_type": "redirect", "text": ""}, "redirect"),
+        ({"namespace": 4}, "namespace"),
+        ({"title": None}, "missing_title"),
+        ({"title": "  "}, "missing_title"),
+        ({"title": 5}, "bad_type"),
+        ({"text": ""}, "empty"),
+        ({"text": None}, "empty"),
+        ({"text": " \n\t "}, "empty"),
+        ({"text": ["x"]}, "bad_type"),
+    ],
+)
+def test_a_document_that_is_no_page_leaves_under_its_reason(fields: dict[str, object], reason: str) -> None:
+    assert read(document(12, **fields)) == Dropped(reason)
+
+
+@pytest.mark.parametrize("action", [Action(""), Action("-3"), Action("a\x00b"), Action("x" * 300)])
+def test_an_id_that_cannot_stand_in_a_key_is_dropped(action: Action) -> None:
+    found = read(document(12, "legacy"), action=action)
+    assert found in (Dropped("bad_type"), Dropped("missing_id"))
+
+
+@pytest.mark.parametrize(
+    ("field", "bad", "page_field", "kept"),
+    [
+        ("version", "not a number", "revision", None),
+        ("version", 2**70, "revision", None),
+        ("version", -1, "revision", None),
+        ("category", "just one", "categories", ()),
+        ("category", ["good", 5], "categories", ()),
+        ("redirect", "none", "aliases", ()),
+        ("redirect", [{"title": "A"}, {"title": 5}], "aliases", ("A",)),
+        ("popularity_score", "high", "popularity_score", None),
+        ("incoming_links", 1.5, "incoming_links", None),
+        ("opening_text", {"a": 1}, "opening_text", ""),
+        ("language", 5, "language", "en"),
+        ("timestamp", 1_700_000_000, "timestamp", ""),
+        ("wiki", "no/such wiki", "wiki", "enwiki"),
+        ("wiki", 5, "wiki", "enwiki"),
+        ("page_id", [12], "page_id", "12"),
+        ("wikibase_item", 42, "metadata", ""),
+        ("namespace_text", 7, "title", "Page 12"),
+    ],
+)
+def test_a_bad_optional_field_costs_only_itself(field: str, bad: object, page_field: str, kept: object) -> None:
+    found = read(document(12) | {field: bad})
+    assert isinstance(found, Read)
+    assert getattr(found.page, page_field) == kept
+    assert found.mended == [field]
+    assert found.page.text == document(12)["text"]
+    assert decode(encode(found.page), Page) == found.page
+
+
+def test_the_good_redirects_of_a_list_stay_when_one_is_bad() -> None:
+    found = read(document(12, redirect=[{"title": "A", "namespace": 0}, {"title": 5}, {"title": "B"}, "C"]))
+    assert isinstance(found, Read)
+    assert found.page.aliases == ("A", "B")
+
+
+def test_a_number_beyond_a_double_is_left_out() -> None:
+    data = dumped(document(12)).replace(b'"page_type"', b'"popularity_score": 1e999, "page_type"')
+    found = read(data)
+    assert isinstance(found, Read)
+    assert (found.page.popularity_score, found.mended) == (None, ["popularity_score"])
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"garbage", b'{"title": "x"} trailing', b"\x00\xff\xfe", b'{"a":' + b"[" * 100_000]
+)
+def test_what_is_not_json_is_malformed(data: bytes) -> None:
+    assert read(data) == Malformed("not_json")
+
+
+@pytest.mark.parametrize("data", [b"[]", b"5", b'"text"', b"null"])
+def test_what_is_json_and_no_object_is_malformed(data: bytes) -> None:
+    assert read(data) == Malformed("not_an_object")
+
+
+@pytest.mark.parametrize("field", ["text", "source_text"])
+@pytest.mark.parametrize("escape", [rb"\ud800", rb"\udc00", rb"\ud800\ud800"])
+def test_half_a_surrogate_pair_is_replaced_and_the_page_kept(field: str, escape: bytes) -> None:
+    data = json.dumps(document(12, **{field: "left MARK right \U0001f600"})).encode().replace(b"MARK", escape)
+    found = read(data)
+    assert isinstance(found, Read)
+    assert "text_encoding" in found.mended
+    if field == "text":
+        assert found.page.text.replace("�", "") == "left  right \U0001f600"
+    encode(found.page)
+
+
+def test_a_bad_byte_in_the_text_is_replaced_and_the_page_kept() -> None:
+    found = read(dumped(document(12, text="left MARK right")).replace(b"MARK", b"\xff"))
+    assert isinstance(found, Read)
+    assert found.page.text == "left � right"
+
+
+def test_repairing_leaves_good_escapes_alone() -> None:
+    assert repair_text(rb'{"text": "\\ud800 \" \ud83d\ude00 \u00e9"}') is None
+    assert repair_text(rb'{"text": "\\\ud800"}') == rb'{"text": "\\\ufffd"}'
+
+
+def test_a_surrogate_and_a_bad_field_together_still_make_a_page() -> None:
+    data = json.dumps(document(12, version="x", text="MARK")).encode().replace(b"MARK", rb"a\udfff")
+    found = read(data)
+    assert isinstance(found, Read)
+    assert found.page.text == "a�"
+    assert sorted(found.mended) == ["text_encoding", "version"]
+
+
+def test_a_page_of_another_namespace_has_its_full_title() -> None:
+    page = page_of(document(12, namespace=1, namespace_text="Talk", title="Amber & co"), namespaces=(0, 1))
+    assert (page.title, page.namespace) == ("Talk:Amber & co", 1)
+    assert page.url == "https://en.wikipedia.org/wiki/Talk:Amber_%26_co"
+
+
+def test_a_file_that_says_no_wiki_needs_documents_that_do() -> None:
+    reader = DocumentReader(Origin("", ""), frozenset({0}))
+    assert reader.read(None, dumped(document(12, wiki=None))) == Dropped("missing_wiki")
+    assert isinstance(reader.read(None, dumped(document(12))), Read)
+
+
+def test_a_page_of_5_mb_is_a_page() -> None:
+    text = "Größe ☃ " * 500_000
+    assert page_of(document(12, text=text, source_text=text)).text == text

@@ -1,0 +1,59 @@
+"""Progress reaches only as far as Kafka has acknowledged without a gap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from producers.dump_lines import BEGINNING, Position
+from producers.in_flight import Checkpoint, InFlight
+from producers.ledger import Ledger
+
+START = Checkpoint(BEGINNING, Ledger())
+
+
+@dataclass
+class HeldDelivery:
+    """Done when the test says so, or when somebody waits for it."""
+
+    done: bool = False
+    waited: bool = False
+
+    def wait(self, timeout_s: float = 0) -> None:
+        self.waited = self.done = True
+
+
+def at(line: int) -> Checkpoint:
+    return Checkpoint(Position(line, line * 10), Ledger(lines=line))
+
+
+def test_a_later_acknowledgement_does_not_pass_an_earlier_page() -> None:
+    flight, first, second = InFlight(START), HeldDelivery(), HeldDelivery()
+    flight.sent(first, 1)
+    flight.mark(at(2))
+    flight.sent(second, 1)
+    flight.mark(at(4))
+    second.done = True
+    assert flight.acknowledged() == START
+    first.done = True
+    assert flight.acknowledged() == at(4)
+
+
+def test_entries_that_send_nothing_are_reached_with_those_before_them() -> None:
+    flight, only = InFlight(START), HeldDelivery()
+    flight.mark(at(2))
+    assert flight.acknowledged() == at(2)
+    flight.sent(only, 1)
+    flight.mark(at(4))
+    flight.mark(at(6))
+    assert flight.acknowledged() == at(2)
+    assert flight.wait(1.0) == at(6)
+    assert only.waited
+
+
+def test_what_one_slow_partition_holds_back_is_bounded() -> None:
+    flight, slow = InFlight(START, max_bytes=100), HeldDelivery()
+    flight.sent(slow, 60)
+    flight.sent(HeldDelivery(done=True), 40)
+    assert not slow.waited
+    flight.sent(HeldDelivery(done=True), 1)
+    assert slow.waited

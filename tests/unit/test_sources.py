@@ -1,0 +1,109 @@
+"""What the user names becomes shards, each once, or one clear error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UsageError
+from producers.progress import ReaderOptions, begin, decode, encode
+from producers.sources import Origin, find_shards, open_shard, origin_of
+from tests.dumps import pair, write_legacy, write_shard
+
+
+def names(*sources: str | Path) -> list[str]:
+    return [shard.name for shard in find_shards(map(str, sources))]
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    for number in (10, 2, 0):
+        write_shard(tmp_path, pair(number + 1), number)
+    write_legacy(tmp_path, pair(1, "legacy"))
+    for other in ("settings.json", "notes.txt", "_SUCCESS", "x.json.bz2.part", ".hidden.json.gz"):
+        (tmp_path / other).write_text("{}")
+    return tmp_path
+
+
+def test_a_folder_means_the_dump_files_in_it_and_nothing_else(dump: Path) -> None:
+    assert names(dump) == [
+        "enwiki-20251229-cirrussearch-content.json.gz",
+        "enwiki_content-20261115-00000.json.bz2",
+        "enwiki_content-20261115-00002.json.bz2",
+        "enwiki_content-20261115-00010.json.bz2",
+    ]
+
+
+def test_a_glob_and_a_folder_that_meet_read_each_file_once(dump: Path) -> None:
+    assert len(names(dump, f"{dump}/**/*-0000?.json.bz2", next(dump.rglob("*.gz")))) == 4
+    assert len(names(f"{dump}/**/*-0000?.json.bz2")) == 2
+    assert len(names(f"{dump}/index_name=*")) == 3
+
+
+def test_a_plain_json_file_is_read_when_it_is_named(dump: Path) -> None:
+    assert names(dump / "settings.json") == ["settings.json"]
+
+
+@pytest.mark.parametrize("source", ["nowhere", "empty", "*.bz2", "notes.txt", "s3://bucket/dump"])
+def test_a_source_without_a_dump_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError) as error:
+        find_shards([source])
+    assert str(error.value).startswith(source)
+    assert "\n" not in str(error.value)
+
+
+def test_no_source_at_all_is_wrong_use() -> None:
+    with pytest.raises(UsageError):
+        find_shards([])
+
+
+def test_two_files_of_one_name_are_told_apart_or_refused(tmp_path: Path) -> None:
+    first = write_shard(tmp_path / "a", pair(1))
+    write_shard(tmp_path / "b", pair(1))
+    assert names(tmp_path) == [first.name]
+    write_shard(tmp_path / "b", pair(2))
+    with pytest.raises(UsageError, match="different files of one name"):
+        find_shards([str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("path", "wiki", "snapshot"),
+    [
+        ("x/index_name=enwiki_content/enwiki_content-20261115-00003.json.bz2", "enwiki", "20261115"),
+        ("zh_min_nanwiki_content-20261115-00003.json.bz2", "zh_min_nanwiki", "20261115"),
+        ("enwiki-20251229-cirrussearch-content.json.gz", "enwiki", "20251229"),
+        ("20261115/index_name=dewiki_content/part-7.json.gz", "dewiki", "20261115"),
+        ("dump.json", "", ""),
+    ],
+)
+def test_wiki_and_snapshot_are_read_from_the_name(path: str, wiki: str, snapshot: str) -> None:
+    assert origin_of(Path(path)) == Origin(wiki, snapshot)
+
+
+def test_progress_fits_only_the_same_file_read_in_the_same_way(tmp_path: Path) -> None:
+    path = write_shard(tmp_path, pair(1))
+    options = ReaderOptions(namespaces=(0,))
+    before = decode(encode(begin(open_shard(path), "run", options)))
+    assert before is not None
+    assert before.fits(open_shard(path), options) == ""
+    assert before.fits(open_shard(path), ReaderOptions(namespaces=(0, 4))) != ""
+
+
+@pytest.mark.parametrize("place", [0, 65_535, -65_536, -1])
+def test_a_file_of_the_same_size_with_another_end_is_another_file(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "enwiki_content-20261115-00000.json"
+    path.write_bytes(bytes(300_000))
+    before = begin(open_shard(path), "run", ReaderOptions())
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert before.fits(open_shard(path), ReaderOptions()) == "the file is another one than before"
+
+
+def test_bytes_that_are_no_progress_are_none() -> None:
+    assert decode(b"\xc1 nonsense") is None
+    assert decode(b"") is None
