@@ -1,0 +1,1 @@
+"""The stages between Kafka topics: chunk (CPU) and embed (GPU)."""

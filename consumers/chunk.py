@@ -1,0 +1,185 @@
+"""Chunks the pages of the corpus: one replica of the CPU stage, `python -m consumers.chunk`.
+
+Built on faust in the one shape of it that loses nothing: one agent without concurrency, whose events are acknowledged
+in order, and only when Kafka has all that was made of them. A failure ends the process: faust would restart the agent
+at the next message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from pydantic import Field
+
+from consumers.chunk_app import done, new_app, quiet_libraries, raw_topic
+from consumers.chunk_positions import set_first_positions
+from consumers.chunk_watchdog import Watchdog
+from consumers.chunk_work import ChunkWork, Outcome, PageRecord
+from consumers.chunking import Chunker
+from pipeline import cli, model_files, topics
+from pipeline.dead_letters import DeadLetters
+from pipeline.errors import CirrostreamError, Exit, TryAgain
+from pipeline.kafka import Cluster
+from pipeline.publisher import Message, Publisher
+from pipeline.service import Service
+from pipeline.settings import MIB, ModelSettings, ServiceSettings
+
+BATCH_PAGES = 32
+BATCH_BYTES = 4 * MIB
+"""Pages in hand at once; with them, a 5 MB page stays far below 400 MB RSS."""
+
+GRACE_SECONDS = 8.0
+"""A batch in hand may take so long after SIGTERM; then it is dropped, and made again by another replica."""
+
+
+class ChunkSettings(ModelSettings, ServiceSettings):
+    """What a chunking replica takes."""
+
+    session_seconds: float = Field(10.0, ge=1, le=300, description="A replica silent for so long loses its work.")
+
+
+cli_app = cli.new_app("Cuts what is in the topic pages into chunks.<model>.")
+
+
+@cli.command(cli_app, ChunkSettings)
+def chunk(settings: ChunkSettings) -> int:
+    """Cuts pages into windows of the model's tokens; one replica a core, at most one a partition."""
+    with Service("chunk", settings) as service:
+        quiet_libraries()
+        cluster = Cluster.connect(settings)
+        files = model_files.resolve(settings, weights=False)
+        corpus, model = topics.ensure_corpus(cluster, settings), topics.ensure_model(cluster, settings, files.tag)
+        service.turned()
+        chunker = Chunker(files, settings.unit, settings.window_tokens, settings.overlap_tokens)
+        if chunker.notice:
+            service.log.warning(chunker.notice)
+        service.turned()
+        set_first_positions(cluster, corpus.pages, model.chunk_group)
+        letters = DeadLetters(cast("Publisher", None), corpus.dead_letters, service.metrics, settings.max_dead_letters)
+        work = ChunkWork(
+            chunker,
+            topic_id=topics.topic_ids(cluster, [corpus.pages])[corpus.pages],
+            chunks_topic=model.chunks,
+            max_bytes=cluster.max_message_bytes(model.chunks),
+            letters=letters,
+            metrics=service.metrics,
+        )
+        asyncio.run(ChunkStage(service, cluster, settings, work=work, corpus=corpus, model=model).serve())
+    return Exit.DONE
+
+
+class ChunkStage:
+    """The faust application, its one agent, and its end."""
+
+    def __init__(
+        self,
+        service: Service,
+        cluster: Cluster,
+        settings: ChunkSettings,
+        *,
+        work: ChunkWork,
+        corpus: topics.CorpusTopics,
+        model: topics.ModelTopics,
+    ) -> None:
+        self._service = service
+        self._work = work
+        self._app = new_app(cluster, model.chunk_group, work.max_bytes, settings.session_seconds)
+        self._topics = {name: raw_topic(self._app, name) for name in (model.chunks, corpus.dead_letters)}
+        self._app.agent(raw_topic(self._app, corpus.pages), concurrency=1)(self.chunk)
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chunker")
+        self._in_hand = asyncio.Lock()
+        self._watchdog = Watchdog(service, cluster, corpus.pages, model.chunk_group, self._app)
+
+    async def chunk(self, stream: Any) -> None:
+        """The loop: takes what has come, at most a batch, and goes on when Kafka has its chunks."""
+        stream = stream.noack()
+        batch: list[Any] = []
+        async for event in stream.events():
+            batch.append(event)
+            full = len(batch) >= BATCH_PAGES or sum(len(e.message.value or b"") for e in batch) >= BATCH_BYTES
+            if not full and not stream.channel.queue.empty():
+                continue
+            ready = [e for e in batch if e.message.generation_id == self._app.consumer_generation_id]
+            batch = []  # what came before a rebalance comes again, here or at its new owner
+            await self._process(ready)
+
+    async def _process(self, events: Sequence[Any]) -> None:
+        """Makes and sends the chunks of these events, then acknowledges them; ends the process on any failure."""
+        async with self._in_hand:
+            if self._service.stopping.is_set():
+                await asyncio.Event().wait()  # takes nothing more; cancelled when the application stops
+            try:
+                records = [PageRecord.of(event.message) for event in events]
+                with self._service.metrics.timed("chunk"):
+                    outcomes = await asyncio.get_running_loop().run_in_executor(self._pool, self._work.chunk, records)
+                with self._service.metrics.timed("publish"):
+                    await self._deliver(outcomes)
+            except asyncio.CancelledError:
+                raise  # nothing acknowledged
+            except BaseException as error:  # noqa: BLE001 - whatever it is: never acknowledge past a failure
+                self._die(error)
+            for event in events:
+                event.ack()
+            done(self._app, events)
+
+    async def _deliver(self, outcomes: Sequence[Outcome]) -> None:
+        """Returns when Kafka has every outcome; a chunk message that its topic refuses becomes a dead letter."""
+        futures = [await self._send(outcome.message) for outcome in outcomes]
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+        for outcome, answer in zip(outcomes, answers, strict=True):
+            final = outcome
+            if isinstance(answer, MessageSizeTooLargeError) and outcome.letter is None:
+                final = self._work.too_large(outcome, str(answer))
+                await (await self._send(final.message))
+            elif isinstance(answer, BaseException):
+                raise answer
+            self._work.count(final)
+
+    async def _send(self, message: Message) -> Any:
+        return await self._topics[message.topic].send(
+            key=message.key, value=message.value, partition=message.partition, headers=list(message.headers)
+        )
+
+    def _die(self, error: BaseException) -> None:
+        if isinstance(error, CirrostreamError):
+            self._service.die(str(error), error.exit_code)
+        code = Exit.TRY_AGAIN if isinstance(error, KafkaError) else Exit.FATAL
+        self._service.die(f"{type(error).__name__}: {error}; nothing of the batch is committed", code)
+
+    async def serve(self) -> None:
+        """Runs the application until SIGTERM; ends the process when it has crashed.
+
+        Not by an exception: faust keeps restarting its agent then, and asyncio would wait for that for ever.
+        """
+        try:
+            await self._app.start()
+        except KafkaError as error:
+            self._die(TryAgain(f"faust cannot start: {type(error).__name__}: {error}"))
+        self._watchdog.start()
+        while not self._service.stopping.is_set():
+            if self._app.crashed:
+                self._die(self._watchdog.explain(self._app.crash_reason))
+            assigned = len(self._app.consumer.assignment())
+            self._service.ready = assigned > 0
+            self._service.metrics.assigned_partitions.set(assigned)
+            self._service.turned()
+            await asyncio.sleep(0.2)
+        await self._stop()
+
+    async def _stop(self) -> None:
+        """Waits for the batch in hand, commits, leaves the group; all within 10 s, else it just ends."""
+        try:
+            await asyncio.wait_for(self._in_hand.acquire(), GRACE_SECONDS)
+            await asyncio.wait_for(self._app.stop(), GRACE_SECONDS)
+        except TimeoutError:
+            self._service.log.warning("the batch in hand was dropped, another replica makes it again")
+            os._exit(Exit.DONE)
+
+
+if __name__ == "__main__":
+    cli.run(cli_app, "consumers.chunk")

@@ -1,0 +1,163 @@
+"""faust, set up for the chunk stage: settings that measured best, security, and commits that never get stuck."""
+
+from __future__ import annotations
+
+import logging
+import os
+import ssl
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import faust
+from aiokafka.codec import has_zstd
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from yarl import URL
+
+from pipeline.errors import Fatal
+from pipeline.kafka import Cluster
+from pipeline.settings import MIB, KafkaSettings
+
+BUFFERED_PAGES = 64
+"""Pages that wait for the agent; faust's 4,096 could hold gigabytes."""
+
+FETCH_BYTES = 1 * MIB
+"""Compressed bytes fetched ahead for each partition; a larger record still comes, alone."""
+
+
+class Consumer(driver.Consumer):
+    """faust's consumer, with a position to commit that knows about holes in the log.
+
+    faust looks for consecutive offsets. A compacted topic has few: with offset 0 kept and the next thousands gone, it
+    commits 1 for good. But our agent finishes its events in order, so the position is simply behind the last one
+    (`done`); or, once all that was fetched is done, where the fetch stands, past markers and emptied batches.
+    """
+
+    logger = driver.logger  # else its tracebacks come under our name
+
+    def on_init(self) -> None:
+        super().on_init()
+        self._forget()
+
+    def done(self, message: Any) -> None:
+        """Kafka has all that was made of this message. One from before a rebalance tells nothing about after."""
+        if message.generation_id == self.app.consumer_generation_id:
+            self._done[message.tp] = message.offset + 1
+
+    def _forget(self) -> None:
+        self._done: dict[TP, int] = {}
+        self._delivered: dict[TP, int] = {}
+        self._caught_up: dict[TP, int] = {}
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        self._forget()
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._forget()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        records = await super()._getmany(active_partitions, timeout)
+        if not records and self.flow_active:  # so everything fetched before has been delivered
+            self._caught_up = self._positions()
+        return records
+
+    def _positions(self) -> dict[TP, int]:
+        subscription = self._thread._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment is not None else {}
+        return {TP(*tp): state.position for tp, state in states.items() if state and state.has_valid_position}
+
+    def _to_message(self, tp: TP, record: Any) -> Any:
+        self._delivered[tp] = record.offset + 1
+        return super()._to_message(tp, record)
+
+
+
+class Transport(driver.Transport):
+    """faust's transport over aiokafka, with our consumer."""
+
+    Consumer = Consumer
+
+
+def new_app(cluster: Cluster, group: str, max_message_bytes: int, session_seconds: float) -> faust.App:
+    """The application; its id is the consumer group.
+
+    Raises:
+        Fatal: cramjam is missing, without which aiokafka cannot read what our producers write.
+    """
+    if not has_zstd():
+        raise Fatal("the package cramjam is missing: type `pip install cramjam`")
+    app = faust.App(
+        group,
+        broker=[URL(f"kafka://{server}") for server in cluster.bootstrap.split(",")],
+        broker_credentials=credentials(cluster.kafka),
+        broker_client_id="cirrostream-chunk",
+        broker_commit_interval=0.5,
+        broker_session_timeout=session_seconds,
+        broker_heartbeat_interval=min(1.0, session_seconds / 6),
+        broker_max_poll_records=500,
+        consumer_auto_offset_reset="none",
+        consumer_max_fetch_size=FETCH_BYTES,
+        producer_acks=-1,
+        producer_compression_type="zstd",
+        producer_linger=0.005,
+        producer_max_batch_size=256 * 1024,
+        producer_max_request_size=max_message_bytes + MIB,
+        producer_request_timeout=120.0,
+        stream_buffer_maxsize=BUFFERED_PAGES,
+        stream_wait_empty=False,
+        store="memory://",
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    app.transport = Transport(app.conf.broker_consumer, app)
+    return app
+
+
+def quiet_libraries() -> None:
+    """Leaves the last word to our own lines; `CIRROSTREAM_LOG_LEVEL` brings faust's and aiokafka's back.
+
+    They log a traceback for each restart of each of their parts, after the reason has long been said.
+    """
+    if "CIRROSTREAM_LOG_LEVEL" not in os.environ:
+        for name in ("faust", "mode", "aiokafka"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def raw_topic(app: faust.App, name: str) -> Any:
+    """A topic of bytes, which must exist."""
+    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+
+def done(app: faust.App, events: Iterable[Any]) -> None:
+    """Marks these events, in order, as ready to be committed."""
+    consumer = app.consumer
+    assert isinstance(consumer, Consumer)  # noqa: S101 - for the type checker; `new_app` made it
+    for event in events:
+        consumer.done(event.message)
+
+
+def credentials(kafka: KafkaSettings) -> faust.auth.Credentials | None:
+    """The same ways in as `pipeline.kafka` gives kafka-python."""
+    context = _ssl_context(kafka) if kafka.security_protocol.endswith("SSL") else None
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            mechanism=kafka.sasl_mechanism,
+            username=kafka.sasl_username,
+            password=kafka.sasl_password.get_secret_value(),
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context=context) if context is not None else None
+
+
+def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None)
+        if kafka.ssl_certfile is not None:
+            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
+    except (OSError, ssl.SSLError) as error:
+        raise Fatal(f"KAFKA_SSL_*: {error}") from None
+    return context

@@ -1,0 +1,116 @@
+"""One batch of the chunk stage, and its watchdog's judgement, without Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from consumers.chunk_positions import check_no_gap
+from consumers.chunk_watchdog import PATIENCE, Progress
+from consumers.chunk_work import ChunkWork, Outcome, PageRecord
+from consumers.chunking import Chunked, Chunker
+from pipeline.dead_letters import DeadLetters
+from pipeline.errors import Fatal
+from pipeline.metrics import Metrics
+from pipeline.publisher import Publisher
+from pipeline.records import Chunk, ChunkedPage, Page, decode, encode
+
+
+class PickyChunker:
+    """Makes one chunk a page; raises for a text that says so."""
+
+    def chunk_all(self, pages: Sequence[Page]) -> list[Chunked]:
+        for page in pages:
+            if page.text == "poison":
+                raise RuntimeError("cannot read this")
+        return [Chunked(page, (Chunk(0, 0, len(page.text), b"\x01\x00"),), 2) for page in pages]
+
+
+def work(max_bytes: int = 10_000, max_dead_letters: int = 100) -> ChunkWork:
+    letters = DeadLetters(cast("Publisher", None), "dead_letters", Metrics("chunk"), max_dead_letters)
+    return ChunkWork(
+        cast("Chunker", PickyChunker()),
+        topic_id="id",
+        chunks_topic="chunks",
+        max_bytes=max_bytes,
+        letters=letters,
+        metrics=Metrics("chunk"),
+    )
+
+
+def record(offset: int, text: str = "text") -> PageRecord:
+    page = Page(wiki="testwiki", page_id=str(offset), title="", text=text)
+    return PageRecord("pages", 3, offset, page.key.encode(), encode(page))
+
+
+def reasons(outcomes: Sequence[Outcome]) -> list[str]:
+    return [outcome.letter.reason if outcome.letter else "" for outcome in outcomes]
+
+
+def test_a_page_that_cannot_be_chunked_does_not_take_its_batch_with_it() -> None:
+    outcomes = work().chunk([record(0), record(1, "poison"), record(2), record(3, "poison")])
+    assert reasons(outcomes) == ["", "unchunkable", "", "unchunkable"]
+    assert [outcome.message.topic for outcome in outcomes] == ["chunks", "dead_letters", "chunks", "dead_letters"]
+    assert outcomes[1].letter is not None
+    assert "pages-3@1" in outcomes[1].letter.error
+    assert "cannot read this" in outcomes[1].letter.error
+
+
+def test_outcomes_keep_order_partition_key_and_source() -> None:
+    outcomes = work().chunk([record(5), PageRecord("pages", 3, 6, b"testwiki:x", None), record(7)])
+    assert [outcome.message.key for outcome in outcomes] == [b"testwiki:5", b"testwiki:x", b"testwiki:7"]
+    assert {outcome.message.partition for outcome in outcomes} == {3}
+    sent = [decode(outcome.message.value or b"", ChunkedPage) for outcome in outcomes]
+    assert [(one.source.offset, one.deleted) for one in sent] == [(5, False), (6, True), (7, False)]
+
+
+def test_a_message_larger_than_its_topic_takes_is_a_dead_letter() -> None:
+    outcomes = work(max_bytes=2_000).chunk([record(0, "a" * 5_000), record(1)])
+    assert reasons(outcomes) == ["too_large", ""]
+
+
+@pytest.mark.parametrize("key", [b"", b"testwiki", b"Testwiki:1", b"testwiki:", b"\xff:1", b"testwiki:a\n"])
+def test_a_key_that_is_not_a_pages_is_undecodable(key: bytes) -> None:
+    assert reasons(work().chunk([PageRecord("pages", 0, 0, key, None)])) == ["undecodable"]
+
+
+def test_too_many_dead_letters_in_a_row_are_our_fault() -> None:
+    stage = work(max_dead_letters=2)
+    first, second, third, good = stage.chunk([record(0, "poison"), record(1, "poison"), record(2, "poison"), record(3)])
+    for outcome in (first, second, good, first, second):
+        stage.count(outcome)
+    with pytest.raises(Fatal, match="3 records in a row"):
+        stage.count(third)
+
+
+def test_lag_without_any_commit_is_a_stall() -> None:
+    progress, ends = Progress(), {0: 10, 1: 7}
+    assert progress.observe(0, [0, 1], {0: 5, 1: 7}, ends) == 0
+    assert progress.observe(30, [0, 1], {0: 5, 1: 7}, ends) == 30
+    assert progress.observe(40, [0, 1], {0: 6, 1: 7}, ends) == 0, "a commit is progress"
+    assert progress.observe(50, [0, 1], {0: 6, 1: 7}, ends) == 10
+    assert progress.observe(60, [1], {0: 6, 1: 7}, ends) == 0, "a partition that is not mine does not count"
+    assert progress.observe(75, [0, 1], {0: 6, 1: 7}, ends) == 0, "and begins anew when it becomes mine"
+    assert progress.observe(99, [0, 1], {0: 10, 1: 7}, ends) == 0
+
+
+def test_without_lag_time_does_not_count() -> None:
+    progress = Progress()
+    assert progress.observe(0, [0], {0: 3}, {0: 3}) == 0
+    assert progress.observe(1000, [0], {0: 3}, {0: 3}) == 0
+    assert progress.observe(1001, [0], {0: 3}, {0: 4}) == 1, "since it was last seen without"
+
+
+def test_a_partition_may_wait_while_another_has_its_turn_but_not_for_ever() -> None:
+    progress, ends = Progress(), {0: 1_000, 1: 5}
+    stalled = [progress.observe(now, [0, 1], {0: now, 1: 0}, ends) for now in range(0, 500, 10)]
+    assert max(stalled) < 60
+    assert progress.observe(500, [0, 1], {0: 500, 1: 0}, ends) == 500 / PATIENCE
+
+
+def test_a_position_below_the_logs_start_is_a_gap() -> None:
+    check_no_gap("group", {0: 5, 1: 9}, {0: 5, 1: 0})
+    with pytest.raises(Fatal, match=r"records 5 to 7 are gone.*pipeline.replay --stage chunk"):
+        check_no_gap("group", {0: 5}, {0: 8})
