@@ -1,0 +1,222 @@
+"""Embeds chunked pages: one replica of the GPU stage, `python -m consumers.embed`.
+
+It is stateless and may be preempted at any moment. Its checkpoint is the committed offset of its group, written only
+when all replicas of Kafka have the vectors; what was in hand at a kill is embedded again by somebody else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kafka.consumer.fetcher import ConsumerRecord
+from pydantic import Field
+
+from consumers.embedder import Embedder
+from pipeline import batches, cli, model_files, topics
+from pipeline.batches import Batch, BatchSource, Limit, Record
+from pipeline.dead_letters import DeadLetter, DeadLetters
+from pipeline.errors import Exit
+from pipeline.kafka import Cluster
+from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
+from pipeline.records import ChunkedPage, EmbeddedPage, Undecodable, decode, encode
+from pipeline.service import Service
+from pipeline.settings import DType, ModelSettings, ServiceSettings
+
+BATCHES_OF_DEVICE = 4
+"""A batch holds so many of the device's token budgets: sorted by length over that window, little padding is left."""
+
+GRACE_SECONDS = 5.0
+"""After SIGTERM a batch in hand may take so long; then it is dropped, and embedded again by another replica."""
+
+
+class EmbedSettings(ModelSettings, ServiceSettings):
+    """What an embedding replica takes."""
+
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: the first GPU, else the CPU.")
+    dtype: DType = Field("auto", description="Precision; auto: the fastest that keeps cosine >= 0.999 to fp32.")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of this replica; 0: all cores.")
+    batch_tokens: int = Field(0, ge=0, description="Tokens in a batch; 0: four times what the device takes at once.")
+    batch_seconds: float = Field(0.2, ge=0, le=10, description="Longest wait for a batch to fill.")
+    session_seconds: float = Field(10.0, ge=1, le=300, description="A replica silent for so long loses its work.")
+    group_instance_id: str | None = Field(
+        None, description="Name that survives a restart (Kafka's static membership), one for each replica."
+    )
+
+
+class Interrupted(Exception):
+    """The batch in hand is dropped, uncommitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """A batch that is on its way to Kafka."""
+
+    deliveries: list[tuple[Record[ChunkedPage], Delivery]]
+    next_offsets: dict[int, int]
+
+
+app = cli.new_app("Embeds what is in the topic chunks.<model> into vectors.<model>.")
+
+
+@cli.command(app, EmbedSettings)
+def embed(settings: EmbedSettings) -> int:
+    """Embeds chunked pages in batches; run one replica a GPU, as many as there are partitions at most."""
+    with Service("embed", settings) as service:
+        cluster = Cluster.connect(settings)
+        files = model_files.resolve(settings, weights=True)
+        names, letters_topic = topics.ensure_model(cluster, settings, files.tag), topics.corpus_topics(settings)
+        embedder = Embedder.load(files, device=settings.device, dtype=settings.dtype, threads=settings.threads or None)
+        service.log.info("model ready", model=files.tag, device=embedder.device_name, dtype=embedder.dtype)
+        for probe in embedder.probes:
+            service.log.info("precision probe", result=str(probe))
+        with Publisher(cluster, service.metrics) as publisher:
+            letters = DeadLetters(publisher, letters_topic.dead_letters, service.metrics, settings.max_dead_letters)
+            stage = EmbedStage(service, embedder, publisher, letters, names)
+            source = stage.source(cluster, settings)
+            try:
+                run(source, stage)
+            finally:
+                source.close()
+    return Exit.DONE
+
+
+def run(source: BatchSource[ChunkedPage], stage: EmbedStage) -> None:
+    """The loop: a batch is embedded while the one before it is being acknowledged, and only then committed."""
+    in_flight = Handed([], {})
+    try:
+        for batch in source.batches():
+            handed = stage.hand_over(batch)
+            stage.await_acknowledgement(in_flight)
+            source.commit(in_flight.next_offsets)
+            in_flight = handed
+    except Interrupted:
+        pass
+    stage.await_acknowledgement(in_flight)
+    source.commit(in_flight.next_offsets)
+
+
+class EmbedStage:
+    """What happens to one batch: decode, embed, publish; and what cannot be embedded goes to the dead letters."""
+
+    def __init__(
+        self,
+        service: Service,
+        embedder: Embedder,
+        publisher: Publisher,
+        letters: DeadLetters,
+        names: topics.ModelTopics,
+    ) -> None:
+        self._service = service
+        self._metrics = service.metrics
+        self._embedder = embedder
+        self._publisher = publisher
+        self._letters = letters
+        self._names = names
+        self._stop_seen: float | None = None
+
+    def source(self, cluster: Cluster, settings: EmbedSettings) -> BatchSource[ChunkedPage]:
+        """The batches of this replica's partitions."""
+        tokens = settings.batch_tokens or BATCHES_OF_DEVICE * self._embedder.budget.wanted.tokens
+        return BatchSource(
+            cluster,
+            self._names.chunks,
+            self._names.embed_group,
+            decode=self._decode,
+            weigh=_tokens,
+            limit=Limit(tokens, settings.batch_seconds),
+            positions=batches.from_committed(
+                self._names.embed_group, "make them again with `python -m pipeline.replay --stage chunk`"
+            ),
+            stopping=self._service.stopping,
+            metrics=self._metrics,
+            turned=self._service.turned,
+            group_instance_id=settings.group_instance_id,
+            session_timeout_s=settings.session_seconds,
+        )
+
+    def hand_over(self, batch: Batch[ChunkedPage]) -> Handed:
+        """Embeds a batch and gives the vectors to the publisher, each page to the partition it came from.
+
+        Raises:
+            Interrupted: SIGTERM came, and the batch was not done in time.
+        """
+        self._service.ready = True
+        if not batch.records:
+            return Handed([], batch.next_offsets)
+        with self._metrics.timed("embed"):
+            embedded = self._embedder.embed(batch.values, between=self._between)
+        self._observe(embedded.pages)
+        failed = dict(embedded.failed)
+        for index, error in failed.items():
+            self._letters.send(_letter(batch.records[index], self._names.chunks, error.reason, str(error)))
+        good = [record for index, record in enumerate(batch.records) if index not in failed]
+        with self._metrics.timed("publish"):
+            deliveries = self._publish(good, embedded.pages)
+        return Handed(deliveries, batch.next_offsets)
+
+    def await_acknowledgement(self, handed: Handed) -> None:
+        """Returns when every vector of the batch is safe in Kafka, or its page in the dead letters."""
+        if not handed.deliveries:
+            return
+        with self._metrics.timed("acknowledge"):
+            for record, delivery in handed.deliveries:
+                try:
+                    delivery.wait()
+                except RecordTooLarge as error:
+                    self._letters.send(_letter(record, self._names.chunks, "too_large", str(error)))
+        self._letters.succeeded(len(handed.deliveries))
+        self._metrics.count(len(handed.deliveries))
+
+    def _publish(
+        self, records: Sequence[Record[ChunkedPage]], pages: Sequence[EmbeddedPage]
+    ) -> list[tuple[Record[ChunkedPage], Delivery]]:
+        deliveries = []
+        for record, page in zip(records, pages, strict=True):
+            message = Message(self._names.vectors, record.key, encode(page), record.partition)
+            try:
+                deliveries.append((record, self._publisher.publish([message])))
+                self._metrics.bytes.inc(message.size)
+            except RecordTooLarge as error:
+                self._letters.send(_letter(record, self._names.chunks, "too_large", str(error)))
+        return deliveries
+
+    def _decode(self, raw: ConsumerRecord) -> ChunkedPage | None:
+        try:
+            return decode(raw.value or b"", ChunkedPage)
+        except Undecodable as error:
+            what = f"{raw.topic}-{raw.partition}@{raw.offset}: {error}"
+            self._service.log.warning("dead letter", reason="undecodable", error=what)
+            self._letters.send(
+                DeadLetter(raw.topic, raw.partition, raw.offset, raw.key or b"", raw.value, "undecodable", what)
+            )
+            return None
+
+    def _between(self) -> None:
+        """Called between two passes of the device, so that a batch of minutes is not taken for a stall."""
+        self._service.turned()
+        if self._service.stopping.is_set():
+            self._stop_seen = self._stop_seen or time.monotonic()
+            if time.monotonic() - self._stop_seen > GRACE_SECONDS:
+                raise Interrupted
+
+    def _observe(self, pages: Sequence[EmbeddedPage]) -> None:
+        stats = self._embedder.take_stats()
+        self._metrics.tokens.inc(stats.tokens)
+        self._metrics.padded_tokens.inc(stats.padded_tokens)
+        self._metrics.chunks.inc(sum(len(page.spans) for page in pages))
+
+
+def _tokens(page: ChunkedPage) -> int:
+    return 1 + sum(len(chunk.ids) for chunk in page.chunks) // page.id_bytes
+
+
+def _letter(record: Record[ChunkedPage], topic: str, reason: str, error: str) -> DeadLetter:
+    return DeadLetter(
+        topic, record.partition, record.offset, record.key, record.raw, reason, error, source=record.value.source
+    )
+
+
+if __name__ == "__main__":
+    cli.run(app, "consumers.embed")

@@ -1,0 +1,253 @@
+"""Turns chunked pages into embedded pages: all chunks of many pages, packed by length, through the model.
+
+One bad page never costs its neighbours: what fails is halved until the culprit stands alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from consumers.devices import choose_device, out_of_memory
+from consumers.encoder import DTYPES, Encoder
+from consumers.packing import ElasticBudget, Ids, TokenBudget, pack
+from consumers.precision import Probe, fastest_precise
+from pipeline.errors import Fatal
+from pipeline.model_files import ModelFiles
+from pipeline.records import ChunkedPage, EmbeddedPage, Span
+from pipeline.settings import DType
+
+BUDGETS = {"cpu": TokenBudget(4_096, 256), "mps": TokenBudget(16_384, 512), "cuda": TokenBudget(65_536, 2_048)}
+"""Padded tokens and rows of one pass. Larger ones leave a CPU's caches (bench/embed.py); a GPU wants to be full."""
+
+Vectors = NDArray[np.float32]
+
+
+class EmbeddingFailed(Exception):
+    """This page has no vectors; `reason` is the word it is counted under."""
+
+    def __init__(self, reason: str, what: str) -> None:
+        super().__init__(what)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """What became of the pages given: those with vectors, in the order given, and the positions of the others."""
+
+    pages: list[EmbeddedPage]
+    failed: list[tuple[int, EmbeddingFailed]]
+
+
+@dataclass(slots=True)
+class Stats:
+    """Work done since they were last taken."""
+
+    tokens: int = 0
+    padded_tokens: int = 0
+    """What the device computed: `tokens` and the padding between them."""
+    batches: int = 0
+    out_of_memory: int = 0
+
+
+@dataclass
+class Embedder:
+    """A model that is ready to embed; made by `load`. Not for several threads at once."""
+
+    encoder: Encoder
+    budget: ElasticBudget
+    dimension: int
+    max_tokens: int
+    vector_type: Literal["f4", "f2"] = "f4"
+    probes: tuple[Probe, ...] = ()
+    """What `dtype="auto"` measured, for the log; empty for an explicit dtype."""
+    stats: Stats = field(default_factory=Stats)
+
+    @classmethod
+    def load(
+        cls,
+        files: ModelFiles,
+        *,
+        device: str = "auto",
+        dtype: DType = "auto",
+        budget: TokenBudget | None = None,
+        threads: int | None = None,
+        vector_type: Literal["f4", "f2"] = "f4",
+    ) -> Embedder:
+        """Loads the model and puts one row through it.
+
+        `threads` is for CPUs: several embedders on one machine fight unless each takes its share of the cores.
+
+        Raises:
+            UsageError: no such device, or a model that cannot be loaded.
+            Fatal: the model's vectors do not have the dimension that its files promise.
+        """
+        if threads:
+            torch.set_num_threads(threads)
+        where = choose_device(device)
+        probes: tuple[Probe, ...] = ()
+        if dtype == "auto":
+            encoder, probes = fastest_precise(files, where)
+        else:
+            encoder = Encoder.load(files, where, DTYPES[dtype])
+        dimension = int(encoder.encode([encoder.framed(np.asarray([encoder.vocabulary // 2]))]).shape[1])
+        if files.dimension not in (None, dimension):
+            raise Fatal(f"{files.name} gives vectors of {dimension} dimensions, its files say {files.dimension}")
+        elastic = ElasticBudget(budget or BUDGETS[where.type])
+        return cls(encoder, elastic, dimension, files.max_tokens, vector_type, probes)
+
+    @property
+    def device(self) -> str:
+        """`cpu`, `cuda:0`, …"""
+        return str(self.encoder.device)
+
+    @property
+    def device_name(self) -> str:
+        """What stands in the records: the GPU's name, else `device`."""
+        if self.encoder.device.type == "cuda":
+            return torch.cuda.get_device_name(self.encoder.device)
+        return self.device
+
+    @property
+    def dtype(self) -> str:
+        """`float32`, `bfloat16` or `float16`."""
+        return str(self.encoder.dtype).removeprefix("torch.")
+
+    def embed(self, pages: Sequence[ChunkedPage], between: Callable[[], None] = lambda: None) -> Embedded:
+        """Vectors for every chunk of every page; deleted pages and pages without chunks pass through.
+
+        `between` is called before each pass of the device: a 5 MB page takes minutes on a CPU, and the caller must be
+        able to show a sign of life, or to give up by raising. The content of a page raises nothing: that page is in
+        `failed` with its reason, the others have their vectors.
+
+        Raises:
+            Fatal: the device itself broke (a CUDA context does not recover); a restart may help.
+        """
+        failed: dict[int, EmbeddingFailed] = {}
+        rows: list[Ids] = []
+        place: dict[int, int] = {}
+        for index, page in enumerate(pages):
+            try:
+                place[index] = len(rows)
+                rows += self._ids(page)
+            except EmbeddingFailed as error:
+                failed[index] = error
+        vectors, row_errors = self._vectors(rows, between)
+        embedded = []
+        for index, page in enumerate(pages):
+            if index in failed:
+                continue
+            span = range(place[index], place[index] + len(page.chunks))
+            failure = next((row_errors[row] for row in span if row in row_errors), None)
+            failure = failure or _not_finite(page, vectors[span.start : span.stop])
+            if failure:
+                failed[index] = failure
+            else:
+                embedded.append(self._record(page, vectors[span.start : span.stop]))
+        return Embedded(embedded, sorted(failed.items(), key=lambda item: item[0]))
+
+    def take_stats(self) -> Stats:
+        """What was done since the last call."""
+        stats, self.stats = self.stats, Stats()
+        return stats
+
+    def _ids(self, page: ChunkedPage) -> list[Ids]:
+        kind = np.dtype(f"<u{page.id_bytes}")
+        rows = []
+        for chunk in page.chunks:
+            where = f"{page.key}#{chunk.number}"
+            if len(chunk.ids) == 0 or len(chunk.ids) % page.id_bytes:
+                raise EmbeddingFailed("bad_token_ids", f"{where}: {len(chunk.ids)} bytes are not {kind} token ids")
+            ids = np.frombuffer(chunk.ids, dtype=kind).astype(np.int64)
+            if len(ids) > self.max_tokens:
+                raise EmbeddingFailed(
+                    "too_many_tokens", f"{where}: {len(ids)} tokens, the model takes {self.max_tokens} at most"
+                )
+            if ids.max() >= self.encoder.vocabulary:
+                raise EmbeddingFailed(
+                    "bad_token_ids", f"{where}: token id {ids.max()}, the model knows {self.encoder.vocabulary} ids"
+                )
+            rows.append(ids)
+        return rows
+
+    def _vectors(self, rows: list[Ids], between: Callable[[], None]) -> tuple[Vectors, dict[int, EmbeddingFailed]]:
+        """Vectors of shape (len(rows), dimension), and the errors of those rows that have none (their vectors are 0).
+
+        The device gets one group after the other without waiting; results are fetched once, at the end.
+        """
+        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+        groups = pack(lengths, self.budget.now)[::-1]
+        done: list[tuple[Ids, torch.Tensor]] = []
+        errors: dict[int, EmbeddingFailed] = {}
+        while groups:
+            between()
+            group = groups.pop()
+            try:
+                done.append((group, self.encoder.encode([rows[row] for row in group])))
+                self._count(lengths[group])
+            except torch.AcceleratorError as error:
+                raise Fatal(f"the device {self.device} broke: {error}") from error
+            except (RuntimeError, ValueError, IndexError, MemoryError) as error:
+                if out_of_memory(error):
+                    self._shrink(lengths[group])
+                if len(group) == 1:
+                    errors[int(group[0])] = _failure(error)
+                elif out_of_memory(error):
+                    rest = np.concatenate([group, *groups[::-1]])
+                    groups = [rest[part] for part in pack(lengths[rest], self.budget.now)][::-1]
+                else:
+                    groups += [group[len(group) // 2 :], group[: len(group) // 2]]
+        return self._fetch(done, len(rows)), errors
+
+    def _fetch(self, done: list[tuple[Ids, torch.Tensor]], count: int) -> Vectors:
+        vectors = np.zeros((count, self.dimension), dtype=np.float32)
+        if done:
+            try:
+                vectors[np.concatenate([group for group, _ in done])] = (
+                    torch.cat([part for _, part in done]).cpu().numpy()
+                )
+            except torch.AcceleratorError as error:
+                raise Fatal(f"the device {self.device} broke: {error}") from error
+        return vectors
+
+    def _count(self, lengths: Ids) -> None:
+        self.stats.tokens += int(lengths.sum())
+        self.stats.padded_tokens += int(lengths.max()) * len(lengths)
+        self.stats.batches += 1
+        self.budget.succeeded()
+
+    def _shrink(self, lengths: Ids) -> None:
+        self.stats.out_of_memory += 1
+        self.budget.shrink(int(lengths.max()) * len(lengths), len(lengths))
+        if self.encoder.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _record(self, page: ChunkedPage, vectors: Vectors) -> EmbeddedPage:
+        return EmbeddedPage(
+            key=page.key,
+            source=page.source,
+            page=page.page,
+            spans=tuple(Span(chunk.number, chunk.start, chunk.end) for chunk in page.chunks),
+            dimension=self.dimension,
+            vector_type=self.vector_type,
+            vectors=vectors.astype(f"<{self.vector_type}").tobytes(),
+            device=self.device_name,
+            dtype=self.dtype,
+        )
+
+
+def _failure(error: Exception) -> EmbeddingFailed:
+    reason = "out_of_memory" if out_of_memory(error) else "model_failed"
+    return EmbeddingFailed(reason, (str(error).strip() or type(error).__name__).splitlines()[0])
+
+
+def _not_finite(page: ChunkedPage, vectors: Vectors) -> EmbeddingFailed | None:
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if not len(bad):
+        return None
+    return EmbeddingFailed("not_finite", f"{page.key}#{page.chunks[bad[0]].number}: the model's output is not finite")

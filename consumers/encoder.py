@@ -1,0 +1,148 @@
+"""A sentence-transformers model that takes token ids: loading it, and one forward pass.
+
+Tokenising happened upstream, in the chunk stage; what is used here is the model's modules (transformer, pooling, dense,
+normalisation), in the order that the model's own files say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from consumers.packing import Ids, pad
+from pipeline.errors import UsageError
+from pipeline.model_files import ModelFiles
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A loaded model on its device. `encode` is all it does; bounds, retries and order are its caller's."""
+
+    model: SentenceTransformer
+    device: torch.device
+    dtype: torch.dtype
+    pad_id: int
+    vocabulary: int
+    """Ids from here on have no embedding; on CUDA one of them would end the process' whole context."""
+    frame: tuple[Ids, Ids]
+    """The special tokens that stand before and after every text."""
+    constants: dict[str, int]
+    """Further features that this model's modules need, the same for every row."""
+    token_types: bool
+
+    @classmethod
+    def load(cls, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> Encoder:
+        """The model of `files`, from the local folder alone: no hub, no code of the model's, no pickled weights.
+
+        The transformer computes in `dtype`; pooling, dense layers and normalisation always in fp32, because a
+        vector normalised in bf16 has a norm that is off by up to 0.4 %.
+
+        Raises:
+            UsageError: the folder has no model that can be used here.
+        """
+        # Read at import, so before it: without these, a local folder still costs requests to the hub.
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            model = SentenceTransformer(
+                str(files.path),
+                device=str(device),
+                local_files_only=True,
+                # Transformers' own default is the precision of the file, which for many models is bf16.
+                model_kwargs={"dtype": dtype, "use_safetensors": True},
+            )
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise UsageError(f"cannot load the model {files.name} from {files.path}: {_first_line(error)}") from error
+        model.eval()
+        return cls._of(model, files, device, dtype)
+
+    @classmethod
+    def _of(cls, model: SentenceTransformer, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> Encoder:
+        table = _word_embeddings(model, files)
+        model[0].register_forward_hook(_to_fp32)
+        tokenizer: Any = model.tokenizer
+        return cls(
+            model=model,
+            device=device,
+            dtype=dtype,
+            pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
+            vocabulary=int(table.shape[0]),
+            frame=_frame(tokenizer),
+            constants=_constants(model, files),
+            token_types="token_type_ids" in tokenizer.model_input_names,
+        )
+
+    def framed(self, words: Ids) -> Ids:
+        """These word ids as a text of this model: between its special tokens."""
+        before, after = self.frame
+        return np.concatenate([before, words, after])
+
+    def encode(self, rows: Sequence[Ids]) -> torch.Tensor:
+        """Vectors of shape (len(rows), dimension), fp32, on the device and perhaps still being computed there.
+
+        Nothing here waits for the device: while it works, the caller prepares the next rows.
+        """
+        padded, lengths = pad(rows, self.pad_id)
+        ids = self._send(torch.from_numpy(padded))
+        positions = torch.arange(padded.shape[1], device=self.device)
+        features: dict[str, Any] = {
+            "input_ids": ids,
+            "attention_mask": (positions < self._send(torch.from_numpy(lengths))[:, None]).long(),
+            **self.constants,
+        }
+        if self.token_types:
+            features["token_type_ids"] = torch.zeros_like(ids)
+        with torch.inference_mode():
+            vectors: torch.Tensor = self.model(features)["sentence_embedding"]
+            return vectors.float()
+
+    def _send(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        # Only a copy from pinned memory is asynchronous; `non_blocking` alone is silently ignored.
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+
+def _to_fp32(_module: torch.nn.Module, _input: object, features: dict[str, Any]) -> dict[str, Any]:
+    features["token_embeddings"] = features["token_embeddings"].float()
+    return features
+
+
+def _word_embeddings(model: SentenceTransformer, files: ModelFiles) -> torch.Tensor:
+    """The table that ids index, which also tells whether the first module is a transformer at all."""
+    inner = getattr(model[0], "auto_model", None)
+    if inner is None:
+        raise UsageError(f"{files.name} starts with {type(model[0]).__name__}; only transformers take token ids")
+    weight: torch.Tensor = inner.get_input_embeddings().weight
+    return weight
+
+
+def _frame(tokenizer: Any) -> tuple[Ids, Ids]:
+    empty = np.asarray(tokenizer("")["input_ids"], dtype=np.int64)
+    return empty[:-1], empty[-1:]
+
+
+def _constants(model: SentenceTransformer, files: ModelFiles) -> dict[str, int]:
+    """`prompt_length` for models whose pooling leaves the prompt out (INSTRUCTOR); nothing for all others."""
+    if not files.document_prompt or all(getattr(module, "include_prompt", True) for module in model):
+        return {}
+    tokenizer: Any = model.tokenizer
+    return {"prompt_length": len(tokenizer(files.document_prompt)["input_ids"]) - len(_frame(tokenizer)[1])}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

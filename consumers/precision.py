@@ -1,0 +1,119 @@
+"""Chooses the precision of a model by measuring it on the device it is going to run on.
+
+bf16 is worth 3.3x on a CPU with AMX, costs time on one without, and fp16 overflows in some models: no table says it, so
+each start measures, in under three seconds for a small model.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from consumers.encoder import DTYPES, Encoder
+from consumers.packing import Ids
+from pipeline.errors import CirrostreamError
+from pipeline.model_files import ModelFiles
+
+LEAST_COSINE = 0.999
+"""The mean cosine to fp32 below which a precision is refused."""
+
+LEAST_GAIN = 0.95
+"""Another precision must take less than this share of fp32's time: below that, the gain is noise."""
+
+PROBE_LENGTHS = (12, 48, 96, 232)
+SECONDS_PER_DTYPE = 0.4
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one precision did on the probe."""
+
+    dtype: str
+    seconds: float
+    """Of one pass over the probe: the fastest of the repetitions."""
+    mean_cosine: float
+    minimum_cosine: float
+    problem: str = ""
+    """Why it could not run at all."""
+
+    @property
+    def precise(self) -> bool:
+        return not self.problem and self.mean_cosine >= LEAST_COSINE
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"{self.dtype} cannot run ({self.problem})"
+        return f"{self.dtype} {self.seconds * 1000:.0f} ms, cosine {self.mean_cosine:.5f}"
+
+
+def fastest_precise(files: ModelFiles, device: torch.device) -> tuple[Encoder, tuple[Probe, ...]]:
+    """The encoder in the fastest precision whose vectors keep a mean cosine of `LEAST_COSINE` to fp32's.
+
+    Holds at most two precisions of the model in memory at once.
+    """
+    best = Encoder.load(files, device, DTYPES["fp32"])
+    batches = probe_batches(best, files.max_tokens)
+    exact = _vectors(best, batches)
+    quickest = Probe("fp32", _fastest_pass(best, batches), 1.0, 1.0)
+    probes = [quickest]
+    for name in ("bf16", "fp16") if device.type == "cuda" else ("bf16",):
+        probe, candidate = _try(files, device, name, batches, exact)
+        probes.append(probe)
+        if candidate is not None and probe.precise and probe.seconds < quickest.seconds * LEAST_GAIN:
+            best, quickest = candidate, probe
+    return best, tuple(probes)
+
+
+def probe_batches(encoder: Encoder, longest: int) -> list[list[Ids]]:
+    """Seeded random words of the model's own vocabulary, framed as the model's texts are; one batch a length.
+
+    A GPU gets so many rows at once that it is busy, else every precision takes the time of the launches.
+    """
+    random = np.random.default_rng(20260101)
+    room = max(1, longest - sum(len(part) for part in encoder.frame))
+    rows = 256 if encoder.device.type == "cuda" else 2
+    return [
+        [encoder.framed(random.integers(0, encoder.vocabulary, min(length, room))) for _ in range(rows)]
+        for length in PROBE_LENGTHS
+    ]
+
+
+def measured(encoder: Encoder, name: str, batches: list[list[Ids]], exact: Vectors) -> Probe:
+    """How this encoder's vectors compare with the exact ones, and how fast they come."""
+    vectors = _vectors(encoder, batches)  # also warms up: kernels, allocator, oneDNN's reordered weights
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = (vectors * exact).sum(axis=1) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(exact, axis=1))
+    cosines = np.nan_to_num(cosines, nan=0.0)
+    return Probe(name, _fastest_pass(encoder, batches), float(cosines.mean()), float(cosines.min()))
+
+
+def _try(
+    files: ModelFiles, device: torch.device, name: str, batches: list[list[Ids]], exact: Vectors
+) -> tuple[Probe, Encoder | None]:
+    try:
+        encoder = Encoder.load(files, device, DTYPES[name])
+        return measured(encoder, name, batches, exact), encoder
+    except (RuntimeError, CirrostreamError) as error:
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Probe(name, float("inf"), 0.0, 0.0, problem), None
+
+
+def _vectors(encoder: Encoder, batches: list[list[Ids]]) -> Vectors:
+    outputs = [encoder.encode(batch) for batch in batches]
+    return torch.cat(outputs).cpu().numpy()  # the copy waits for the device
+
+
+def _fastest_pass(encoder: Encoder, batches: list[list[Ids]]) -> float:
+    fastest = float("inf")
+    end = time.perf_counter() + SECONDS_PER_DTYPE
+    while fastest == float("inf") or time.perf_counter() < end:
+        start = time.perf_counter()
+        _vectors(encoder, batches)
+        fastest = min(fastest, time.perf_counter() - start)
+    return fastest
