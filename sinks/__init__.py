@@ -1,0 +1,1 @@
+"""The table: its one writer, its readers and its proof."""

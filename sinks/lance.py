@@ -1,0 +1,171 @@
+"""The table's stage: batches of `vectors` into one LanceDB table, and that table's upkeep between them.
+
+One process a table. A second one takes the table over, and the first ends with code 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+
+from pydantic import Field
+
+from pipeline.batches import BatchSource, Limit
+from pipeline.cli import command, new_app, run
+from pipeline.dead_letters import DeadLetters
+from pipeline.errors import Fatal
+from pipeline.kafka import Cluster
+from pipeline.model_files import resolve
+from pipeline.publisher import Publisher
+from pipeline.records import EmbeddedPage
+from pipeline.service import Service
+from pipeline.settings import ModelSettings, ServiceSettings, TableSettings
+from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group, topic_ids
+from sinks.fence import Fence, VectorType
+from sinks.intake import Intake, weight
+from sinks.rows import VectorRule
+from sinks.start import Log, accepted, start_positions
+from sinks.table import Table, Written, connect, has_table
+from sinks.trim import Trimmer
+from sinks.upkeep import Upkeep, UpkeepRules
+
+
+class LanceSettings(ModelSettings, TableSettings, ServiceSettings):
+    """Settings of `python -m sinks.lance`."""
+
+    vector_type: VectorType = Field("f32", description="Type of the vectors in a new table; f16 takes half the room.")
+    batch_rows: int = Field(10_000, ge=1, le=200_000, description="Rows that are merged at once.")
+    batch_seconds: float = Field(1.0, gt=0, le=60, description="Longest time that a page waits for its merge.")
+    index_rows: int = Field(100_000, ge=1_000, description="Rows from which on the table gets a vector index.")
+    optimize_rows: int = Field(200_000, ge=1, description="Rows written between two compactions.")
+    optimize_seconds: float = Field(900, ge=1, description="Longest time between two compactions of a changing table.")
+    adopt: bool = Field(False, description="Once, after topics were made anew: fill this table on from the new ones.")
+    rebuild: bool = Field(False, description="Once, where Kafka has records no more: begin where its log begins.")
+
+
+app = new_app("Writes a model's vectors into a LanceDB table, and keeps that table fast.")
+
+
+@command(app, LanceSettings)
+def lance(settings: LanceSettings) -> int:
+    """Writes a model's vectors into a LanceDB table, and keeps that table fast."""
+    with Service("lance", settings) as service, closing(Cluster.connect(settings)) as cluster:
+        sink = Sink(settings, service, cluster)
+        with closing(sink.publisher), closing(sink.source):
+            for batch in sink.source.batches():
+                service.ready = bool(sink.source.assigned)
+                if batch.next_offsets:
+                    with service.metrics.timed("write"):
+                        written = sink.table.write(batch.values, batch.next_offsets)
+                    sink.source.commit(batch.next_offsets)
+                    sink.wrote(written)
+                sink.upkeep.turn()
+                sink.trim()
+    return 0
+
+
+class Sink:
+    """The parts of the loop, put together. Takes the table over before it joins the group."""
+
+    def __init__(self, settings: LanceSettings, service: Service, cluster: Cluster) -> None:
+        corpus, topics, rule, tag = _model(settings, cluster)
+        metrics, group = service.metrics, lance_group(settings, settings.table)
+        self._metrics = metrics
+        self.table = _table(settings, cluster, _fence(cluster, corpus, topics, rule, tag), rule, topics.vectors)
+        self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.turned)
+        self.publisher = Publisher(cluster, metrics)
+        dead_letters = DeadLetters(self.publisher, corpus.dead_letters, metrics, settings.max_dead_letters)
+        intake = Intake(
+            self.table,
+            dead_letters,
+            metrics,
+            adopt=settings.adopt,
+            pages_topic_id=lambda: topic_ids(cluster, [corpus.pages])[corpus.pages],
+        )
+        self._trimmers = (
+            Trimmer(cluster, topics.chunks, topics.embed_group, metrics),
+            Trimmer(cluster, topics.vectors, group, metrics, fence=lambda: self.table.fence.offsets),
+        )
+        self._log = service.log.bind(table=settings.table)
+        self.source: BatchSource[EmbeddedPage] = BatchSource(
+            cluster,
+            topics.vectors,
+            group,
+            decode=intake.decode,
+            weigh=weight,
+            limit=Limit(settings.batch_rows, settings.batch_seconds),
+            positions=self._positions,
+            stopping=service.stopping,
+            metrics=metrics,
+            turned=service.turned,
+            group_instance_id=group,
+        )
+
+    def wrote(self, written: Written) -> None:
+        """Counts what became of a batch."""
+        self.upkeep.wrote(written)
+        self._metrics.count(written.pages)
+        self._metrics.count(written.stale, "stale")
+        self._metrics.chunks.inc(written.rows)
+
+    def trim(self) -> None:
+        """Lets Kafka delete what is done with, when it is time."""
+        for trimmer in self._trimmers:
+            trimmer.turn()
+
+    def _positions(self, committed: Mapping[int, int | None], log_starts: Mapping[int, int]) -> Mapping[int, int]:
+        logs = {p: Log(offset, log_starts[p]) for p, offset in committed.items()}
+        start = start_positions(self.table.fence.offsets, logs)
+        for note in start.notes:
+            self._log.warning(note)
+        return start.positions
+
+
+def _model(settings: LanceSettings, cluster: Cluster) -> tuple[CorpusTopics, ModelTopics, VectorRule, str]:
+    model = resolve(settings, weights=False)
+    if model.dimension is None:
+        raise Fatal(f"--model {settings.model}: its files do not say the dimension of its vectors")
+    rule = VectorRule(model.dimension, settings.vector_type, model.normalized)
+    return ensure_corpus(cluster, settings), ensure_model(cluster, settings, model.tag), rule, model.tag
+
+
+def _fence(cluster: Cluster, corpus: CorpusTopics, topics: ModelTopics, rule: VectorRule, tag: str) -> Fence:
+    """The fence of a table that has nothing yet."""
+    ids = topic_ids(cluster, [corpus.pages, topics.vectors])
+    return Fence(
+        model=tag,
+        dimension=rule.dimension,
+        vector_type=rule.vector_type,
+        vectors=ids[topics.vectors],
+        pages=(ids[corpus.pages],),
+    )
+
+
+def _table(settings: LanceSettings, cluster: Cluster, empty: Fence, rule: VectorRule, topic: str) -> Table:
+    """The table, made or taken over, with a fence from which every record to come can be read."""
+    committed = cluster.committed(lance_group(settings, settings.table), topic)
+    ends = cluster.log_ends(topic)
+    logs = {p: Log(committed.get(p), start, ends[p]) for p, start in cluster.log_starts(topic).items()}
+    database = connect(settings.lance_location)
+    if not has_table(database, settings.table):
+        start = start_positions(None, logs, rebuild=settings.rebuild)
+        return Table.create(database, settings.table, empty.moved(start.rebuilt), rule)
+
+    def readable(fence: Fence) -> Fence:
+        fence = accepted(fence, empty.pages[0], empty.vectors, adopt=settings.adopt)
+        start = start_positions(fence.offsets, logs, rebuild=settings.rebuild)
+        return fence.reset(start.rebuilt)
+
+    return Table.take_over(database, settings.table, empty, rule, readable)
+
+
+def _rules(settings: LanceSettings) -> UpkeepRules:
+    return UpkeepRules(
+        optimize_rows=settings.optimize_rows,
+        optimize_seconds=settings.optimize_seconds,
+        index_rows=settings.index_rows,
+    )
+
+
+if __name__ == "__main__":
+    run(app, "sinks.lance")

@@ -1,0 +1,255 @@
+"""Rows: the table's columns, and an EmbeddedPage as rows. Pure.
+
+Three kinds share one schema. A live row is a chunk: it has a text and a vector. A dead row stands for a chunk that its
+page's newest version lacks: text and vector are null, which hides it from every search, and its `source` remembers the
+version that took it away. The fence row has `n = -1`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.records import EmbeddedPage, Page, valid_page_id, valid_wiki
+from sinks.fence import FENCE_ID, MAX_OFFSET, Fence, Stamp, VectorType, Version, encode_fence
+
+MAX_OFF_NORM = 5e-3
+"""How far from 1 the norm of a normalised vector may be: half precision rounds a component by up to 5e-4 of itself."""
+
+MAX_REPEATED = 256 * 1024 * 1024
+"""Characters of a page's own columns over all its rows: each row repeats them, and Arrow's strings end at 2 GiB."""
+
+_INT32 = range(-(1 << 31), 1 << 31)
+_INT64 = range(-(1 << 63), 1 << 63)
+
+_ZSTD = {"lance-encoding:compression": "zstd"}
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRule:
+    """What every vector of a table is: its dimension, its type, and whether its norm is 1."""
+
+    dimension: int
+    vector_type: VectorType = "f32"
+    normalized: bool = True
+
+    @property
+    def numpy(self) -> np.dtype[np.floating]:
+        return np.dtype("<f4" if self.vector_type == "f32" else "<f2")
+
+    @property
+    def arrow(self) -> pa.DataType:
+        return pa.list_(pa.float32() if self.vector_type == "f32" else pa.float16(), self.dimension)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPage:
+    """What a table holds of a page: its newest version, and the number of every row, live or dead."""
+
+    version: Version
+    numbers: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class NewPage:
+    """A page to be written, with its version and the chunk numbers that the table has and it lacks."""
+
+    page: EmbeddedPage
+    version: Version
+    leftovers: tuple[int, ...] = ()
+
+    @property
+    def dead(self) -> tuple[int, ...]:
+        """Numbers of its dead rows: a page without live rows keeps dead row 0, which remembers its version."""
+        if self.page.spans or 0 in self.leftovers:
+            return self.leftovers
+        return (0, *self.leftovers)
+
+
+_PAGE_COLUMNS = pa.schema(
+    [
+        ("page", pa.string()),
+        ("source", pa.int64()),
+        ("n_chunks", pa.int32()),
+        ("partition", pa.int32()),
+        ("wiki", pa.string()),
+        ("page_id", pa.string()),
+        ("title", pa.string()),
+        ("revision", pa.int64()),
+        ("url", pa.string()),
+        ("timestamp", pa.string()),
+        ("categories", pa.list_(pa.string())),
+        ("aliases", pa.list_(pa.string())),
+        ("incoming_links", pa.int64()),
+        ("popularity_score", pa.float64()),
+        ("language", pa.string()),
+        ("namespace", pa.int32()),
+        ("snapshot", pa.string()),
+        ("text_hash", pa.string()),
+        ("metadata", pa.string()),
+    ]
+)
+"""Equal in all rows of a page."""
+
+
+def table_schema(rule: VectorRule) -> pa.Schema:
+    """All columns of a table of such vectors."""
+    own = [
+        pa.field("id", pa.string()),
+        pa.field("n", pa.int32()),
+        pa.field("text", pa.string(), metadata=_ZSTD),
+        pa.field("start", pa.int32()),
+        pa.field("end", pa.int32()),
+        pa.field("vector", rule.arrow),
+        pa.field("stamp", pa.int64()),
+        pa.field("expected", pa.int64()),
+        pa.field("fence", pa.string()),
+    ]
+    return pa.schema([*own, *_PAGE_COLUMNS])
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a page must not be written: the reason to count it under, and what exactly is wrong."""
+
+    reason: str
+    error: str
+
+
+def fault(record: EmbeddedPage, rule: VectorRule) -> Fault | None:
+    """What is wrong with this page, or None.
+
+    The table's `on_bad_vectors="null"`, which null rows need, would turn a bad vector into a silent null.
+    """
+    if error := _key_fault(record):
+        return Fault("bad_key", error)
+    if record.page is None:
+        return Fault("bad_chunks", "a deletion with chunks") if record.spans else None
+    if error := _page_fault(record.page, len(record.spans)):
+        return Fault("bad_page", error)
+    if error := _span_fault(record, len(record.page.text)):
+        return Fault("bad_chunks", error)
+    error = _vector_fault(record, rule) if record.spans else None
+    return Fault("bad_vectors", error) if error else None
+
+
+def _key_fault(record: EmbeddedPage) -> str | None:
+    wiki, _, page_id = record.key.partition(":")
+    if not (valid_wiki(wiki) and valid_page_id(page_id)):
+        return "its key is not wiki:page_id"
+    if record.page is not None and record.page.key != record.key:
+        return f"its page is {record.page.key}"
+    if not 0 <= record.source.offset <= MAX_OFFSET or record.source.partition not in _INT32:
+        return f"its source {record.source} is out of range"
+    return None
+
+
+def _page_fault(page: Page, chunks: int) -> str | None:
+    if page.namespace not in _INT32:
+        return "its namespace is no 32-bit number"
+    if (page.revision or 0) not in _INT64 or (page.incoming_links or 0) not in _INT64:
+        return "its revision or incoming_links is no 64-bit number"
+    repeated = chunks * sum(map(len, (page.title, page.url, page.metadata, *page.categories, *page.aliases)))
+    if repeated > MAX_REPEATED:
+        return f"its title, categories, aliases and metadata, in each of {chunks} rows, are {repeated} characters"
+    return None
+
+
+def _span_fault(record: EmbeddedPage, length: int) -> str | None:
+    for place, span in enumerate(record.spans):
+        if span.number != place:
+            return f"chunk {place} has number {span.number}"
+        if not 0 <= span.start <= span.end <= length:
+            return f"chunk {place} has span {span.start}..{span.end} in a text of {length}"
+    return None
+
+
+def _vector_fault(record: EmbeddedPage, rule: VectorRule) -> str | None:
+    if record.dimension != rule.dimension:
+        return f"its vectors have dimension {record.dimension}, the table has {rule.dimension}"
+    vectors = _vectors(record).astype(np.float64)  # float32 squares could overflow
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    if not np.isfinite(norms).all():
+        return f"the vector of chunk {int(np.argmin(np.isfinite(norms)))} is not finite"
+    if rule.vector_type == "f16" and np.abs(vectors).max() > np.finfo(np.float16).max:
+        return "a vector does not fit into 16 bits"
+    if not norms.all():
+        return f"the vector of chunk {int(np.argmin(norms))} is zero"
+    if rule.normalized and (off := np.abs(norms - 1)).max() > MAX_OFF_NORM:
+        worst = int(np.argmax(off))
+        return f"the vector of chunk {worst} has norm {norms[worst]:.4f}, the model promises 1"
+    return None
+
+
+def _vectors(record: EmbeddedPage) -> np.ndarray[tuple[int, int], np.dtype[np.floating]]:
+    kind = np.dtype("<" + record.vector_type)
+    return np.frombuffer(record.vectors, dtype=kind).reshape(len(record.spans), record.dimension)
+
+
+def page_rows(pages: Sequence[NewPage], rule: VectorRule) -> pa.Table:
+    """The live and dead rows of these pages, in the table's schema."""
+    live = _live_rows([new for new in pages if new.page.spans], rule)
+    return pa.concat_tables([live, _dead_rows(pages, table_schema(rule))])
+
+
+def fence_row(fence: Fence, stamp: Stamp, expected: Stamp | None, rule: VectorRule) -> pa.Table:
+    """The fence row that replaces the one with the stamp `expected`."""
+    row = {
+        "id": FENCE_ID,
+        "page": FENCE_ID,
+        "n": -1,
+        "stamp": stamp,
+        "expected": expected,
+        "fence": encode_fence(fence),
+    }
+    return pa.Table.from_pylist([row], schema=table_schema(rule))
+
+
+def _live_rows(pages: Sequence[NewPage], rule: VectorRule) -> pa.Table:
+    per_page = pa.Table.from_pylist([_page_row(new) for new in pages], schema=_PAGE_COLUMNS)
+    lengths = [len(new.page.spans) for new in pages]
+    columns = per_page.take(pa.array(np.repeat(np.arange(len(pages)), lengths)))
+    spans = [(new.page.key, span, new.page.page.text) for new in pages for span in new.page.spans if new.page.page]
+    flat = [np.frombuffer(new.page.vectors, "<" + new.page.vector_type).astype(rule.numpy, copy=False) for new in pages]
+    values = pa.array(np.concatenate(flat) if flat else np.empty(0, rule.numpy))
+    own = {
+        "id": pa.array([f"{key}#{span.number}" for key, span, _ in spans], pa.string()),
+        "n": pa.array([span.number for _, span, _ in spans], pa.int32()),
+        "text": pa.array([text[span.start : span.end] for _, span, text in spans], pa.string()),
+        "start": pa.array([span.start for _, span, _ in spans], pa.int32()),
+        "end": pa.array([span.end for _, span, _ in spans], pa.int32()),
+        "vector": pa.FixedSizeListArray.from_arrays(values, rule.dimension),
+    }
+    own |= {name: columns[name] for name in _PAGE_COLUMNS.names}
+    return _completed(own, table_schema(rule), len(spans))
+
+
+def _dead_rows(pages: Iterable[NewPage], schema: pa.Schema) -> pa.Table:
+    dead = [(new, number) for new in pages for number in new.dead]
+    own = {
+        "id": pa.array([f"{new.page.key}#{number}" for new, number in dead], pa.string()),
+        "page": pa.array([new.page.key for new, _ in dead], pa.string()),
+        "n": pa.array([number for _, number in dead], pa.int32()),
+        "n_chunks": pa.array([len(new.page.spans) for new, _ in dead], pa.int32()),
+        "source": pa.array([new.version for new, _ in dead], pa.int64()),
+        "partition": pa.array([new.page.source.partition for new, _ in dead], pa.int32()),
+        "wiki": pa.array([new.page.key.partition(":")[0] for new, _ in dead], pa.string()),
+        "page_id": pa.array([new.page.key.partition(":")[2] for new, _ in dead], pa.string()),
+    }
+    return _completed(own, schema, len(dead))
+
+
+def _completed(columns: dict[str, pa.Array], schema: pa.Schema, rows: int) -> pa.Table:
+    return pa.table([columns.get(f.name, pa.nulls(rows, f.type)) for f in schema], schema=schema)
+
+
+def _page_row(new: NewPage) -> dict[str, object]:
+    page = new.page.page
+    assert page is not None  # noqa: S101 - only pages with chunks get here
+    row: dict[str, object] = {name: getattr(page, name, None) for name in _PAGE_COLUMNS.names}
+    row |= {"page": new.page.key, "source": new.version, "partition": new.page.source.partition}
+    row["n_chunks"] = len(new.page.spans)
+    return row

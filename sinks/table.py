@@ -1,0 +1,324 @@
+"""The table, as its one writer sees it: every change is one merge that moves the fence, or no change at all.
+
+LanceDB has no transactions over several rows, and a merge of a writer that slept too long may lose, win or report a
+success that never happened. So each merge carries the stamp that this writer saw last, fails as a whole when the fence
+has another one by now, and is believed only after the fence was read again.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import lancedb
+import pyarrow as pa
+from lancedb.table import LanceTable
+
+from pipeline.errors import Fatal, Replaced, TryAgain
+from pipeline.records import EmbeddedPage
+from sinks.fence import FENCE_ID, Fence, Stamp, Stamped, Version, decode_fence, new_stamp, refuse_other_model
+from sinks.rows import NewPage, StoredPage, VectorRule, fence_row, page_rows, table_schema
+
+MIB = 1024 * 1024
+CACHE_BYTES = 16 * MIB
+"""Each of the two caches. Over 500 merges: 566 MB with LanceDB's defaults, 375 MB and flat with this."""
+
+MERGE_TIMEOUT = timedelta(minutes=5)
+ATTEMPTS = 8
+LOOK_UP_PAGES = 1_000
+"""Pages asked for in one filter; the index answers each in about 20 microseconds."""
+
+CONDITION = (
+    "(target.n >= 0 AND source.source > target.source) OR "
+    "(target.n < 0 AND 1 / CAST(target.stamp = source.expected AS INT) = 1)"
+)
+"""A stored row gives way to a newer version only. On the fence row, a stamp that has moved divides by zero: a condition
+that is merely false would keep the fence and let all other rows in, an error stops the merge, also in Lance's own
+retries. On all other rows `stamp` is null, and so is the division."""
+
+Pause = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one `write` did."""
+
+    pages: int
+    stale: int
+    """Pages left out, for the table or the batch itself has the same version or a newer one."""
+    rows: int
+    dead_rows: int
+
+
+def connect(location: str, *, consistency: timedelta = timedelta(0)) -> lancedb.DBConnection:
+    """LanceDB's folder or bucket, with caches small enough for a process that lives for months.
+
+    Raises:
+        Fatal: there can be none at that place.
+    """
+    session = lancedb.Session(index_cache_size_bytes=CACHE_BYTES, metadata_cache_size_bytes=CACHE_BYTES)
+    try:
+        return lancedb.connect(location, read_consistency_interval=consistency, session=session)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise storage_fault(location, error) or Fatal(f"{location}: not a place for tables: {_line(error)}") from None
+
+
+class Table:
+    """A table taken over for writing.
+
+    Make one with `create` or `take_over`. It is this writer's until another takes it over, which every method answers
+    with `Replaced`. Look-up and merge happen inside `write`: nothing else may change rows in between.
+    """
+
+    def __init__(self, lance: LanceTable, rule: VectorRule, read: Stamped, pause: Pause = time.sleep) -> None:
+        self.lance = lance
+        self.rule = rule
+        self._read = read
+        self._pause = pause
+        self.merges = 0
+
+    @property
+    def name(self) -> str:
+        return str(self.lance.name)
+
+    @property
+    def location(self) -> str:
+        """Folder or address of the table's files."""
+        return str(self.lance.uri)
+
+    @property
+    def fence(self) -> Fence:
+        """The fence as this writer last read it; what it says is in the table."""
+        return self._read.fence
+
+    @classmethod
+    def create(cls, database: lancedb.DBConnection, name: str, fence: Fence, rule: VectorRule) -> Table:
+        """Makes the table with its fence row; the loser of a race takes over what the winner made.
+
+        Raises:
+            Fatal: the place cannot be written to.
+        """
+        row = fence_row(fence, new_stamp(), None, rule)
+        try:
+            database.create_table(name, row, mode="create", on_bad_vectors="null")
+        except (ValueError, RuntimeError, OSError) as error:
+            if "already exists" not in str(error):
+                raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be made: {_line(error)}") from None
+        return cls.take_over(database, name, fence, rule)
+
+    @classmethod
+    def take_over(
+        cls,
+        database: lancedb.DBConnection,
+        name: str,
+        mine: Fence,
+        rule: VectorRule,
+        change: Callable[[Fence], Fence] = lambda fence: fence,
+    ) -> Table:
+        """Becomes the writer of an existing table; the one before finds out at its next merge.
+
+        `change` is applied to the fence in the same merge (`--adopt`, `--rebuild`).
+
+        Raises:
+            Fatal: the table is of another model, or is none of ours.
+            Replaced: another process took it over at the same moment.
+        """
+        lance = open_table(database, name)
+        read = read_fence(lance)
+        refuse_other_model(read.fence, mine, name)
+        table = cls(lance, rule, read)
+        table._merge(table_schema(rule).empty_table(), change(read.fence))
+        return table
+
+    def write(self, pages: Iterable[EmbeddedPage], next_offsets: Mapping[int, int]) -> Written:
+        """Puts a batch and its offsets into the table; they are there, all or none, when this returns.
+
+        The pages must have passed `rows.fault`, and their sources' topics must be in the fence's list.
+
+        Raises:
+            Replaced: another writer took the table over; nothing of this batch is in it.
+            Fatal: the table is gone, full, or cannot be written to.
+            TryAgain: it did not work for minutes.
+        """
+        newest, messages = self._newest(pages)
+        stored = self._look_up(list(newest))
+        fresh = [_against(page, version, stored.get(key)) for key, (version, page) in newest.items()]
+        new = [page for page in fresh if page is not None]
+        rows = page_rows(new, self.rule)
+        self._merge(rows, self.fence.moved(next_offsets))
+        dead = sum(len(page.dead) for page in new)
+        return Written(len(new), messages - len(new), rows.num_rows - dead, dead)
+
+    def still_mine(self) -> None:
+        """Raises Replaced when another writer has taken the table over. Ask before every step of upkeep."""
+        self._check_owner(read_fence(self.lance))
+
+    def _newest(self, pages: Iterable[EmbeddedPage]) -> tuple[dict[str, tuple[Version, EmbeddedPage]], int]:
+        newest: dict[str, tuple[Version, EmbeddedPage]] = {}
+        messages = 0
+        for page in pages:
+            messages += 1
+            version = self.fence.version(page.source)
+            if page.key not in newest or newest[page.key][0] < version:
+                newest[page.key] = version, page
+        return newest, messages
+
+    def _look_up(self, keys: Sequence[str]) -> dict[str, StoredPage]:
+        """All rows of these pages, live or dead."""
+        versions: dict[str, Version] = {}
+        numbers: dict[str, set[int]] = {}
+        for start in range(0, len(keys), LOOK_UP_PAGES):
+            for page, number, version in self._rows_of(keys[start : start + LOOK_UP_PAGES]):
+                versions[page] = max(version, versions.get(page, version))
+                numbers.setdefault(page, set()).add(number)
+        return {page: StoredPage(version, frozenset(numbers[page])) for page, version in versions.items()}
+
+    def _rows_of(self, keys: Sequence[str]) -> Iterator[tuple[str, int, Version]]:
+        condition = f"page IN ({', '.join(map(quoted, keys))})"
+        found = retried(
+            lambda: self.lance.search().where(condition).select(["page", "n", "source"]).to_arrow(),
+            self.name,
+            self._pause,
+        )
+        columns = [found[name].to_pylist() for name in ("page", "n", "source")]
+        return zip(*columns, strict=True)
+
+    def _merge(self, rows: pa.Table, fence: Fence) -> None:
+        """One conditional merge of rows and fence, tried again as long as the fence says that nothing happened."""
+        sent: set[Stamp] = set()  # a merge that timed out may land after its successor was sent
+        for attempt in range(ATTEMPTS):
+            stamp = new_stamp()
+            sent.add(stamp)
+            error = self._attempt(pa.concat_tables([rows, fence_row(fence, stamp, self._read.stamp, self.rule)]))
+            found = read_fence(self.lance, self._pause)
+            if found.stamp in sent:
+                self._read = found
+                self.merges += 1
+                return
+            self._check_owner(found)
+            if error is not None and (fault := _final_fault(self.name, error)):
+                raise fault from None
+            self._pause(random.uniform(0.5, 1.0) * min(10.0, 0.1 * 2**attempt))  # noqa: S311 - jitter
+        raise TryAgain(f"table {self.name}: {ATTEMPTS} merges came to nothing; the last: {_line(error)}")
+
+    def _attempt(self, rows: pa.Table) -> Exception | None:
+        """What LanceDB says of this merge; the fence alone knows whether it happened."""
+        try:
+            (
+                self.lance.merge_insert("id")
+                .when_matched_update_all(where=CONDITION)
+                .when_not_matched_insert_all()
+                .execute(rows, on_bad_vectors="null", timeout=MERGE_TIMEOUT)
+            )
+        except (RuntimeError, ValueError, OSError) as error:
+            return error
+        return None
+
+    def _check_owner(self, found: Stamped) -> None:
+        if found.stamp != self._read.stamp:
+            raise Replaced(f"table {self.name}: another writer has taken it over; this one ends, nothing is lost")
+
+
+def open_table(database: lancedb.DBConnection, name: str) -> LanceTable:
+    """Raises Fatal when there is no such table."""
+    try:
+        table = database.open_table(name)
+    except (ValueError, RuntimeError, OSError) as error:
+        if "was not found" in str(error):
+            raise Fatal(f"there is no table {name} in {database.uri}; sinks.lance makes it") from None
+        raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be opened: {_line(error)}") from None
+    if not isinstance(table, LanceTable):
+        raise Fatal(f"{database.uri} is a LanceDB service, not a folder or a bucket: set CIRROSTREAM_LANCE_URI")
+    return table
+
+
+def has_table(database: lancedb.DBConnection, name: str) -> bool:
+    """Whether the table exists."""
+    try:
+        database.open_table(name)
+    except (ValueError, RuntimeError, OSError) as error:
+        if "was not found" in str(error):
+            return False
+        raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be opened: {_line(error)}") from None
+    return True
+
+
+def read_fence(lance: LanceTable, pause: Pause = time.sleep) -> Stamped:
+    """Stamp and fence of the table as it is now.
+
+    Raises:
+        Fatal: the table is gone, or has no fence row or several.
+    """
+    name = str(lance.name)
+    condition = f"id = {quoted(FENCE_ID)}"
+    rows = retried(
+        lambda: lance.search().where(condition).select(["stamp", "fence"]).to_arrow().to_pylist(), name, pause
+    )
+    if len(rows) != 1:
+        raise Fatal(f"table {name} has {len(rows)} fence rows instead of one: it is damaged or not ours; use another")
+    return Stamped(Stamp(rows[0]["stamp"]), decode_fence(rows[0]["fence"], name))
+
+
+def retried(read: Callable[[], Any], table: str, pause: Pause = time.sleep) -> Any:
+    """The answer of a read, which may fail for a moment when an old version is cleaned up or the storage is slow.
+
+    Raises:
+        Fatal: the table is gone or the storage refuses us.
+        TryAgain: four tries failed.
+    """
+    for attempt in range(4):
+        try:
+            return read()
+        except (RuntimeError, ValueError, OSError) as error:
+            last = error
+            if fault := storage_fault(table, error):
+                raise fault from None
+        pause(0.1 * 4**attempt)
+    raise TryAgain(f"table {table}: cannot be read: {_line(last)}")
+
+
+def quoted(text: str) -> str:
+    """A string literal of DataFusion's SQL, which knows no escape but the doubled quote."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def storage_fault(table: str, error: Exception) -> Fatal | None:
+    """What the operator must mend, if this error says so."""
+    text = str(error)
+    remedies = {
+        "/_versions": "it vanished under its writer; if that was meant, start sinks.lance again: it tells what to do",
+        "No space left": "the disk is full; make room, then start again: nothing was lost",
+        "File too large": "the file system or a limit (ulimit -f) refuses larger files; raise it, then start again",
+        "Disk quota": "the disk quota is used up; make room, then start again: nothing was lost",
+        "Read-only file system": "its file system is read-only; make it writable, then start again",
+        "Permission denied": "this user may not write there; change owner or CIRROSTREAM_LANCE_URI, then start again",
+        "Not a directory": "its place is not a folder; choose another CIRROSTREAM_LANCE_URI",
+    }
+    for mark, remedy in remedies.items():
+        if mark in text and (mark != "/_versions" or "Not found" in text):
+            return Fatal(f"table {table}: {remedy} ({_line(error)})")
+    return None
+
+
+def _final_fault(table: str, error: Exception) -> Fatal | None:
+    """The fault that another try of the same merge would meet again."""
+    if isinstance(error, ValueError) or "Ambiguous merge" in str(error):
+        return Fatal(f"table {table}: LanceDB refuses these rows, please report it: {_line(error)}")
+    return storage_fault(table, error)
+
+
+def _line(error: Exception | None) -> str:
+    return "no error, and no effect" if error is None else " ".join(str(error).split())[:300]
+
+
+def _against(page: EmbeddedPage, version: Version, stored: StoredPage | None) -> NewPage | None:
+    """The page with the chunks it must bury, or None when the table has this version or a newer one."""
+    if stored is None:
+        return NewPage(page, version)
+    if stored.version >= version:
+        return None
+    return NewPage(page, version, tuple(sorted(stored.numbers - set(range(len(page.spans))))))

@@ -1,0 +1,289 @@
+"""Upkeep: what keeps a table fast and small, done by its writer between two batches.
+
+Never in another process: a compaction next to merges that touch the same rows failed 16 of 16 times. Every step reads
+the fence first. A step that fails is tried again later, for nothing depends on it; only a full disk is fatal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from lancedb.index import BTree, IndexConfig, IvfRq
+
+from pipeline.metrics import Metrics
+from sinks.table import MERGE_TIMEOUT, Table, Written, retried, storage_fault
+
+LIVE = "n >= 0 AND text IS NOT NULL"
+DEAD = "n >= 0 AND text IS NULL"
+LEFTOVER = "n > 0 AND text IS NULL"
+"""Dead rows that may go: their page has row 0, live or dead, which remembers the same version."""
+
+KEEP_VERSIONS = max(timedelta(hours=1), 4 * MERGE_TIMEOUT)
+"""Lance checks a merge for conflicts only against versions that still exist: with younger ones cleaned up, a writer
+that slept wrote 300 rows twice."""
+
+TMP_AGE_S = 24 * 3600.0
+RETRY_S = 60.0
+IDLE_S = 5.0
+MAX_STEP_S = 3600
+"""A step that takes longer is left to the watchdog."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepRules:
+    """When a step is due. Rows count as often as they are written, dead ones too."""
+
+    btree_merges: int = 20
+    """Merges that the two BTREEs may miss: at 200 a merge takes 15 times as long, a rebuild takes 0.1 to 0.4 s."""
+    optimize_rows: int = 200_000
+    optimize_share: float = 0.25
+    """And no sooner than after so many of the live rows: what is compacted too often is written over and over."""
+    optimize_merges: int = 300
+    """Each merge leaves a fragment, and every read opens all of them."""
+    optimize_seconds: float = 900
+    idle_rows: int = 20_000
+    """Rows that are worth an optimize as soon as nothing else is to do."""
+    index_rows: int = 100_000
+    """Live rows from which on a vector index pays: below, an exact search takes less than 0.1 s."""
+    retrain_factor: float = 4
+    """Growth after which the index is trained anew, for its partitions have become too large."""
+    retrain_segments: int = 32
+    """Each optimize adds a segment to the index, and every search looks into all of them."""
+    gauge_seconds: float = 60
+
+
+class Step(Enum):
+    """A step of upkeep, the more urgent first."""
+
+    BTREE = "btree"
+    OPTIMIZE = "optimize"
+    INDEX = "index"
+    SWEEP = "sweep"
+    GAUGES = "gauges"
+
+
+@dataclass(slots=True)
+class State:
+    """What has happened since which step; times are monotonic seconds, -inf for never."""
+
+    merges: int = 0
+    """Merges since the last rebuild of the BTREEs."""
+    rows: int = 0
+    """Rows written since the last optimize."""
+    fragments: int = 0
+    """Merges since the last optimize."""
+    changed: float = float("-inf")
+    optimized: float = float("-inf")
+    swept: float = float("-inf")
+    measured: float = float("-inf")
+    live_rows: int = 0
+    trained_rows: int = 0
+    """Live rows when the vector index was trained; 0: there is none."""
+    segments: int = 0
+    later: dict[Step, float] = field(default_factory=dict)
+    """Steps that failed, and when to try again."""
+
+
+def due(state: State, rules: UpkeepRules, now: float) -> Step | None:
+    """The most urgent step that is due, if any. Pure."""
+    conditions = {
+        Step.BTREE: _btree_due(state, rules, now),
+        Step.OPTIMIZE: _optimize_due(state, rules, now),
+        Step.INDEX: _index_due(state, rules),
+        Step.SWEEP: now - state.swept >= TMP_AGE_S,
+        Step.GAUGES: now - state.measured >= rules.gauge_seconds and state.changed >= state.measured,
+    }
+    return next((step for step, is_due in conditions.items() if is_due and state.later.get(step, now) <= now), None)
+
+
+def _btree_due(state: State, rules: UpkeepRules, now: float) -> bool:
+    idle = now - state.changed >= IDLE_S
+    return state.merges >= (max(1, rules.btree_merges // 4) if idle else rules.btree_merges)
+
+
+def _index_due(state: State, rules: UpkeepRules) -> bool:
+    if state.live_rows < rules.index_rows:
+        return False
+    return state.live_rows >= rules.retrain_factor * state.trained_rows or state.segments >= rules.retrain_segments
+
+
+def _optimize_due(state: State, rules: UpkeepRules, now: float) -> bool:
+    since = now - state.optimized
+    enough = max(rules.optimize_rows, rules.optimize_share * state.live_rows)
+    if state.rows >= enough or state.fragments >= rules.optimize_merges:
+        return True
+    if state.rows and since >= rules.optimize_seconds:
+        return True
+    if now - state.changed >= IDLE_S and state.rows >= rules.idle_rows:
+        return True
+    # Old versions are cleaned up by optimize: once more when the last of them has come of age.
+    old = state.changed + KEEP_VERSIONS.total_seconds()
+    return state.optimized <= old <= now
+
+
+class Upkeep:
+    """Does what is due on one table, a step a call, so that the loop turns in between."""
+
+    def __init__(
+        self,
+        table: Table,
+        rules: UpkeepRules,
+        metrics: Metrics,
+        turned: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._table = table
+        self._rules = rules
+        self._metrics = metrics
+        self._turned = turned
+        self._clock = clock
+        self._log = structlog.get_logger().bind(table=table.name)
+        self._state = retried(self._at_start, table.name)
+        self._actions: dict[Step, Callable[[], None]] = {
+            Step.BTREE: self._btree,
+            Step.OPTIMIZE: self._optimize,
+            Step.INDEX: self._index,
+            Step.SWEEP: self._sweep,
+            Step.GAUGES: self._gauges,
+        }
+
+    def wrote(self, written: Written) -> None:
+        """Takes note of a merge."""
+        self._state.merges += 1
+        self._state.fragments += 1
+        self._state.rows += written.rows + written.dead_rows
+        self._state.changed = self._clock()
+        self._state.live_rows += written.rows
+
+    def turn(self) -> Step | None:
+        """Does the step that is due, if one is, and says which.
+
+        Raises:
+            Replaced: another writer has taken the table over.
+            Fatal: the disk is full.
+        """
+        step = due(self._state, self._rules, self._clock())
+        if step is not None:
+            self.do(step)
+        return step
+
+    def do(self, step: Step) -> None:
+        """One step, whether it is due or not."""
+        self._table.still_mine()
+        try:
+            with self._metrics.timed(step.value), _ticking(self._turned):
+                self._actions[step]()
+        except (RuntimeError, ValueError, OSError) as error:
+            if fault := storage_fault(self._table.name, error):
+                raise fault from None
+            self._state.later[step] = self._clock() + RETRY_S
+            self._metrics.retry(step.value)
+            self._log.warning("upkeep.later", step=step.value, error=" ".join(str(error).split())[:300])
+        else:
+            self._state.later.pop(step, None)
+
+    def _at_start(self) -> State:
+        """What the writer before left to do, as far as the table tells."""
+        found = {tuple(index.columns): index for index in self._table.lance.list_indices()}
+        state = State(changed=self._clock(), optimized=self._clock())
+        if any((column,) not in found or found[(column,)].num_unindexed_rows for column in ("id", "page")):
+            state.merges = self._rules.btree_merges
+        if ("vector",) in found:
+            state.trained_rows = max(1, found[("vector",)].num_indexed_rows or 0)
+            state.segments = found[("vector",)].num_segments or 1
+            state.rows = found[("vector",)].num_unindexed_rows or 0
+        state.live_rows = self._table.lance.count_rows(LIVE)
+        state.fragments = fragments(self._table)
+        return state
+
+    def _vector_index(self) -> IndexConfig | None:
+        return next((index for index in self._table.lance.list_indices() if index.columns == ["vector"]), None)
+
+    def _btree(self) -> None:
+        for column in ("id", "page"):
+            self._table.lance.create_index(column, config=BTree(), replace=True)
+        self._state.merges = 0
+
+    def _optimize(self) -> None:
+        if self._table.lance.count_rows(LEFTOVER):
+            self._table.lance.delete(LEFTOVER)
+        self._table.lance.optimize(cleanup_older_than=KEEP_VERSIONS)
+        self._state.rows = self._state.fragments = 0
+        self._state.optimized = self._clock()
+        self._gauges()
+
+    def _index(self) -> None:
+        """IVF_RQ with 4 bits: 500,000 x 384 in 16 s, recall@10 0.956 with 20 probes and refine factor 5 in 7 ms."""
+        self._state.live_rows = self._table.lance.count_rows(LIVE)
+        if not _index_due(self._state, self._rules):
+            return
+        config = IvfRq(distance_type="cosine", num_bits=4)
+        self._table.lance.create_index("vector", config=config, replace=True)
+        self._state.trained_rows = self._state.live_rows
+        self._state.segments = 1
+        self._log.info("upkeep.indexed", rows=self._state.live_rows)
+
+    def _sweep(self) -> None:
+        for path in stale_temporary_files(self._table.location, time.time() - TMP_AGE_S):
+            path.unlink(missing_ok=True)
+        self._state.swept = self._clock()
+
+    def _gauges(self) -> None:
+        lance = self._table.lance
+        self._state.live_rows = lance.count_rows(LIVE)
+        self._metrics.table_rows.set(self._state.live_rows)
+        self._metrics.table_dead_rows.set(lance.count_rows(DEAD))
+        self._metrics.table_fragments.set(fragments(self._table))
+        if (index := self._vector_index()) is not None:
+            self._state.segments = index.num_segments or 1
+            self._metrics.table_unindexed_rows.set(index.num_unindexed_rows or 0)
+        self._metrics.table_versions.set(len(lance.list_versions()))
+        self._state.measured = self._clock()
+
+
+def fragments(table: Table) -> int:
+    """Fragments of the table's newest version."""
+    stats: Any = table.lance.stats()  # a mapping, though its annotation says otherwise
+    return int(stats["fragment_stats"]["num_fragments"])
+
+
+def stale_temporary_files(uri: str, before: float) -> list[Path]:
+    """What killed writers left behind in a table on local disk: `.tmp*` in `data`, last touched before this time.
+
+    Nothing else removes them: 20 kills left 1.7 GB.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file"):
+        return []
+    found = Path(parts.path if parts.scheme else uri, "data").glob(".tmp*")
+    return [path for path in found if path.is_file() and path.stat().st_mtime < before]
+
+
+@contextmanager
+def _ticking(turned: Callable[[], None]) -> Iterator[None]:
+    """Tells the watchdog every second that a long step is being worked on."""
+    done = Event()
+
+    def tick() -> None:
+        for _ in range(MAX_STEP_S):
+            if done.wait(1):
+                return
+            turned()
+
+    thread = Thread(target=tick, name="upkeep", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

@@ -1,0 +1,253 @@
+"""`python -m sinks.lance` on a real Kafka: kills, rivals, poison, lost tables and topics made anew."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pipeline.dead_letters import read
+from pipeline.errors import Fatal
+from pipeline.kafka import Cluster, read_to_end
+from pipeline.metrics import Metrics
+from pipeline.model_files import resolve
+from pipeline.publisher import Message, Publisher
+from pipeline.records import EmbeddedPage, encode
+from pipeline.settings import ModelSettings
+from pipeline.topics import ensure_corpus, ensure_model, lance_group, topic_ids
+from sinks.table import connect, open_table, read_fence
+from sinks.trim import Trimmer
+from tests.conftest import SettingsEnv
+from tests.tables import contents, deletion, embedded, texts
+from tests.waiting import wait_until
+
+PARTITIONS = 4
+
+
+class Corpus:
+    """The topics of one test, what was sent to `vectors`, and the sinks that were started."""
+
+    def __init__(self, env: dict[str, str], folder: Path) -> None:
+        self.env, self.folder = env, folder
+        settings = ModelSettings()
+        self.settings = settings
+        self.cluster = Cluster.connect(settings)
+        self.corpus = ensure_corpus(self.cluster, settings)
+        self.topics = ensure_model(self.cluster, settings, resolve(settings, weights=False).tag)
+        self.pages_id = topic_ids(self.cluster, [self.corpus.pages])[self.corpus.pages]
+        self.group = lance_group(settings, "wikipedia")
+        self.publisher = Publisher(self.cluster, Metrics("test"))
+        self.sinks: list[subprocess.Popen[str]] = []
+
+    def page(self, number: int, offset: int, chunks: int | None) -> EmbeddedPage:
+        key, partition = f"enwiki:{number}", number % PARTITIONS
+        if chunks is None:
+            return deletion(key, offset, topic=self.pages_id, partition=partition)
+        return embedded(key, offset, chunks, topic=self.pages_id, partition=partition, dimension=384)
+
+    def send(self, *pages: EmbeddedPage) -> None:
+        self.send_raw(*((page.key, encode(page), page.source.partition) for page in pages))
+
+    def send_raw(self, *messages: tuple[str, bytes, int]) -> None:
+        self.publisher.publish(
+            [Message(self.topics.vectors, key.encode(), value, partition) for key, value, partition in messages]
+        ).wait()
+
+    def start(self, *flags: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "sinks.lance", "--batch-seconds", "0.2", *flags]
+        log = (self.folder / f"sink-{len(self.sinks)}.log").open("w")
+        sink = subprocess.Popen(command, env=self.env, stderr=log, stdout=log, text=True)
+        self.sinks.append(sink)
+        return sink
+
+    def said(self, sink: subprocess.Popen[str]) -> str:
+        return (self.folder / f"sink-{self.sinks.index(sink)}.log").read_text()
+
+    def fails(self, *flags: str) -> tuple[int, str]:
+        """Exit code and last line of a sink that must end by itself."""
+        sink = self.start(*flags)
+        code = sink.wait(60)
+        said = self.said(sink)
+        assert "Traceback" not in said, said
+        return code, said.strip().splitlines()[-1]
+
+    def drained(self) -> bool:
+        ends = {p: end for p, end in self.cluster.log_ends(self.topics.vectors).items() if end}
+        return self.cluster.committed(self.group, self.topics.vectors) == ends
+
+    def wait_drained(self, sink: subprocess.Popen[str]) -> None:
+        wait_until(lambda: self.drained() or sink.poll() is not None, "everything is committed", 60)
+        assert sink.poll() is None, self.said(sink)
+
+    def wait_written(self, more_than: int, sink: subprocess.Popen[str]) -> None:
+        try:
+            wait_until(lambda: sum(self.fence_or_nothing().values()) > more_than, "the fence has moved", 60)
+        except AssertionError as error:
+            raise AssertionError(self.said(sink)) from error
+
+    def stop(self, sink: subprocess.Popen[str]) -> None:
+        sink.terminate()
+        assert sink.wait(15) == 0, self.said(sink)
+
+    def contents(self) -> dict[str, list[str]]:
+        return contents(open_table(connect(str(self.folder / "lance")), "wikipedia"))
+
+    def fence(self) -> dict[int, int]:
+        return read_fence(open_table(connect(str(self.folder / "lance")), "wikipedia")).fence.offsets
+
+    def fence_or_nothing(self) -> dict[int, int]:
+        return self.fence() if (self.folder / "lance" / "wikipedia.lance" / "_versions").exists() else {}
+
+    def close(self) -> None:
+        for sink in self.sinks:
+            sink.kill()
+            sink.wait()
+        self.publisher.close()
+        self.cluster.close()
+
+
+@pytest.fixture
+def corpus(settings_env: SettingsEnv, tmp_path: Path) -> Iterator[Corpus]:
+    corpus = Corpus(settings_env(), tmp_path)
+    yield corpus
+    corpus.close()
+
+
+def expected(*pages: EmbeddedPage) -> dict[str, list[str]]:
+    return {page.key: texts(page) for page in pages}
+
+
+def test_pages_versions_and_deletions_arrive_and_the_group_tells_what_the_fence_tells(corpus: Corpus) -> None:
+    pages = [corpus.page(number, number, 3) for number in range(20)]
+    shorter, gone = corpus.page(1, 101, 1), corpus.page(2, 102, None)
+    sink = corpus.start()
+    corpus.send(*pages)
+    corpus.send(shorter, gone, pages[1], pages[2])
+    corpus.wait_drained(sink)
+    assert corpus.contents() == expected(*(page for page in pages if page.key not in (shorter.key, gone.key)), shorter)
+    assert corpus.fence() == corpus.cluster.committed(corpus.group, corpus.topics.vectors)
+    corpus.stop(sink)
+
+
+def test_a_sink_killed_at_any_moment_leaves_what_an_undisturbed_one_does(corpus: Corpus) -> None:
+    pages = [corpus.page(number, number, 2) for number in range(200)]
+    for start in range(0, 200, 50):
+        sink = corpus.start("--batch-rows", "7")
+        corpus.send(*pages[start : start + 50])
+        before = sum(corpus.fence_or_nothing().values()) if start else 0
+        corpus.wait_written(before, sink)
+        sink.kill()
+        sink.wait()
+    sink = corpus.start()
+    corpus.wait_drained(sink)
+    assert corpus.contents() == expected(*pages)
+    corpus.stop(sink)
+
+
+def test_a_second_sink_takes_over_and_the_first_ends_with_3(corpus: Corpus) -> None:
+    first = corpus.start()
+    corpus.send(corpus.page(1, 1, 2))
+    corpus.wait_drained(first)
+    second = corpus.start()
+    wait_until(lambda: "started" in corpus.said(second), "the second has started")
+    deadline = time.monotonic() + 60
+    offset = 2
+    while first.poll() is None and time.monotonic() < deadline:
+        corpus.send(corpus.page(offset, offset, 1))
+        offset += 1
+        time.sleep(0.2)
+    assert first.wait(1) == 3, corpus.said(first)
+    corpus.wait_drained(second)
+    assert len(corpus.contents()) == offset - 1
+    corpus.stop(second)
+
+
+def test_poison_becomes_a_dead_letter_and_its_neighbours_are_written(corpus: Corpus) -> None:
+    good, bad = corpus.page(1, 1, 2), corpus.page(5, 5, 2)
+    nan = msgspec.structs.replace(bad, vectors=b"\x00\x00\xc0\x7f" * (2 * 384))
+    sink = corpus.start()
+    corpus.send_raw(("enwiki:1", b"not msgpack", 1), ("enwiki:5", encode(nan), 1), ("enwiki:1", encode(good), 1))
+    corpus.wait_drained(sink)
+    assert corpus.contents() == expected(good)
+    letters = [read(record)[1] for record in read_to_end(corpus.cluster, corpus.corpus.dead_letters)]
+    assert sorted(letter.reason for letter in letters) == ["bad_vectors", "undecodable"]
+    assert {letter.value for letter in letters} == {b"not msgpack", encode(nan)}
+    corpus.stop(sink)
+
+
+def test_a_newer_schema_is_fatal_and_goes_nowhere(corpus: Corpus) -> None:
+    corpus.send_raw(("enwiki:1", encode(msgspec.structs.replace(corpus.page(1, 1, 1), schema=2)), 1))
+    code, said = corpus.fails()
+    assert code == 70
+    assert "upgrade this process" in said
+    assert corpus.cluster.log_ends(corpus.corpus.dead_letters) == dict.fromkeys(range(PARTITIONS), 0)
+
+
+def test_a_lost_table_whose_records_are_gone_is_refused_and_rebuilt_on_demand(corpus: Corpus) -> None:
+    sink = corpus.start()
+    corpus.send(*(corpus.page(number, number, 1) for number in range(8)))
+    corpus.wait_drained(sink)
+    corpus.stop(sink)
+    corpus.cluster.trim(corpus.topics.vectors, {0: 1})
+    shutil.rmtree(corpus.folder / "lance")
+    code, said = corpus.fails()
+    assert code == 70
+    assert "--rebuild" in said
+    assert "python -m pipeline.replay --stage chunk" in said
+    sink = corpus.start("--rebuild")
+    corpus.wait_written(7, sink)
+    assert set(corpus.contents()) == {f"enwiki:{number}" for number in range(1, 8)}
+    corpus.stop(sink)
+
+
+def test_topics_made_anew_are_refused_until_adopted(corpus: Corpus) -> None:
+    sink = corpus.start()
+    corpus.send(corpus.page(1, 900, 3), corpus.page(2, 901, 1))
+    corpus.wait_drained(sink)
+    corpus.stop(sink)
+    old = corpus.page(1, 950, 2)
+    names = [corpus.corpus.pages, corpus.topics.vectors]
+    corpus.cluster.admin.delete_topics(names)
+    wait_until(lambda: not exists(corpus.cluster, names), "the topics are gone")
+    code, said = corpus.fails()
+    assert code == 70
+    assert "pages and vectors were made anew" in said
+    assert "--adopt" in said
+    corpus.pages_id = topic_ids(corpus.cluster, names)[corpus.corpus.pages]
+    sink = corpus.start("--adopt")
+    corpus.send(corpus.page(1, 3, 1))
+    corpus.wait_drained(sink)
+    assert corpus.contents() == expected(corpus.page(1, 3, 1), corpus.page(2, 901, 1))
+    assert old.source.topic_id != corpus.pages_id
+    corpus.stop(sink)
+
+
+def exists(cluster: Cluster, names: list[str]) -> bool:
+    def there(name: str) -> bool:
+        try:
+            cluster.describe(name)
+        except Fatal:
+            return False
+        return True
+
+    return any(map(there, names))
+
+
+def test_kafka_forgets_what_every_reader_and_the_table_have(corpus: Corpus) -> None:
+    sink = corpus.start()
+    corpus.send(*(corpus.page(number, number, 1) for number in range(8)))
+    corpus.wait_drained(sink)
+    trimmer = Trimmer(
+        corpus.cluster, corpus.topics.vectors, corpus.group, Metrics("lance"), fence=lambda: corpus.fence() | {3: 1}
+    )
+    assert trimmer.trim() == {}
+    assert trimmer.trim() == {0: 2, 1: 2, 2: 2, 3: 1}
+    assert corpus.cluster.log_starts(corpus.topics.vectors) == {0: 2, 1: 2, 2: 2, 3: 1}
+    assert trimmer.trim() == {}
+    corpus.stop(sink)

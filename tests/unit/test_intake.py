@@ -1,0 +1,117 @@
+"""What the sink lets in: good pages; the rest is a dead letter, fatal, or left out on the operator's word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pipeline.dead_letters import DeadLetter
+from pipeline.metrics import Metrics
+from pipeline.records import EmbeddedPage, SchemaTooNew, encode
+from sinks.fence import UnknownPagesTopic
+from sinks.intake import Intake, weight
+from tests.tables import deletion, embedded, new_table
+
+
+@dataclass
+class Message:
+    """As kafka-python gives it."""
+
+    key: bytes | None
+    value: bytes | None
+    topic: str = "vectors"
+    partition: int = 0
+    offset: int = 7
+
+
+class CollectingDeadLetters:
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+        self.good = 0
+
+    def send(self, letter: DeadLetter) -> None:
+        self.letters.append(letter)
+
+    def succeeded(self, records: int = 1) -> None:
+        self.good += records
+
+
+class Door:
+    """An intake, its dead letters and its metrics."""
+
+    def __init__(self, folder: Path, *, adopt: bool = False, pages_topic_id: str = "pages-id") -> None:
+        self.letters = CollectingDeadLetters()
+        self.metrics = Metrics("lance")
+        self.intake = Intake(
+            new_table(folder),
+            self.letters,  # type: ignore[arg-type]
+            self.metrics,
+            adopt=adopt,
+            pages_topic_id=lambda: pages_topic_id,
+        )
+
+    def sends(self, page: EmbeddedPage, key: bytes | None = None) -> EmbeddedPage | None:
+        return self.intake.decode(Message(key or page.key.encode(), encode(page)))  # type: ignore[arg-type]
+
+    def sends_raw(self, value: bytes | None) -> EmbeddedPage | None:
+        return self.intake.decode(Message(b"enwiki:1", value))  # type: ignore[arg-type]
+
+
+def test_good_pages_and_deletions_pass(tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    for page in (embedded("enwiki:1", 1, 2), embedded("enwiki:1", 1, 0), deletion("enwiki:1", 1)):
+        assert door.sends(page) == page
+    assert door.letters.good == 3
+
+
+@pytest.mark.parametrize("value", [None, b"", b"\xc1", b"\x80", encode(embedded("enwiki:1", 1, 2))[:-5]])
+def test_what_is_no_page_is_a_dead_letter(tmp_path: Path, value: bytes | None) -> None:
+    door = Door(tmp_path)
+    assert door.sends_raw(value) is None
+    assert [(letter.reason, letter.value, letter.offset) for letter in door.letters.letters] == [
+        ("undecodable", value, 7)
+    ]
+
+
+def test_a_bad_page_is_a_dead_letter_with_its_source(tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    page = embedded("enwiki:1", 5, 2)
+    assert door.sends(page, key=b"enwiki:2") is None
+    assert door.sends(msgspec.structs.replace(page, vectors=bytes(len(page.vectors)))) is None
+    assert [(letter.reason, letter.source) for letter in door.letters.letters] == [
+        ("bad_key", page.source),
+        ("bad_vectors", page.source),
+    ]
+
+
+def test_a_newer_schema_is_fatal_and_no_dead_letter(tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    with pytest.raises(SchemaTooNew):
+        door.sends(msgspec.structs.replace(embedded("enwiki:1", 1, 1), schema=99))
+    assert not door.letters.letters
+
+
+def test_pages_of_an_unknown_topic_are_fatal(tmp_path: Path) -> None:
+    with pytest.raises(UnknownPagesTopic, match="--adopt"):
+        Door(tmp_path).sends(embedded("enwiki:1", 1, 1, topic="other"))
+
+
+def test_adopt_leaves_out_and_counts_pages_of_a_topic_that_is_no_more(tmp_path: Path) -> None:
+    door = Door(tmp_path, adopt=True)
+    assert door.sends(embedded("enwiki:1", 1, 1, topic="gone")) is None
+    dropped = {"stage": "lance", "reason": "pages_topic_gone"}
+    assert door.metrics.registry.get_sample_value("cirrostream_drops_total", dropped) == 1
+
+
+def test_even_adopt_takes_no_topic_that_was_made_while_the_sink_ran(tmp_path: Path) -> None:
+    with pytest.raises(UnknownPagesTopic):
+        Door(tmp_path, adopt=True, pages_topic_id="new").sends(embedded("enwiki:1", 1, 1, topic="new"))
+
+
+def test_large_pages_weigh_more_than_their_rows() -> None:
+    assert weight(deletion("enwiki:1", 1)) == 1
+    assert weight(embedded("enwiki:1", 1, 3)) == 3
+    assert weight(embedded("enwiki:1", 1, 3, dimension=4096)) == 12

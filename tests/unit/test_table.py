@@ -1,0 +1,308 @@
+"""The write protocol: what a table holds after versions, deletions, duplicates, kills and rivals."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pipeline.errors import Fatal, Replaced, TryAgain
+from pipeline.records import Source
+from sinks.fence import FENCE_ID, Fence, UnknownPagesTopic, new_stamp
+from sinks.rows import VectorRule, fence_row
+from sinks.table import Table, connect, read_fence
+from tests.tables import FENCE, RULE, contents, deletion, embedded, new_table, takeover, texts
+
+
+def dead_rows(table: Table) -> list[str]:
+    rows = table.lance.search().where("n >= 0 AND text IS NULL").select(["id"]).to_arrow()
+    return sorted(rows["id"].to_pylist())
+
+
+def test_a_new_version_with_fewer_chunks_leaves_exactly_its_own(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded("enwiki:1", 5, 4)], {0: 6})
+    written = table.write([embedded("enwiki:1", 7, 2)], {0: 8})
+    assert contents(table) == {"enwiki:1": texts(embedded("enwiki:1", 7, 2))}
+    assert (written.rows, written.dead_rows) == (2, 2)
+    assert dead_rows(table) == ["enwiki:1#2", "enwiki:1#3"]
+
+
+def test_a_new_version_with_more_chunks_revives_dead_rows(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    for offset, chunks in ((1, 3), (2, 1), (3, 5)):
+        table.write([embedded("enwiki:1", offset, chunks)], {0: offset + 1})
+    assert contents(table) == {"enwiki:1": texts(embedded("enwiki:1", 3, 5))}
+    assert dead_rows(table) == []
+
+
+def test_a_deletion_followed_by_a_stale_older_version_leaves_the_page_deleted(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded("enwiki:1", 3, 2)], {0: 4})
+    table.write([deletion("enwiki:1", 9)], {0: 10})
+    stale = table.write([embedded("enwiki:1", 5, 3)], {0: 11})
+    assert contents(table) == {}
+    assert stale.stale == 1
+    assert dead_rows(table) == ["enwiki:1#0", "enwiki:1#1"]
+
+
+def test_a_deletion_of_a_page_never_seen_is_remembered(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([deletion("enwiki:1", 9)], {0: 1})
+    table.write([embedded("enwiki:1", 8, 3)], {0: 2})
+    assert contents(table) == {}
+    table.write([embedded("enwiki:1", 10, 1)], {0: 3})
+    assert contents(table) == {"enwiki:1": texts(embedded("enwiki:1", 10, 1))}
+
+
+def test_a_page_without_chunks_hides_its_older_version(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded("enwiki:1", 1, 2)], {0: 1})
+    table.write([embedded("enwiki:1", 2, 0)], {0: 2})
+    assert contents(table) == {}
+    table.write([embedded("enwiki:1", 1, 2)], {0: 3})
+    assert contents(table) == {}
+
+
+def test_only_the_newest_message_of_a_page_in_a_batch_counts(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    written = table.write([embedded("enwiki:1", 2, 1), embedded("enwiki:1", 4, 3), embedded("enwiki:1", 3, 5)], {0: 3})
+    assert contents(table) == {"enwiki:1": texts(embedded("enwiki:1", 4, 3))}
+    assert (written.pages, written.stale) == (1, 2)
+
+
+def test_killed_between_write_and_commit_writes_no_row_twice(tmp_path: Path) -> None:
+    batch = [embedded(f"enwiki:{n}", n, 3) for n in range(1, 6)] + [deletion("enwiki:9", 8)]
+    new_table(tmp_path).write(batch, {0: 9})
+    restarted = takeover(tmp_path)
+    before = rows_without_fence(restarted)
+    written = restarted.write(batch, {0: 9})
+    assert (written.rows, written.dead_rows, written.stale) == (0, 0, 6)
+    assert rows_without_fence(restarted) == before
+    assert restarted.fence.offsets == {0: 9}
+
+
+def rows_without_fence(table: Table) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.lance.search().where("n >= 0").to_arrow().to_pylist()
+    return sorted(rows, key=lambda row: row["id"])
+
+
+def test_the_fence_never_goes_back(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([], {0: 9, 1: 4})
+    table.write([], {0: 3, 2: 1})
+    assert takeover(tmp_path).fence.offsets == {0: 9, 1: 4, 2: 1}
+
+
+def test_pages_of_a_recreated_topic_are_newer_than_all_before(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded("enwiki:1", 900, 3)], {0: 1})
+    adopted = Table.take_over(
+        connect(str(tmp_path)), "wikipedia", FENCE, RULE, lambda fence: with_pages(fence, ("pages-id", "pages-2"))
+    )
+    with pytest.raises(UnknownPagesTopic, match="--adopt"):
+        table.fence.version(Source("pages-2", 0, 2))
+    adopted.write([embedded("enwiki:1", 2, 1, topic="pages-2")], {0: 2})
+    adopted.write([embedded("enwiki:1", 901, 2)], {0: 3})
+    assert contents(adopted) == {"enwiki:1": texts(embedded("enwiki:1", 2, 1))}
+
+
+def with_pages(fence: Fence, pages: tuple[str, ...]) -> Fence:
+    return msgspec.structs.replace(fence, pages=pages)
+
+
+def test_a_writer_that_was_replaced_writes_nothing(tmp_path: Path) -> None:
+    first = new_table(tmp_path)
+    first.write([embedded("enwiki:1", 1, 2)], {0: 2})
+    second = takeover(tmp_path)
+    with pytest.raises(Replaced):
+        first.write([embedded("enwiki:1", 5, 1), embedded("enwiki:2", 6, 1)], {0: 7})
+    with pytest.raises(Replaced):
+        first.still_mine()
+    second.still_mine()
+    assert contents(second) == {"enwiki:1": texts(embedded("enwiki:1", 1, 2))}
+    assert read_fence(second.lance).fence.offsets == {0: 2}
+
+
+def test_of_two_creators_one_is_the_writer(tmp_path: Path) -> None:
+    first = new_table(tmp_path)
+    second = new_table(tmp_path)
+    with pytest.raises(Replaced):
+        first.write([], {0: 1})
+    second.write([], {0: 1})
+
+
+def test_page_ids_with_sql_in_them_are_found_again(tmp_path: Path) -> None:
+    keys = [
+        "a'b",
+        "a\\",
+        "a\\'",
+        "'); DROP",
+        "%",
+        "_",
+        '"x"',
+        "a#0",
+        "a#0#0",
+        "日本",
+        "\u2028",
+        "$1",
+        "?",
+        "--",
+        "x" * 256,
+    ]
+    pages = [embedded(f"enwiki:{key}", 1, 2) for key in keys]
+    table = new_table(tmp_path)
+    table.write(pages, {0: 1})
+    assert table.write(pages, {0: 2}).stale == len(keys)
+    assert contents(table) == {page.key: texts(page) for page in pages}
+
+
+def test_more_pages_than_one_look_up_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sinks.table.LOOK_UP_PAGES", 3)
+    pages = [embedded(f"enwiki:{n}", 1, 1) for n in range(10)]
+    table = new_table(tmp_path)
+    table.write(pages, {0: 1})
+    assert table.write(pages, {0: 2}).stale == 10
+
+
+def test_half_precision_vectors_are_kept_as_such(tmp_path: Path) -> None:
+    rule = VectorRule(8, "f16")
+    fence = Fence(model="m", dimension=8, vector_type="f16", vectors="v", pages=("pages-id",))
+    table = new_table(tmp_path, fence, rule)
+    table.write([embedded("enwiki:1", 1, 2), deletion("enwiki:2", 2)], {0: 1})
+    column = table.lance.search().where("text IS NOT NULL").to_arrow()["vector"]
+    assert str(column.type).startswith("fixed_size_list<item: halffloat")
+    assert column.null_count == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Fence(model="e5-2", dimension=8, vectors="v", pages=("p",)),
+        Fence(model="minilm-1", dimension=16, vectors="v", pages=("p",)),
+        Fence(model="minilm-1", dimension=8, vector_type="f16", vectors="v", pages=("p",)),
+    ],
+)
+def test_a_table_of_another_model_is_refused_by_both_names(tmp_path: Path, other: Fence) -> None:
+    new_table(tmp_path)
+    with pytest.raises(Fatal, match=r"minilm-1 \(8 x f32\).*CIRROSTREAM_TABLE") as refused:
+        takeover(tmp_path, other)
+    assert f"{other.model} ({other.dimension} x {other.vector_type})" in str(refused.value)
+
+
+def test_a_table_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    connect(str(tmp_path)).create_table("wikipedia", [{"id": "x", "stamp": 1, "fence": "y"}])
+    with pytest.raises(Fatal, match="0 fence rows"):
+        takeover(tmp_path)
+
+
+def test_two_fence_rows_are_fatal(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.lance.add(fence_row(FENCE, new_stamp(), None, RULE), on_bad_vectors="null")
+    with pytest.raises(Fatal, match="2 fence rows"):
+        table.still_mine()
+    with pytest.raises(Fatal, match="2 fence rows"):
+        takeover(tmp_path)
+
+
+def test_a_table_that_vanishes_is_fatal_and_not_made_again(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    shutil.rmtree(tmp_path / "wikipedia.lance")
+    with pytest.raises(Fatal, match="vanished"):
+        table.write([embedded("enwiki:1", 1, 1)], {0: 1})
+    assert not (tmp_path / "wikipedia.lance").exists()
+
+
+class Merging:
+    """Stands in for LanceDB's merge: does what each test says, then or instead of the real one."""
+
+    def __init__(self, table: Table, act: Callable[[Callable[[Any], object], Any, int], None]) -> None:
+        self._table, self._act, self._calls = table, act, 0
+        self._real = table._attempt
+        table._attempt = self  # type: ignore[method-assign, assignment]
+        table._pause = lambda _: None
+
+    def __call__(self, rows: Any) -> Exception | None:
+        self._calls += 1
+        try:
+            self._act(self._real, rows, self._calls)
+        except (RuntimeError, ValueError) as error:
+            return error
+        return None
+
+
+def test_a_merge_that_failed_after_it_was_done_counts_as_done(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+
+    def done_yet_failed(real: Callable[[Any], object], rows: Any, call: int) -> None:
+        real(rows)
+        raise RuntimeError("connection reset")
+
+    merging = Merging(table, done_yet_failed)
+    table.write([embedded("enwiki:1", 1, 1)], {0: 1})
+    assert merging._calls == 1
+    assert table.fence.offsets == {0: 1}
+
+
+def test_a_success_that_never_happened_is_tried_again(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+
+    def acknowledged_for_nothing(real: Callable[[Any], object], rows: Any, call: int) -> None:
+        if call > 2:
+            real(rows)
+
+    Merging(table, acknowledged_for_nothing)
+    table.write([embedded("enwiki:1", 1, 1)], {0: 1})
+    assert contents(table) == {"enwiki:1": texts(embedded("enwiki:1", 1, 1))}
+
+
+def test_a_merge_that_lands_late_is_recognised(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    held: list[Any] = []
+
+    def late(real: Callable[[Any], object], rows: Any, call: int) -> None:
+        held.append(rows)
+        if call == 2:
+            real(held[0])
+            raise RuntimeError("Divide by zero")
+        if call > 2:
+            real(rows)
+
+    Merging(table, late)
+    table.write([embedded("enwiki:1", 1, 1)], {0: 1})
+    table.write([], {0: 2})
+    assert takeover(tmp_path).fence.offsets == {0: 2}
+
+
+def test_conflicts_without_end_end_the_process(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+
+    def conflict(real: Callable[[Any], object], rows: Any, call: int) -> None:
+        raise RuntimeError("Retryable commit conflict for version 3")
+
+    Merging(table, conflict)
+    with pytest.raises(TryAgain, match="Retryable commit conflict"):
+        table.write([embedded("enwiki:1", 1, 1)], {0: 1})
+    assert read_fence(table.lance).fence.offsets == {}
+
+
+def test_refused_rows_are_not_tried_twice(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+
+    def refuse(real: Callable[[Any], object], rows: Any, call: int) -> None:
+        raise ValueError("Ambiguous merge inserts are prohibited")
+
+    merging = Merging(table, refuse)
+    with pytest.raises(Fatal, match="Ambiguous"):
+        table.write([], {0: 1})
+    assert merging._calls == 1
+
+
+def test_the_fence_is_not_a_page(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    assert FENCE_ID not in contents(table)
+    assert table.lance.search([0.1] * 8).to_arrow().num_rows == 0

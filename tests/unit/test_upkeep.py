@@ -1,0 +1,204 @@
+"""Upkeep: when each step is due, what it leaves, and that it never touches a table that is another's."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import Fatal, Replaced
+from pipeline.metrics import Metrics
+from sinks.table import MERGE_TIMEOUT, Table, Written
+from sinks.upkeep import (
+    IDLE_S,
+    KEEP_VERSIONS,
+    RETRY_S,
+    TMP_AGE_S,
+    State,
+    Step,
+    Upkeep,
+    UpkeepRules,
+    due,
+    fragments,
+    stale_temporary_files,
+)
+from tests.tables import contents, deletion, embedded, new_table, takeover
+
+RULES = UpkeepRules()
+NOW = 10_000.0
+QUIET = State(changed=NOW, optimized=NOW, swept=NOW, measured=NOW + 1)
+
+
+@pytest.mark.parametrize(
+    ("state", "step"),
+    [
+        (QUIET, None),
+        (replace(QUIET, merges=19), None),
+        (replace(QUIET, merges=20), Step.BTREE),
+        (replace(QUIET, merges=5, changed=NOW - IDLE_S), Step.BTREE),
+        (replace(QUIET, rows=199_999), None),
+        (replace(QUIET, rows=200_000), Step.OPTIMIZE),
+        (replace(QUIET, rows=200_000, live_rows=8_000_000, trained_rows=8_000_000), None),
+        (replace(QUIET, fragments=300), Step.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 900), Step.OPTIMIZE),
+        (replace(QUIET, rows=0, optimized=NOW - 900), None),
+        (replace(QUIET, rows=20_000), None),
+        (replace(QUIET, rows=20_000, changed=NOW - IDLE_S), Step.OPTIMIZE),
+        (replace(QUIET, changed=NOW - 3_601, optimized=NOW - 3_000), Step.OPTIMIZE),
+        (replace(QUIET, changed=NOW - 3_601, optimized=NOW), None),
+        (replace(QUIET, changed=NOW - 3_599, optimized=NOW - 3_599), None),
+        (replace(QUIET, live_rows=99_999), None),
+        (replace(QUIET, live_rows=100_000), Step.INDEX),
+        (replace(QUIET, live_rows=399_999, trained_rows=100_000), None),
+        (replace(QUIET, live_rows=400_000, trained_rows=100_000), Step.INDEX),
+        (replace(QUIET, live_rows=200_000, trained_rows=100_000, segments=32), Step.INDEX),
+        (replace(QUIET, swept=NOW - TMP_AGE_S), Step.SWEEP),
+        (replace(QUIET, measured=NOW - 60), Step.GAUGES),
+        (replace(QUIET, measured=NOW - 60, changed=NOW - 61), None),
+        (replace(QUIET, merges=20, rows=200_000, live_rows=100_000), Step.BTREE),
+        (replace(QUIET, merges=20, rows=200_000, later={Step.BTREE: NOW + 1}), Step.OPTIMIZE),
+        (replace(QUIET, merges=20, later={Step.BTREE: NOW}), Step.BTREE),
+    ],
+)
+def test_the_most_urgent_step_that_is_due_comes_first(state: State, step: Step | None) -> None:
+    assert due(state, RULES, NOW) == step
+
+
+def test_versions_are_kept_longer_than_any_merge_can_take() -> None:
+    assert timedelta(hours=1) <= KEEP_VERSIONS
+    assert 4 * MERGE_TIMEOUT <= KEEP_VERSIONS
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 5_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def upkeep(table: Table, clock: Clock | None = None, **rules: int) -> Upkeep:
+    return Upkeep(table, replace(RULES, **rules), Metrics("lance"), clock=clock or Clock())
+
+
+def test_optimize_leaves_few_fragments_and_no_leftovers_but_remembers_deletions(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    for offset in range(1, 9):
+        table.write([embedded("enwiki:1", offset, 9 - offset), deletion(f"enwiki:x{offset}", offset)], {0: offset})
+    before = contents(table)
+    assert fragments(table) > 4
+    upkeep(table).do(Step.OPTIMIZE)
+    assert fragments(table) <= 2
+    dead = table.lance.search().where("n >= 0 AND text IS NULL").select(["id"]).to_arrow()["id"].to_pylist()
+    assert sorted(dead) == [f"enwiki:x{offset}#0" for offset in range(1, 9)]
+    assert contents(table) == before
+    assert table.write([embedded("enwiki:1", 7, 3), embedded("enwiki:x3", 2, 3)], {0: 9}).stale == 2
+
+
+def test_the_btrees_have_every_row_after_their_rebuild(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    care = upkeep(table, btree_merges=3)
+    done = []
+    for offset in range(1, 8):
+        care.wrote(table.write([embedded(f"enwiki:{offset}", offset, 2)], {0: offset}))
+        done.append(care.turn())
+    assert done.count(Step.BTREE) == 3  # at once, for a new table has none, then every third merge
+    upkeep(table).do(Step.BTREE)
+    for name in ("id_idx", "page_idx"):
+        stats = table.lance.index_stats(name)
+        assert stats is not None
+        assert stats.num_unindexed_rows == 0
+
+
+def test_a_vector_index_waits_for_rows_and_then_finds_them(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    care = upkeep(table, index_rows=600)
+    care.do(Step.INDEX)
+    care.wrote(table.write([embedded(f"enwiki:{n}", n, 10) for n in range(50)], {0: 50}))
+    care.do(Step.INDEX)
+    assert not [index for index in table.lance.list_indices() if index.columns == ["vector"]]
+    care.wrote(table.write([embedded(f"enwiki:{n}", n, 10) for n in range(50, 70)], {0: 70}))
+    care.do(Step.INDEX)
+    assert [index.index_type for index in table.lance.list_indices() if index.columns == ["vector"]] == ["IvfRq"]
+    row = table.lance.search().where("id = 'enwiki:60#4'").to_arrow().to_pylist()[0]
+    hit = table.lance.search(np.array(row["vector"])).distance_type("cosine").refine_factor(5).limit(1).to_list()[0]
+    assert hit["id"] == "enwiki:60#4"
+
+
+@pytest.mark.parametrize("step", list(Step))
+def test_no_step_touches_a_table_that_another_writer_has(tmp_path: Path, step: Step) -> None:
+    table = new_table(tmp_path)
+    care = upkeep(table)
+    second = takeover(tmp_path)
+    version = second.lance.version
+    with pytest.raises(Replaced):
+        care.do(step)
+    assert takeover(tmp_path).lance.version == version + 1  # the take-over's own
+
+
+def test_a_step_that_conflicts_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock, btree_merges=1)
+    calls = []
+
+    def conflict(*_: object, **__: object) -> None:
+        calls.append(clock.now)
+        raise RuntimeError("Retryable commit conflict for version 9: preempted by concurrent transaction")
+
+    monkeypatch.setattr(table.lance, "create_index", conflict)
+    for _ in range(4):
+        care.wrote(Written(1, 0, 1, 0))
+        care.turn()
+    assert len(calls) == 1
+    clock.now += RETRY_S
+    care.turn()
+    assert len(calls) == 2
+
+
+def test_a_full_disk_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = new_table(tmp_path)
+
+    def full(**_: object) -> None:
+        raise RuntimeError("lance error: LanceError(IO): No space left on device (os error 28)")
+
+    monkeypatch.setattr(table.lance, "optimize", full)
+    with pytest.raises(Fatal, match="the disk is full; make room"):
+        upkeep(table).do(Step.OPTIMIZE)
+
+
+def test_only_old_temporary_files_are_swept(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    data = tmp_path / "wikipedia.lance" / "data"
+    old, young, other = data / ".tmp_old", data / ".tmp_young", data / "kept.lance"
+    for path in (old, young, other):
+        path.write_bytes(b"x")
+    for path in (old, other):
+        os.utime(path, (1, 1))
+    upkeep(table).do(Step.SWEEP)
+    assert not old.exists()
+    assert young.exists()
+    assert other.exists()
+
+
+def test_buckets_are_not_swept() -> None:
+    assert stale_temporary_files("s3://bucket/wikipedia.lance", time.time()) == []
+
+
+def test_the_gauges_tell_what_the_table_holds(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded("enwiki:1", 1, 3), deletion("enwiki:2", 2)], {0: 2})
+    metrics = Metrics("lance")
+    Upkeep(table, RULES, metrics).do(Step.GAUGES)
+    found = {
+        name: metrics.registry.get_sample_value(f"cirrostream_table_{name}", {"stage": "lance"})
+        for name in ("rows", "dead_rows", "fragments")
+    }
+    assert found["rows"] == 3
+    assert found["dead_rows"] == 1
+    assert found["fragments"] == fragments(table)
