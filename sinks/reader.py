@@ -1,0 +1,103 @@
+"""The table as its readers see it: opened without a right to change anything, and read once more when it moved.
+
+A reader may hold a version whose files the writer's clean-up has just removed. LanceDB says `Not found` then; the
+newest version has what that one had, and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from lancedb.table import LanceTable
+
+from pipeline.errors import TryAgain, UsageError
+from pipeline.settings import TableSettings
+from sinks.fence import Fence
+from sinks.table import connect, has_table, open_table, read_fence, storage_fault
+from sinks.upkeep import LIVE
+
+R = TypeVar("R")
+
+CONSISTENCY = timedelta(seconds=5)
+"""How old the version that a search sees may be. At 0 every query asks the storage for the newest version first."""
+
+PINNED = timedelta(days=3650)
+"""For a reader that must see one version from beginning to end."""
+
+FILL = "fill it with `python -m deploy.local run SOURCE…`"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A table to read from."""
+
+    lance: LanceTable
+    name: str
+
+    @classmethod
+    def open(cls, settings: TableSettings, consistency: timedelta = CONSISTENCY) -> Reader:
+        """The table of these settings.
+
+        Raises:
+            UsageError: there is no such table.
+        """
+        place = settings.lance_location
+        # connect() would make the folder, and a typing error in the address would look like an empty table.
+        known = "://" in place or Path(place).is_dir()
+        database = connect(place, consistency=consistency) if known else None
+        if database is None or not has_table(database, settings.table):
+            others = list(database.list_tables().tables) if database is not None else []
+            there = f"; there is {', '.join(sorted(others)[:5])}" if others else ""
+            raise UsageError(f"no table {settings.table} in {place}{there}: name another (--table), or {FILL}")
+        return cls(open_table(database, settings.table), settings.table)
+
+    def read(self, query: Callable[[LanceTable], R]) -> R:
+        """The query's answer; asked once more of the newest version when files of the one at hand are gone.
+
+        Raises:
+            Fatal, TryAgain: it cannot be read.
+        """
+        for attempt in (1, 2):
+            try:
+                return query(self.lance)
+            except (RuntimeError, OSError) as error:
+                if "Not found" in str(error) and attempt == 1:
+                    self._catch_up(error)
+                    continue
+                raise self._fault(error) from None
+        raise AssertionError("unreachable")
+
+    def fence(self) -> Fence:
+        """What the fence row says. Raises Fatal when there is not exactly one."""
+        return read_fence(self.lance).fence
+
+    def live_rows(self) -> int:
+        """Rows with a text and a vector."""
+        return self.read(lambda lance: int(lance.count_rows(LIVE)))
+
+    def _catch_up(self, why: Exception) -> None:
+        try:
+            self.lance.checkout_latest()  # type: ignore[no-untyped-call]
+        except (RuntimeError, ValueError, OSError):
+            raise self._fault(why) from None
+
+    def _fault(self, error: Exception) -> Exception:
+        line = " ".join(str(error).split())[:300]
+        return storage_fault(self.name, error) or TryAgain(f"table {self.name}: cannot be read: {line}")
+
+
+def refuse_other_model(fence: Fence, tag: str, table: str) -> None:
+    """Refuses a table that was not made with the model and chunker settings of this command.
+
+    Raises:
+        UsageError: naming both.
+    """
+    if fence.model != tag:
+        raise UsageError(
+            f"table {table} was made with {fence.model}, these settings mean {tag}: give the --model, --revision, "
+            "--unit, --window-tokens and --overlap-tokens it was made with, or another --table"
+        )

@@ -1,0 +1,71 @@
+"""One page against its rows: number, version, text and spans. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.settings import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A row of the table, live or dead, as far as the proof needs it."""
+
+    n: int
+    n_chunks: int
+    source: int
+    start: int
+    end: int
+    text: str | None
+    """None: the row is dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """What does not hold for a page: the kind it is counted under, and the sentence for the reader."""
+
+    kind: str
+    what: str
+
+
+def page_fault(text: str | None, version: int, rows: Sequence[StoredRow], unit: Unit) -> Wrong | None:
+    """The first thing that is wrong with the rows of a page whose newest version is `version`.
+
+    `text` is what the page's spans must refer to: its text, or the opening text for unit `lead`; None for a deletion.
+    """
+    if len({row.n for row in rows}) != len(rows):
+        return Wrong("twice", f"has a row number twice among {_short(sorted(row.n for row in rows))}")
+    live = sorted((row for row in rows if row.text is not None), key=lambda row: row.n)
+    if any(row.source != version for row in live):
+        return Wrong("stale", f"has rows of version {live[0].source}, its newest is {version}")
+    if not any(row.source == version for row in rows):
+        return Wrong("missing", "its newest version is not in the table")
+    if text is None:
+        return Wrong("deleted but there", f"is deleted and has {len(live)} live rows") if live else None
+    wanted = max((row.n_chunks for row in rows if row.source == version), default=0)
+    if [row.n for row in live] != list(range(wanted)):
+        return Wrong("incomplete", f"has rows {_short([row.n for row in live])} instead of 0..{wanted - 1}")
+    return _span_fault(text, live, unit)
+
+
+def _span_fault(text: str, live: Sequence[StoredRow], unit: Unit) -> Wrong | None:
+    """Whether the rows' spans cover the text, but for white space, and the rows have the text of their spans."""
+    start, covered = 0, 0
+    for row in live:
+        if not start <= row.start <= row.end <= len(text) or row.end <= covered:
+            return Wrong("bad span", f"chunk {row.n} has span {row.start}..{row.end} after {start}..{covered}")
+        if row.text != text[row.start : row.end]:
+            return Wrong("other text", f"chunk {row.n} has not the text of its span {row.start}..{row.end}")
+        if text[covered : row.start].strip():
+            return Wrong("gap", f"no chunk has its characters {covered}..{row.start}")
+        start, covered = row.start, row.end
+    # Unit `page` takes the beginning that fits into the model, and no more.
+    if text[covered:].strip() and not (unit == "page" and live):
+        return Wrong("gap", f"no chunk has its characters {covered}..{len(text)}")
+    return None
+
+
+def _short(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:5]))
+    return f"[{shown}{', …' if len(numbers) > 5 else ''}]"
