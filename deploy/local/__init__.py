@@ -1,0 +1,1 @@
+"""A whole pipeline on one machine: an embedded Kafka and a runner that supervises the stages."""

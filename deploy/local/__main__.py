@@ -1,0 +1,83 @@
+"""`python -m deploy.local`: a whole pipeline on this machine, or only its Kafka."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from pydantic import Field
+
+from deploy.local.kafka import LocalKafka
+from deploy.local.policy import ending
+from deploy.local.run import run_pipeline, stop_signals
+from deploy.local.run_settings import DemoSettings, RunSettings
+from deploy.local.tidy import reset_data, stop_all
+from pipeline import cli
+from pipeline.errors import Exit, Fatal, UsageError
+from pipeline.settings import Settings
+
+app = cli.new_app("Runs the whole pipeline on this machine, with a Kafka of its own.")
+
+
+class KafkaCommandSettings(Settings):
+    """What `kafka` takes."""
+
+    port: int = Field(9092, ge=0, le=65_535, description="Port for clients; taken or 0: any free one.")
+
+
+class ResetSettings(Settings):
+    """What `reset` takes."""
+
+    yes: bool = Field(False, description="Really delete.")
+
+
+@cli.command(app, RunSettings)
+def run(settings: RunSettings) -> int:
+    """Runs dump files through the whole pipeline: every page ends in the table or in the dead letters."""
+    return run_pipeline(settings)
+
+
+@cli.command(app, KafkaCommandSettings)
+def kafka(settings: KafkaCommandSettings) -> int:
+    """Runs the local Kafka in the foreground, until Ctrl-C; the other commands find it through the data folder."""
+    with stop_signals() as stopping, LocalKafka(settings.data_dir, settings.port) as broker:
+        print(f"Kafka at {broker.bootstrap} on {settings.data_dir}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        while not stopping.wait(0.2):
+            code = broker.exit_code()
+            if code is not None:
+                raise Fatal(f"the local Kafka {ending(code)}: {broker.last_words()} (log: {broker.log})")
+    return Exit.DONE
+
+
+@cli.command(app, Settings)
+def stop(settings: Settings) -> int:
+    """Stops the run and the Kafka on this data folder, wherever they were started."""
+    began = time.monotonic()
+    stopped = stop_all(settings.data_dir)
+    if stopped:
+        print(f"stopped {' and '.join(stopped)} in {time.monotonic() - began:.1f} s", file=sys.stderr)
+    else:
+        print(f"nothing runs on {settings.data_dir}", file=sys.stderr)
+    return Exit.DONE
+
+
+@cli.command(app, ResetSettings)
+def reset(settings: ResetSettings) -> int:
+    """Deletes the local Kafka, the table, logs and reports of this data folder; downloads and samples stay."""
+    deleted = reset_data(settings.data_dir, really=settings.yes)
+    print(f"deleted {', '.join(map(str, deleted))}" if deleted else f"nothing to delete in {settings.data_dir}")
+    return Exit.DONE
+
+
+@cli.command(app, DemoSettings)
+def demo(settings: DemoSettings) -> int:
+    """Runs real Wikipedia text through the whole pipeline, proves that all of it arrived, and asks three questions."""
+    try:
+        from deploy.local.demo import demo as run_demo
+    except ModuleNotFoundError as error:
+        raise UsageError(f"the demo needs the package {error.name}: pip install cirrostream[demo]") from None
+    return run_demo(settings)
+
+
+if __name__ == "__main__":
+    cli.run(app, "deploy.local")

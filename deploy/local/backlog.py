@@ -1,0 +1,137 @@
+"""Where the stages stand in Kafka, and when nothing is left to do.
+
+Each stage commits an offset only when what it made of the record is safe in the next topic, so the stages are
+done in their order: `pages` by the chunk group, then `chunks` by the embed group, then `vectors` by the
+table's. A later topic's ends are taken only when the stage before it is done; before that, they would still
+grow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kafka import TopicPartition
+
+from pipeline.kafka import Cluster
+
+STANDSTILL_S = 3.0
+PROBE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stage as a reader: the topic it reads, and the group it commits in."""
+
+    stage: str
+    topic: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """One step at one moment: offsets by partition."""
+
+    step: Step
+    committed: Mapping[int, int]
+    starts: Mapping[int, int]
+    ends: Mapping[int, int]
+
+    @property
+    def position(self) -> Mapping[int, int]:
+        """Where the group goes on: at its commit, or without one at the log's start."""
+        return {p: max(self.committed.get(p, 0), start) for p, start in self.starts.items()}
+
+    @property
+    def lag(self) -> int:
+        """Records still to do; in a compacted topic an upper bound, as some offsets have none."""
+        return sum(max(0, self.ends[p] - at) for p, at in self.position.items())
+
+    @property
+    def done(self) -> int:
+        """Offsets that are behind the group, from the log's first on."""
+        return sum(self.position.values())
+
+
+class Log(Protocol):
+    """What the completion rule asks of Kafka; a fake answers it in tests."""
+
+    def backlog(self, step: Step) -> Backlog: ...
+
+    def has_records(self, topic: str, start: Mapping[int, int], ends: Mapping[int, int]) -> bool: ...
+
+
+class ClusterLog:
+    """Asks a cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def backlog(self, step: Step) -> Backlog:
+        """Committed is fetched first: the other way round a busy group would have a negative lag."""
+        committed = self._cluster.committed(step.group, step.topic)
+        return Backlog(step, committed, self._cluster.log_starts(step.topic), self._cluster.log_ends(step.topic))
+
+    def has_records(self, topic: str, start: Mapping[int, int], ends: Mapping[int, int]) -> bool:
+        """Whether a reader that starts at `start` is given anything before `ends`."""
+        consumer = self._cluster.consumer(fetch_max_wait_ms=50)
+        try:
+            open_ = {TopicPartition(topic, p): ends[p] for p in start if start[p] < ends[p]}
+            consumer.assign(list(open_))
+            for partition in open_:
+                consumer.seek(partition, start[partition.partition])
+            deadline = time.monotonic() + PROBE_S
+            while any((consumer.position(partition) or 0) < end for partition, end in open_.items()):
+                if any(records for records in consumer.poll(timeout_ms=200).values()):
+                    return True
+                if time.monotonic() > deadline:
+                    return True  # not known to be empty
+        finally:
+            consumer.close()
+        return False
+
+
+@dataclass(slots=True)
+class Drain:
+    """Follows the steps to their ends; `turn` is to be called from when on nothing more goes into the first topic.
+
+    Trap: `pages` is compacted. Its last offsets may have no record any more (a record was replaced and cleaned
+    away, a transaction marker stands there), and a group that commits what it was given stays below the end for
+    good. So when a group stands still below its end, the offsets between are read: if no record comes, there is
+    none left to do.
+    """
+
+    steps: list[Step]
+    ends: dict[str, Mapping[int, int]] = field(default_factory=dict)
+    _reached: int = 0
+    _seen: tuple[int, int, float] | None = None
+    """Step, position and since when it has been that."""
+
+    @property
+    def complete(self) -> bool:
+        return self._reached == len(self.steps)
+
+    def turn(self, log: Log, now: float) -> bool:
+        """Goes as far as it can; whether all steps have reached their ends."""
+        while not self.complete:
+            step = self.steps[self._reached]
+            backlog = log.backlog(step)
+            ends = self.ends.setdefault(step.stage, dict(backlog.ends))
+            if not self._behind(log, Backlog(step, backlog.committed, backlog.starts, ends), now):
+                self._reached += 1
+                continue
+            return False
+        return True
+
+    def _behind(self, log: Log, backlog: Backlog, now: float) -> bool:
+        if not backlog.lag:
+            return False
+        if self._seen is None or self._seen[:2] != (self._reached, backlog.done):
+            self._seen = (self._reached, backlog.done, now)
+            return True
+        if now - self._seen[2] < STANDSTILL_S:
+            return True
+        self._seen = (self._reached, backlog.done, now)
+        return log.has_records(backlog.step.topic, backlog.position, backlog.ends)

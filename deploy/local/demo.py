@@ -1,0 +1,93 @@
+"""The demo: real text through the whole pipeline, the proof that all of it arrived, and three searches.
+
+It is a check as well: it fails when the table is not complete, or when the first hit of a search is not the article
+that a person would expect.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.text import Text
+
+from deploy.local.run import local_kafka, run_pipeline
+from deploy.local.run_settings import DemoSettings, RunSettings
+from deploy.local.sample import write_sample
+from pipeline.errors import CheckFailed, Exit
+from pipeline.kafka import Cluster
+from sinks import verify_report
+from sinks.search import Answer, Search, SearchSettings, snippet
+from sinks.verify import VerifySettings, verified
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question whose words are not the title of the article that answers it."""
+
+    text: str
+    expected: str
+
+
+QUESTIONS = (
+    Question("Why does fresh snow reflect more sunlight than dark soil?", "Albedo"),
+    Question("Who gave a speech at Gettysburg and ended slavery in the United States?", "Abraham Lincoln"),
+    Question("Which martial art turns the attacker's own momentum against him?", "Aikido"),
+)
+
+NEXT = """What to type next:
+  .venv/bin/python -m sinks.search                       ask your own questions
+  .venv/bin/python -m deploy.local run FILE…             put a CirrusSearch dump of yours into the table
+  .venv/bin/python -m deploy.local reset --yes           start over from nothing"""
+
+
+def demo(settings: DemoSettings) -> int:
+    """Runs the demo; its exit code.
+
+    Raises:
+        CheckFailed: something is missing in the table, or a search found another article first.
+    """
+    console = Console(stderr=True, highlight=False)
+    began = time.monotonic()
+    chosen = settings.model_dump(include=settings.model_fields_set)
+    folder = write_sample(settings.data_dir / "sample", settings.data_dir / "downloads")
+    console.print(f"sample: 106 articles and 100 redirects of the English Wikipedia in {folder}", markup=False)
+    run = RunSettings(**chosen, sources=[str(folder)])
+    with local_kafka(run):  # for the verification too, which reads `pages`
+        code = run_pipeline(run)
+        if code != Exit.DONE:
+            return code
+        _prove(VerifySettings(**chosen), console)
+    _ask(chosen, console)
+    console.print(f"\nAll as expected, in {time.monotonic() - began:.0f} s. {NEXT}", markup=False)
+    return Exit.DONE
+
+
+def _prove(settings: VerifySettings, console: Console) -> None:
+    with closing(Cluster.connect(settings)) as cluster:
+        report, _ = verified(cluster, settings)
+    console.print()
+    verify_report.show(report, console)
+    if not report.ok:
+        raise CheckFailed("the table is not what was sent, see above; the logs are in the data folder")
+
+
+def _ask(chosen: dict[str, object], console: Console) -> None:
+    search = Search.open(SearchSettings(**chosen, k=3))  # type: ignore[arg-type]
+    surprises = []
+    for question in QUESTIONS:
+        answer = search.answer(question.text)
+        _show(answer, console)
+        found = answer.hits[0].title if answer.hits else "nothing"
+        if found != question.expected:
+            surprises.append(f"{question.text} found {found}, not {question.expected}")
+    if surprises:
+        raise CheckFailed("; ".join(surprises))
+
+
+def _show(answer: Answer, console: Console) -> None:
+    console.print(Text(f"\n{answer.question}", style="bold"))
+    for hit in answer.hits:
+        console.print(Text(f"  {hit.score:.3f}  {hit.title}: {snippet(hit.text)}"), no_wrap=True, overflow="ellipsis")

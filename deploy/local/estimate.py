@@ -1,0 +1,189 @@
+"""What a run will take, from the beginning of its files: pages, rows, disk, hours."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.run_settings import RunSettings
+from pipeline.errors import UsageError
+from producers.cirrus_documents import DocumentReader
+from producers.dump_blocks import Damaged, DumpFile
+from producers.dump_entries import read_entries
+from producers.dump_lines import read_lines
+from producers.dump_pages import DumpPages
+from producers.ledger import Ledger
+from producers.sources import Shard
+
+SAMPLE_SHARDS = 6
+SAMPLE_BYTES = 512 * 1024
+"""Compressed bytes read of each of them: two reads, some hundred pages, about 0.2 s."""
+
+BYTES_A_TOKEN = 4.0
+"""UTF-8 bytes of text for a WordPiece token: 4.2–4.5 in English and German, 3 in Chinese."""
+PAGES_A_BYTE = 0.45
+"""`pages` with zstd: 13.5 GB for the 33 GB of all English text, a little more where pages are short."""
+CHUNKS_A_BYTE = 0.85
+"""`chunks`: 27 GB for the same text. Trimmed behind the fence, but a slow embedder may let all of it pile up."""
+ROW_BYTES = 350
+"""A table row besides its vector and its text: keys, title, url, categories."""
+UNMEASURED_ROWS_PER_SECOND_A_CORE = 35.0
+"""all-MiniLM-L6-v2 in fp32 on one core, windows of 200 tokens: 76 a second at 128 tokens on two cores with AMX."""
+UNMEASURED_ROWS_PER_SECOND_A_GPU = 2_500.0
+"""Published for sentence-transformers with a small model on one A100."""
+SPARE = 1.1
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A forecast; `basis` says what it rests on."""
+
+    pages: int
+    dropped: int
+    rows: int
+    kafka_bytes: int
+    table_bytes: int
+    seconds: float
+    basis: str
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.kafka_bytes + self.table_bytes
+
+
+@dataclass(slots=True)
+class _Sample:
+    """What the beginning of a shard holds, or several shards in all."""
+
+    pages: float = 0
+    dropped: float = 0
+    text_bytes: float = 0
+    opening_bytes: float = 0
+    rows: float = 0
+
+    def add(self, other: _Sample, scale: float) -> None:
+        for name in ("pages", "dropped", "text_bytes", "opening_bytes", "rows"):
+            setattr(self, name, getattr(self, name) + scale * getattr(other, name))
+
+
+def forecast(
+    shards: Sequence[Shard], settings: RunSettings, dimension: int, rows_per_second: float, rate: str
+) -> Estimate:
+    """The estimate for these shards, embedded at `rows_per_second`; `rate` says where that number comes from."""
+    chosen = _spread(shards)
+    whole, seen = _Sample(), 0.0
+    total = sum(shard.size for shard in shards)
+    unread = total / max(1, sum(shard.size for shard in chosen))
+    for shard in chosen:
+        sample, compressed = _read(shard, settings)
+        whole.add(sample, unread * shard.size / max(1, compressed))
+        seen += sample.pages
+    if settings.limit is not None and whole.pages > settings.limit:
+        limited = _Sample()
+        limited.add(whole, settings.limit / whole.pages)
+        whole = limited
+    vectors = whole.rows * (dimension * 4 + ROW_BYTES)
+    return Estimate(
+        pages=round(whole.pages),
+        dropped=round(whole.dropped),
+        rows=round(whole.rows),
+        kafka_bytes=round(whole.text_bytes * (PAGES_A_BYTE + CHUNKS_A_BYTE) + vectors),
+        table_bytes=round(vectors + _stored_text(whole, settings)),
+        seconds=whole.rows / max(0.001, rows_per_second),
+        basis=f"the first {seen:,.0f} pages of {len(chosen)} of {len(shards)} files ({total / 1e6:,.1f} MB); {rate}",
+    )
+
+
+def _stored_text(whole: _Sample, settings: RunSettings) -> float:
+    if settings.unit == "lead":
+        return whole.opening_bytes
+    repeated = settings.window_tokens / max(1, settings.window_tokens - settings.overlap_tokens)
+    return whole.text_bytes * (repeated if settings.unit == "window" else 1.0)
+
+
+def check_disk(estimate: Estimate, settings: RunSettings, *, local_kafka: bool) -> None:
+    """Raises UsageError when the disk has no room for what is still to be written."""
+    table = "://" not in settings.lance_location
+    needed = (estimate.kafka_bytes if local_kafka else 0) + (estimate.table_bytes if table else 0)
+    needed = max(0, round(needed * SPARE) - folder_bytes(settings.data_dir))
+    free = shutil.disk_usage(_existing(settings.data_dir)).free
+    if needed > free:
+        raise UsageError(
+            f"{settings.data_dir}: about {_gb(needed)} are needed and {_gb(free)} are free; choose another --data-dir, "
+            "set --limit, or skip this check with CIRROSTREAM_ESTIMATE=false"
+        )
+
+
+def describe(estimate: Estimate) -> str:
+    """The estimate in two lines."""
+    return (
+        f"estimate: {estimate.pages:,} pages, {estimate.rows:,} rows, {_gb(estimate.disk_bytes)} of disk at most, "
+        f"{duration(estimate.seconds)} of embedding\n"
+        f"          from {estimate.basis}"
+    )
+
+
+def folder_bytes(folder: Path) -> int:
+    """What the files in a folder take on disk; files that vanish meanwhile count nothing."""
+    total = 0
+    for path in folder.rglob("*") if folder.exists() else ():
+        with suppress(OSError):
+            total += 0 if path.is_symlink() else path.stat().st_blocks * 512
+    return total
+
+
+def duration(seconds: float) -> str:
+    """Such as `45 s`, `12 min`, `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.0f} MB"
+
+
+def _existing(folder: Path) -> Path:
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _spread(shards: Sequence[Shard]) -> list[Shard]:
+    """Some shards from all over: dumps are sorted by id, and old articles are long."""
+    step = max(1, len(shards) // SAMPLE_SHARDS)
+    return list(shards[::step][:SAMPLE_SHARDS])
+
+
+def _read(shard: Shard, settings: RunSettings) -> tuple[_Sample, int]:
+    """The shard's beginning, and how many compressed bytes it was."""
+    dump, ledger, sample = DumpFile(shard.path), Ledger(), _Sample()
+    pages = DumpPages(DocumentReader(shard.origin, frozenset(settings.options.namespaces)), ledger)
+    with suppress(Damaged, OSError):  # the producer says it, with its place
+        for entry in read_entries(read_lines(_beginning(dump), max_bytes=settings.max_line_bytes)):
+            page = pages.take(entry)
+            if page is not None:
+                text, opening = (len(part.encode("utf-8", "replace")) for part in (page.text, page.opening_text))
+                sample.add(_Sample(1, 0, text, opening, _rows(text, opening, settings)), 1)
+    sample.dropped = sum(ledger.dropped.values())
+    return sample, dump.bytes_read
+
+
+def _beginning(dump: DumpFile) -> Iterator[bytes]:
+    for block in dump.blocks():
+        yield block
+        if dump.bytes_read >= SAMPLE_BYTES:
+            return
+
+
+def _rows(text: int, opening: int, settings: RunSettings) -> int:
+    """Rows that a page becomes, by the bytes of its text and of its opening text."""
+    if settings.unit != "window":
+        return 1 if (opening if settings.unit == "lead" else text) else 0
+    stride = max(1, settings.window_tokens - settings.overlap_tokens)
+    return math.ceil(max(1.0, (text / BYTES_A_TOKEN - settings.overlap_tokens) / stride)) if text else 0

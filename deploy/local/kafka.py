@@ -1,0 +1,246 @@
+"""A real Apache Kafka on this machine, without Docker or a system Java.
+
+It survives kill -9 of itself and of whoever started it (what it has acknowledged is in the page cache); it does
+not survive power loss, as it does not sync to disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from deploy.local.broker import PREFERRED_PORT, Ports, choose_ports, properties
+from deploy.local.child import Child
+from deploy.local.claim import claim_within, owner_of
+from deploy.local.jars import JavaProgram, kafka_program
+from pipeline.errors import Fatal, UsageError
+
+OPTIONS = (
+    "-Xmx512m",
+    "-Xms128m",
+    "-XX:+UseSerialGC",
+    "-Djava.awt.headless=true",
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.showThreadName=false",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss",
+)
+"""A small heap, and warnings in the log file. With slf4j-nop in place of slf4j-simple a broker whose port is
+taken ends with code 1 and not a word."""
+LEFTOVER_S = 10.0
+"""How long a killed owner's broker may take to be gone: its guard kills it at once, the kernel frees its memory."""
+START_S = 180.0
+"""After kill -9 with several GB of log, recovery takes 12–14 s on 2 cores; a slow disk takes longer."""
+STOP_S = 30.0
+
+
+def bootstrap_path(data_dir: Path) -> Path:
+    """The file with the address of the Kafka that runs on this data folder: one line, `host:port`."""
+    return data_dir / "kafka" / "bootstrap"
+
+
+def claim_path(data_dir: Path) -> Path:
+    """The file that whoever runs the broker holds locked."""
+    return data_dir / "kafka" / "claim"
+
+
+def running_kafka(data_dir: Path) -> str | None:
+    """The address of the local Kafka that runs on `data_dir` and answers, or None.
+
+    The file alone proves nothing: after kill -9 or a reboot it is a dead broker's, and its port may be a stranger's.
+    """
+    if owner_of(claim_path(data_dir)) is None:
+        return None
+    with suppress(FileNotFoundError):
+        address = bootstrap_path(data_dir).read_text().strip()
+        if answers(address):
+            return address
+    return None
+
+
+def answers(bootstrap: str, timeout_s: float = 2.0) -> bool:
+    """Whether a broker there answers and takes requests: a fenced one, as at start, is not in its own list."""
+    try:
+        with _quiet_client():
+            client = KafkaAdminClient(
+                bootstrap_servers=bootstrap, bootstrap_timeout_ms=int(timeout_s * 1000), request_timeout_ms=2000
+            )
+    except (KafkaError, OSError, ValueError):
+        return False
+    try:
+        return bool(client.describe_cluster()["brokers"])
+    except (KafkaError, OSError, KeyError):
+        return False
+    finally:
+        client.close()
+
+
+@contextmanager
+def _quiet_client() -> Iterator[None]:
+    """Keeps the client from logging every refused connection as an error: here it is what is being asked."""
+    logger = logging.getLogger("kafka")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class LocalKafka:
+    """One broker on one data folder; a context manager that yields it running.
+
+    Args:
+        data_dir: everything is below `data_dir`/kafka: logs of the topics, the broker's own log, the address.
+        port: preferred port for clients; taken: any free one.
+
+    Raises:
+        Claimed: another broker runs on this folder.
+        UsageError: the extra `demo` is not installed, or the folder cannot be written.
+        TryAgain: the jars could not be fetched.
+        Fatal: the broker ended or did not answer in time; the line says where its log is.
+    """
+
+    def __init__(self, data_dir: Path, port: int = PREFERRED_PORT) -> None:
+        self.data_dir = data_dir
+        self.folder = data_dir.absolute() / "kafka"
+        self.log = self.folder / "broker.log"
+        self._preferred = port
+        self._child: Child | None = None
+        self.bootstrap = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Returns when the broker answers; formats the storage the first time."""
+        program = kafka_program()
+        self._make_folder()
+        claim = claim_within(claim_path(self.data_dir), LEFTOVER_S)
+        try:
+            bootstrap_path(self.data_dir).unlink(missing_ok=True)
+            ports = choose_ports(self._preferred)
+            configuration = self._configure(ports)
+            self._format_once(program, configuration)
+            with suppress(FileNotFoundError):
+                self.log.replace(self.folder / "broker.previous.log")
+            command = program.command("kafka.Kafka", str(configuration), options=OPTIONS)
+            self._child = Child(command, self.log, keep=[claim.fileno()])
+        finally:
+            claim.release()  # the broker holds it from here on, as long as it lives
+        try:
+            self._wait_until_it_answers(ports)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Ends the broker in good order; harmless when it does not run."""
+        bootstrap_path(self.data_dir).unlink(missing_ok=True)
+        if self._child is not None:
+            self._child.stop(STOP_S)
+            self._child = None
+
+    def kill(self) -> None:
+        """Ends the broker as kill -9 does."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the broker. Raises ValueError when it does not run."""
+        if self._child is None:
+            raise ValueError("the broker does not run")
+        return self._child.pid
+
+    def restart(self) -> None:
+        """Starts a broker that has died, at the address that it had: its clients know no other.
+
+        Raises:
+            Fatal: it does not start, or somebody has taken its port meanwhile.
+        """
+        before = self.bootstrap
+        self._preferred = int(before.rpartition(":")[2])
+        self._child = None
+        self.start()
+        if self.bootstrap != before:
+            self.stop()
+            raise Fatal(f"the local Kafka cannot come back: something else has its port now ({before})")
+
+    def exit_code(self) -> int | None:
+        """How the broker ended, or None while it runs."""
+        return self._child.poll() if self._child is not None else None
+
+    def last_words(self) -> str:
+        """Why the broker says that it ended: the exception below its first error, else its last line."""
+        with suppress(OSError):
+            lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+            named = [line for line in lines if re.match(r"[\w.$]+(?:Exception|Error): ", line)]
+            return (named[:1] or lines[-1:] or [""])[0][:300]
+        return ""
+
+    def _make_folder(self) -> None:
+        try:
+            (self.folder / "log").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{self.folder} cannot be made: {error.strerror}; choose another --data-dir") from None
+        if "," in str(self.folder):
+            raise UsageError(f"{self.folder}: Kafka takes no comma in its folder; choose another --data-dir")
+
+    def _configure(self, ports: Ports) -> Path:
+        configuration = self.folder / "server.properties"
+        configuration.write_text(properties(ports, self.folder / "log"), encoding="latin-1", errors="backslashreplace")
+        return configuration
+
+    def _format_once(self, program: JavaProgram, configuration: Path) -> None:
+        if (self.folder / "log" / "meta.properties").exists():
+            return
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = program.command(
+            "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration), options=("-Xmx256m",)
+        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+        if done.returncode != 0:
+            reason = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
+            raise Fatal(f"{self.folder / 'log'} cannot be formatted for Kafka: {reason[0]}")
+
+    def _wait_until_it_answers(self, ports: Ports) -> None:
+        deadline = time.monotonic() + START_S
+        while not answers(ports.bootstrap, timeout_s=0.5):
+            code = self.exit_code()
+            if code is not None:
+                raise Fatal(f"the local Kafka ended with {code} at its start: {self.last_words()} (log: {self.log})")
+            if time.monotonic() > deadline:
+                raise Fatal(f"the local Kafka does not answer after {START_S:.0f} s; log: {self.log}")
+            time.sleep(0.05)
+        self.bootstrap = ports.bootstrap
+        _write_at_once(bootstrap_path(self.data_dir), f"{ports.bootstrap}\n")
+
+
+def _write_at_once(path: Path, text: str) -> None:
+    """Writes a file that no reader ever sees half of."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.write_text(text)
+    fresh.replace(path)

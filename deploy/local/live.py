@@ -1,0 +1,130 @@
+"""What the operator sees while a run goes on: a table on a terminal, a line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from deploy.local.estimate import Estimate, duration
+from deploy.local.supervisor import Replica
+from deploy.local.watch import Rate, StageView, Watcher
+
+LINE_SECONDS = 5.0
+NAMES = {"produce": "read", "chunk": "chunk", "embed": "embed", "lance": "store"}
+
+
+class Screen(Protocol):
+    """Shows how a run stands; called several times a second."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def show(self, replicas: list[Replica], watcher: Watcher) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+def screen(estimate: Estimate | None) -> Screen:
+    """The screen that fits where stderr goes."""
+    return Board(Console(stderr=True), estimate) if sys.stderr.isatty() else Lines(sys.stderr, estimate)
+
+
+class Lines:
+    """A plain line every 5 s, and one for every event."""
+
+    def __init__(self, out: TextIO, estimate: Estimate | None = None) -> None:
+        self._out = out
+        self._estimate = estimate
+        self._shown_at = time.monotonic()
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, replicas: list[Replica], watcher: Watcher) -> None:
+        now = time.monotonic()
+        if now - self._shown_at < LINE_SECONDS:
+            return
+        self._shown_at = now
+        parts = [f"read {watcher.view.produced:,} pages"]
+        for stage, view in watcher.view.stages.items():
+            parts.append(f"{NAMES[stage]} {view.done:,} done {view.rate:,.1f}/s lag {view.lag:,} ETA {eta(view)}")
+        line = " | ".join(parts) + (f" | {watcher.view.trouble}" if watcher.view.trouble else "")
+        if line != self._last:
+            self.say(line)
+        self._last = line
+
+    def say(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
+
+
+class Board:
+    """A live table: a row for each stage, and one below it for each replica."""
+
+    def __init__(self, console: Console, estimate: Estimate | None) -> None:
+        self._console = console
+        self._estimate = estimate
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._rates: dict[int, Rate] = {}
+        self._shown_at = 0.0
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, replicas: list[Replica], watcher: Watcher) -> None:
+        if time.monotonic() - self._shown_at < 0.25:
+            return
+        self._shown_at = time.monotonic()
+        table = Table(expand=False, caption=watcher.view.trouble or None, caption_justify="left")
+        for name in ("stage", "done", "rate", "lag", "ETA", "state"):
+            table.add_column(name, justify="left" if name in ("stage", "state") else "right")
+        stages = list(dict.fromkeys(replica.plan.stage for replica in replicas))
+        for stage in stages:
+            table.add_row(*self._stage_row(stage, watcher), style="bold")
+            for replica in replicas:
+                if replica.plan.stage == stage:
+                    table.add_row(*self._replica_row(replica, watcher))
+        self._live.update(table)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
+
+    def _stage_row(self, stage: str, watcher: Watcher) -> tuple[str, ...]:
+        view = watcher.view.stages.get(stage)
+        if view is not None:
+            return NAMES[stage], f"{view.done:,}", f"{view.rate:,.1f}/s", f"{view.lag:,}", eta(view), ""
+        produced, rate = watcher.view.produced, watcher.view.produced_rate
+        if self._estimate is None or watcher.reading_is_over.is_set():
+            return NAMES[stage], f"{produced:,}", f"{rate:,.1f}/s", "", "", ""
+        left = max(0, self._estimate.pages - produced)
+        reading = StageView(stage, produced, left, rate)
+        return NAMES[stage], f"{produced:,}", f"{rate:,.1f}/s", f"~{left:,}", eta(reading), ""
+
+    def _replica_row(self, replica: Replica, watcher: Watcher) -> tuple[str, ...]:
+        reading = watcher.totals.last(replica.pid)
+        state = replica.state + (f", restarted {replica.restarts}×" if replica.restarts else "")
+        if reading is None or replica.pid is None:
+            return f"  {replica.plan.name}", "", "", "", "", state
+        rate = self._rates.setdefault(replica.pid, Rate()).take(reading.records, time.monotonic())
+        partitions = "" if reading.assigned is None else f", {reading.assigned} partitions"
+        return f"  {replica.plan.name}", f"{reading.records:,.0f}", f"{rate:,.1f}/s", "", "", state + partitions
+
+
+def eta(view: StageView) -> str:
+    return "–" if view.eta_s is None else duration(view.eta_s)

@@ -1,0 +1,118 @@
+"""How a run ended, and the sum of what it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from deploy.local.report import Report, StageReport, package_versions
+from deploy.local.run_settings import RunSettings
+from deploy.local.supervisor import Supervisor
+from deploy.local.watch import Watcher
+from pipeline.errors import CirrostreamError, Exit
+from pipeline.kafka import Cluster
+from pipeline.model_files import ModelFiles
+from pipeline.topics import CorpusTopics
+from producers.ledger import Ledger, total
+from producers.progress import read_progress
+from producers.sources import Shard
+
+LIVE_ROWS = "n >= 0 AND text IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: `incomplete` when all that could be read is in the table, and something could not be read."""
+
+    kind: Literal["complete", "incomplete", "failed", "stopped"]
+    problem: str
+
+    @property
+    def exit_code(self) -> int:
+        codes = {"complete": int(Exit.DONE), "incomplete": int(Exit.CHECK_FAILED), "failed": int(Exit.CHECK_FAILED)}
+        return codes.get(self.kind, 130)
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """What must be known from before the run to tell afterwards what it did."""
+
+    cluster: Cluster
+    corpus: CorpusTopics
+    settings: RunSettings
+    shards: list[Shard]
+    started: datetime
+    pages: int
+    dead_letters: int
+
+    @classmethod
+    def begin(
+        cls, cluster: Cluster, corpus: CorpusTopics, settings: RunSettings, shards: list[Shard], started: datetime
+    ) -> Reckoning:
+        pages, letters = (sum(cluster.log_ends(topic).values()) for topic in (corpus.pages, corpus.dead_letters))
+        return cls(cluster, corpus, settings, shards, started, pages, letters)
+
+    def report(self, outcome: Outcome, model: ModelFiles, supervisor: Supervisor, watcher: Watcher) -> Report:
+        """The report of the run that ended now; what cannot be asked any more is left out, never the report."""
+        ended = datetime.now(UTC)
+        seconds = (ended - self.started).total_seconds()
+        return Report(
+            outcome=outcome.kind,
+            problem=outcome.problem,
+            exit_code=outcome.exit_code,
+            started=self.started.isoformat(timespec="seconds"),
+            ended=ended.isoformat(timespec="seconds"),
+            seconds=round(seconds, 1),
+            sources=list(self.settings.sources),
+            model=model.tag,
+            table=f"{self.settings.lance_location}/{self.settings.table}",
+            kafka=self.cluster.bootstrap,
+            ledger=self._ledger(),
+            pages_sent=self._added(self.corpus.pages, self.pages),
+            rows=self._rows(),
+            dead_letters=self._added(self.corpus.dead_letters, self.dead_letters),
+            stages={stage: _stage(stage, supervisor, watcher, seconds) for stage in supervisor.stages},
+            versions=package_versions(),
+            logs=str(self.settings.data_dir / "logs"),
+        )
+
+    def _ledger(self) -> Ledger:
+        """The account of this run's shards; empty for those that never got a record."""
+        try:
+            progress = read_progress(self.cluster, self.corpus.progress)
+        except CirrostreamError:
+            return Ledger()
+        found = (progress.get(shard.key) for shard in self.shards)
+        return total([each.ledger for each in found if each is not None])
+
+    def _added(self, topic: str, before: int) -> int:
+        try:
+            return sum(self.cluster.log_ends(topic).values()) - before
+        except CirrostreamError:
+            return 0
+
+    def _rows(self) -> int | None:
+        from sinks.table import connect, has_table, open_table
+
+        try:
+            database = connect(self.settings.lance_location)
+            if not has_table(database, self.settings.table):
+                return None
+            return int(open_table(database, self.settings.table).count_rows(LIVE_ROWS))
+        except (CirrostreamError, OSError, RuntimeError, ValueError):
+            return None
+
+
+def _stage(stage: str, supervisor: Supervisor, watcher: Watcher, seconds: float) -> StageReport:
+    replicas = [replica for replica in supervisor.replicas if replica.plan.stage == stage]
+    sums = watcher.totals.of(stage)
+    return StageReport(
+        replicas=len(replicas),
+        records=round(sums.records),
+        records_per_second=round(sums.records / max(0.001, seconds), 1),
+        chunks=round(sums.chunks),
+        tokens=round(sums.tokens),
+        restarts=sum(replica.restarts for replica in replicas),
+        peak_memory_bytes=watcher.totals.peaks.get(stage, 0),
+    )

@@ -1,0 +1,272 @@
+"""A whole pipeline on one machine: Kafka, all stages, and when it is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import FrameType
+
+import msgspec
+
+from deploy.local import estimate as estimates
+from deploy.local import report as reports
+from deploy.local.backlog import ClusterLog, Step
+from deploy.local.child import Child
+from deploy.local.claim import claimed
+from deploy.local.kafka import LocalKafka, running_kafka
+from deploy.local.live import Screen, screen
+from deploy.local.outcome import Outcome, Reckoning
+from deploy.local.policy import RestartPolicy, Verdict, ending
+from deploy.local.run_settings import RunSettings
+from deploy.local.stages import (
+    Machine,
+    producer_plan,
+    stage_environment,
+    this_machine,
+    worker_plans,
+)
+from deploy.local.supervisor import Plan, Supervisor, failure_line
+from deploy.local.tidy import run_claim_path
+from deploy.local.watch import Watcher
+from pipeline.errors import CirrostreamError, Fatal
+from pipeline.kafka import Cluster
+from pipeline.model_files import ModelFiles, resolve
+from pipeline.settings import KafkaSettings
+from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group
+from producers.sources import Shard, find_shards
+
+TURN_S = 0.1
+SHOW_CURSOR = b"\x1b[?25h\n"
+STOP_S = 30.0
+COMPLETE_STOP_S = 12.0
+"""With nothing left in hand, a stage that is still loading its model is not worth a longer wait."""
+DEFAULT_DIMENSION = 384
+LEFTOVER_S = 5.0
+"""How long the last run's processes may take to be gone after it was killed."""
+
+
+def run_pipeline(settings: RunSettings) -> int:
+    """Runs all of `settings.sources` through the pipeline; the exit code, with the reason on stderr.
+
+    0: every page is in the table or in the dead letters. 1: not, and which stage failed, why, and where its log
+    is. 130: Ctrl-C.
+
+    Raises:
+        UsageError: nothing was started: no such source, no room, another run works on this data folder.
+        Fatal, TryAgain: Kafka or its topics cannot be used.
+    """
+    shards = find_shards(settings.sources)
+    with claimed(run_claim_path(settings.data_dir), LEFTOVER_S):
+        model = resolve(settings, weights=False)
+        machine = this_machine()
+        forecast = _estimate(settings, shards, model, machine)
+        with stop_signals() as stopping, local_kafka(settings) as kafka:
+            run = Run(settings, shards, model, machine, kafka, stopping, forecast)
+            return run.run()
+
+
+@contextmanager
+def local_kafka(settings: RunSettings) -> Iterator[LocalKafka | None]:
+    """A Kafka of our own for a block, unless the environment names a cluster or one runs on the data folder already."""
+    if KafkaSettings().bootstrap_servers or running_kafka(settings.data_dir) is not None:
+        yield None
+        return
+    began = time.monotonic()
+    with LocalKafka(settings.data_dir) as kafka:
+        _say(f"Kafka at {kafka.bootstrap}, up in {time.monotonic() - began:.1f} s")
+        yield kafka
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Turns Ctrl-C, SIGTERM and a closed terminal into an event.
+
+    A second one ends this process at once, and with it its children: that costs work done twice, nothing else.
+    """
+    stopping = threading.Event()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            if sys.stderr.isatty():
+                os.write(2, SHOW_CURSOR)  # the live table has hidden it
+            os._exit(128 + number)
+        stopping.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _estimate(
+    settings: RunSettings, shards: list[Shard], model: ModelFiles, machine: Machine
+) -> estimates.Estimate | None:
+    if not settings.estimate:
+        return None
+    measured = reports.last_rate(settings.data_dir / "reports", model.tag)
+    if measured is not None:
+        rate, basis = measured, f"{measured:,.0f} rows/s, as in the last run here"
+    elif machine.gpus:
+        rate = estimates.UNMEASURED_ROWS_PER_SECOND_A_GPU * len(machine.gpus)
+        basis = f"{rate:,.0f} rows/s on {len(machine.gpus)} GPU(s), not measured here"
+    else:
+        rate = estimates.UNMEASURED_ROWS_PER_SECOND_A_CORE * machine.cores
+        basis = f"{rate:,.0f} rows/s on {machine.cores} cores, not measured here"
+    forecast = estimates.forecast(shards, settings, model.dimension or DEFAULT_DIMENSION, rate, basis)
+    _say(estimates.describe(forecast))
+    estimates.check_disk(forecast, settings, local_kafka=not KafkaSettings().bootstrap_servers)
+    return forecast
+
+
+@dataclass
+class Run:
+    """One run, from its topics to its report."""
+
+    settings: RunSettings
+    shards: list[Shard]
+    model: ModelFiles
+    machine: Machine
+    kafka: LocalKafka | None
+    stopping: threading.Event
+    forecast: estimates.Estimate | None
+    broker_policy: RestartPolicy = field(default_factory=RestartPolicy)
+    _broker_due: float | None = None
+
+    def run(self) -> int:
+        """Supervises until the source is done, something cannot be, or somebody stops it."""
+        started = datetime.now(UTC)
+        cluster = Cluster.connect(self.settings)
+        try:
+            corpus = ensure_corpus(cluster, self.settings)
+            topics = ensure_model(cluster, self.settings, self.model.tag)
+            reckoning = Reckoning.begin(cluster, corpus, self.settings, self.shards, started)
+            supervisor, watcher = self._parts(cluster, corpus, topics)
+            outcome = self._supervise(supervisor, watcher)
+            report = reckoning.report(outcome, self.model, supervisor, watcher)
+            return self._tell(report, started)
+        finally:
+            cluster.close()
+
+    def _parts(self, cluster: Cluster, corpus: CorpusTopics, topics: ModelTopics) -> tuple[Supervisor, Watcher]:
+        data_dir, settings = self.settings.data_dir, self.settings
+        announce_dir = data_dir.absolute() / "run" / "announce"
+        shutil.rmtree(announce_dir, ignore_errors=True)  # a killed process leaves its address behind
+        environment = stage_environment(settings, self.model, cluster.bootstrap, announce_dir)
+        logs = data_dir / "logs"
+        plans = [producer_plan(settings, environment, logs), *worker_plans(settings, self.machine, environment, logs)]
+        for plan in plans:
+            plan.log.unlink(missing_ok=True)
+        steps = [
+            Step("chunk", corpus.pages, topics.chunk_group),
+            Step("embed", topics.chunks, topics.embed_group),
+            Step("lance", topics.vectors, lance_group(settings, settings.table)),
+        ]
+        return Supervisor(plans, _spawn), Watcher(lambda: ClusterLog(Cluster.connect(settings)), steps, announce_dir)
+
+    def _supervise(self, supervisor: Supervisor, watcher: Watcher) -> Outcome:
+        with ExitStack() as stack:
+            shown = stack.enter_context(screen(self.forecast))
+            patience = STOP_S
+            stack.callback(lambda: self._stop(supervisor, watcher, shown, patience))
+            watcher.start()
+            try:
+                outcome = self._until_the_end(supervisor, watcher, shown)
+            except CirrostreamError as error:
+                return Outcome("failed", str(error))
+            patience = COMPLETE_STOP_S if watcher.view.complete else STOP_S
+            return outcome
+
+    def _until_the_end(self, supervisor: Supervisor, watcher: Watcher, shown: Screen) -> Outcome:
+        supervisor.on_restart = lambda replica: shown.say(f"restarting: {failure_line(replica)}")
+        weighed_at = 0.0
+        while True:
+            supervisor.turn()
+            self._keep_broker(shown)
+            if supervisor.reading_is_over:
+                watcher.reading_is_over.set()
+            outcome = self._end(supervisor, watcher)
+            if outcome is not None:
+                return outcome
+            if time.monotonic() - weighed_at > 1.0:
+                weighed_at = time.monotonic()
+                for replica in supervisor.replicas:
+                    if replica.pid is not None:
+                        watcher.totals.weigh(replica.plan.stage, replica.pid)
+            shown.show(supervisor.replicas, watcher)
+            self.stopping.wait(TURN_S)
+
+    def _end(self, supervisor: Supervisor, watcher: Watcher) -> Outcome | None:
+        """How the run has ended, or None while it goes on."""
+        view = watcher.view
+        if supervisor.failed is not None:
+            return Outcome("failed", failure_line(supervisor.failed))
+        if view.fatal is not None:
+            return Outcome("failed", str(view.fatal))
+        if self.stopping.is_set():
+            return Outcome("complete" if self.settings.follow else "stopped", "")
+        if view.complete and not self.settings.follow:
+            missing = supervisor.incomplete
+            return Outcome("incomplete", failure_line(missing)) if missing else Outcome("complete", "")
+        return None
+
+    def _keep_broker(self, shown: Screen) -> None:
+        """Starts our Kafka again when it has died, at its old address, which is all that the others know."""
+        kafka = self.kafka
+        if kafka is None:
+            return
+        code = kafka.exit_code()
+        now = time.monotonic()
+        if self._broker_due is None and code is not None:
+            decision = self.broker_policy.judge(code if code else -signal.SIGTERM, now)
+            if decision.verdict is Verdict.GIVE_UP:
+                raise Fatal(f"the local Kafka {ending(code)}, too often: {kafka.last_words()} (log: {kafka.log})")
+            shown.say(f"restarting: the local Kafka {ending(code)} (log: {kafka.log})")
+            self._broker_due = now + decision.pause_s
+        if self._broker_due is not None and now >= self._broker_due:
+            self._broker_due = None
+            kafka.restart()
+
+    def _stop(self, supervisor: Supervisor, watcher: Watcher, shown: Screen, patience_s: float) -> None:
+        watcher.scrape()
+        watcher.end()
+        began = time.monotonic()
+        late = supervisor.stop(patience_s)
+        for replica in late:
+            shown.say(f"killed: {replica.plan.name} did not end within {patience_s:.0f} s (log: {replica.plan.log})")
+        shown.say(f"stopped all stages in {time.monotonic() - began:.1f} s")
+
+    def _tell(self, report: reports.Report, started: datetime) -> int:
+        path = reports.write(report, self.settings.data_dir / "reports", started)
+        if self.settings.json_output:
+            print(msgspec.json.encode(report).decode())
+        rows = "" if report.rows is None else f", {report.rows:,} rows in table {self.settings.table}"
+        _say(
+            f"{report.outcome} in {report.seconds:.1f} s: {report.pages_sent:,} pages sent, "
+            f"{report.ledger.produced:,} of {report.ledger.read:,} documents of the source are pages{rows}, "
+            f"{report.dead_letters:,} dead letters"
+        )
+        _say(f"report: {path}")
+        if report.problem:
+            _say(f"error: {report.problem}")
+        elif report.outcome == "stopped":
+            _say("stopped; the same command goes on where it was")
+        return report.exit_code
+
+
+def _spawn(plan: Plan) -> Child:
+    return Child(plan.command, plan.log, plan.environment)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

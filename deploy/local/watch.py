@@ -1,0 +1,137 @@
+"""Watches a run from a thread of its own, so that a Kafka that does not answer never keeps the supervisor waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from deploy.local.backlog import Backlog, Drain, Log, Step
+from deploy.local.scrape import Totals, announced, read
+from pipeline.errors import CirrostreamError, TryAgain
+
+LOOK_S = 1.0
+DRAIN_S = 0.3
+RATE_WINDOW_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class StageView:
+    """A reading stage at one moment."""
+
+    stage: str
+    done: int
+    lag: int
+    rate: float
+    """Records a second over the last minute."""
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the lag is worked off at this rate; None when it does not move."""
+        if not self.lag:
+            return 0.0
+        return self.lag / self.rate if self.rate > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the watcher saw last."""
+
+    stages: Mapping[str, StageView] = field(default_factory=dict)
+    produced: int = 0
+    """Records in `pages` that were not there when the run began."""
+    produced_rate: float = 0.0
+    complete: bool = False
+    trouble: str = ""
+    """Why the last look failed; empty when it did not."""
+    fatal: CirrostreamError | None = None
+
+
+@dataclass(slots=True)
+class Rate:
+    """A count's growth over a sliding window."""
+
+    window_s: float = RATE_WINDOW_S
+    _points: deque[tuple[float, float]] = field(default_factory=deque)
+
+    def take(self, count: float, now: float) -> float:
+        """The rate per second, with this count as the newest point."""
+        self._points.append((now, count))
+        while len(self._points) > 2 and self._points[0][0] < now - self.window_s:
+            self._points.popleft()
+        (then, before), (last, after) = self._points[0], self._points[-1]
+        return max(0.0, (after - before) / (last - then)) if last > then else 0.0
+
+
+class Watcher(threading.Thread):
+    """Looks at Kafka every second, and three times a second once reading is over; `view` is the newest answer.
+
+    Args:
+        log: what to ask; made inside the thread, whose alone it is.
+        steps: the stages' topics and groups, in order.
+        announce_dir: where the processes say how to reach them.
+    """
+
+    def __init__(self, log: Callable[[], Log], steps: list[Step], announce_dir: Path) -> None:
+        super().__init__(name="watcher", daemon=True)
+        self.view = View()
+        self.totals = Totals()
+        self.reading_is_over = threading.Event()
+        """To be set when all producers have ended: from then on an end is an end."""
+        self._make_log = log
+        self._steps = steps
+        self._announce_dir = announce_dir
+        self._drain = Drain(steps)
+        self._ended = threading.Event()
+        self._rates = {step.stage: Rate() for step in steps}
+        self._first: dict[str, Backlog] = {}
+        self._produced_rate = Rate()
+
+    def run(self) -> None:
+        log: Log | None = None
+        looked_at = scraped_at = float("-inf")
+        while not self._ended.is_set():
+            now = time.monotonic()
+            try:
+                log = log or self._make_log()
+                if now - looked_at >= LOOK_S:
+                    self._look(log, now)
+                    looked_at = now
+                if self.reading_is_over.is_set() and not self._drain.complete and self._drain.turn(log, now):
+                    self._look(log, now)
+                self.view = replace(self.view, complete=self._drain.complete, trouble="")
+            except TryAgain as error:
+                self.view = replace(self.view, trouble=str(error))
+            except CirrostreamError as error:
+                self.view = replace(self.view, fatal=error)
+                return
+            if now - scraped_at >= LOOK_S:
+                self.scrape()
+                scraped_at = now
+            self._ended.wait(DRAIN_S if self.reading_is_over.is_set() else LOOK_S / 2)
+
+    def scrape(self) -> None:
+        """Reads every process' counters once more."""
+        readings = [read(process) for process in announced(self._announce_dir)]
+        self.totals.take(reading for reading in readings if reading is not None)
+
+    def end(self) -> None:
+        """Stops looking; returns when the thread is done, or after 5 s."""
+        self._ended.set()
+        self.join(5)
+
+    def _look(self, log: Log, now: float) -> None:
+        backlogs = [log.backlog(step) for step in self._steps]
+        stages = {}
+        for backlog in backlogs:
+            stage = backlog.step.stage
+            first = self._first.setdefault(stage, backlog)
+            done = backlog.done - first.done
+            stages[stage] = StageView(stage, done, backlog.lag, self._rates[stage].take(done, now))
+        ends, first = backlogs[0].ends, self._first[self._steps[0].stage]
+        produced = sum(ends.values()) - sum(first.ends.values())
+        rate = self._produced_rate.take(produced, now)
+        self.view = replace(self.view, stages=stages, produced=produced, produced_rate=rate)

@@ -1,0 +1,72 @@
+"""What all tests share: one real Kafka for the whole run, and names that keep tests apart on it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.kafka import LocalKafka
+from pipeline.errors import TryAgain, UsageError
+
+OURS = ("CIRROSTREAM_", "KAFKA_")
+
+SettingsEnv = Callable[..., dict[str, str]]
+"""`settings_env(unit="lead", …)`: see the fixture."""
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an embedded Apache Kafka that lives as long as the test session.
+
+    Without its packages or its jars the tests that need it fail in CI, and are skipped, saying so, elsewhere.
+    """
+    broker = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0)
+    try:
+        broker.start()
+    except (UsageError, TryAgain) as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"no Kafka to test with: {error}", pytrace=False)
+        pytest.skip(f"no Kafka to test with: {error}")
+    try:
+        yield broker.bootstrap
+    finally:
+        broker.stop()
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A name no other test has: `CIRROSTREAM_NAMESPACE` puts it in front of all topics and groups."""
+    return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own settings must not decide what a test sees."""
+    for name in list(os.environ):
+        if name.startswith(OURS):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings_env(kafka: str, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SettingsEnv:
+    """Sets the environment so that every settings class finds the test's Kafka, namespace and data folder.
+
+    `settings_env(unit="lead", window_tokens=32)` adds `CIRROSTREAM_UNIT` and so on; None removes one. It
+    returns the whole environment, for a child process. Topics get 4 partitions and metrics any port.
+    """
+
+    def set_up(**settings: object) -> dict[str, str]:
+        monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka)
+        defaults = {"namespace": namespace, "data_dir": tmp_path, "partitions": 4, "metrics_port": 0}
+        for name, value in {**defaults, **settings}.items():
+            if value is None:
+                monkeypatch.delenv(f"CIRROSTREAM_{name}".upper(), raising=False)
+            else:
+                monkeypatch.setenv(f"CIRROSTREAM_{name}".upper(), str(value))
+        return dict(os.environ)
+
+    return set_up

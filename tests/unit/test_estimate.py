@@ -1,0 +1,88 @@
+"""What a run is expected to take, before it begins."""
+
+from __future__ import annotations
+
+import bz2
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.local.estimate import Estimate, check_disk, describe, forecast
+from deploy.local.run_settings import RunSettings
+from pipeline.errors import UsageError
+from producers.sources import find_shards
+
+TEXT = "The lighthouse keeper wrote down the weather of every day and never missed one. "
+
+
+def write_shard(folder: Path, number: int, pages: int, redirects: int, repeats: int) -> None:
+    lines = []
+    for page_id in range(number * 100_000, number * 100_000 + pages + redirects):
+        redirect = page_id % 100_000 >= pages
+        lines.append({"index": {"_id": page_id}})
+        lines.append(
+            {
+                "page_id": page_id,
+                "page_type": "redirect" if redirect else "primary",
+                "wiki": "testwiki",
+                "namespace": 0,
+                "title": f"Day {page_id}",
+                "text": TEXT * repeats,
+                "opening_text": TEXT,
+                "language": "en",
+            }
+        )
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    (folder / f"testwiki_content-20261115-{number:05d}.json.bz2").write_bytes(bz2.compress(data))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> RunSettings:
+    for number, repeats in enumerate((2, 20, 200)):
+        write_shard(tmp_path, number, pages=30, redirects=10, repeats=repeats)
+    return RunSettings(sources=[str(tmp_path)], data_dir=tmp_path / "data")
+
+
+def estimate(settings: RunSettings) -> Estimate:
+    return forecast(find_shards(settings.sources), settings, 384, 50.0, "50 rows/s, as the test says")
+
+
+def test_files_that_are_read_whole_are_counted_exactly(settings: RunSettings) -> None:
+    found = estimate(settings)
+    assert found.pages == 90
+    assert found.dropped == 30
+    tokens_of_long = len(TEXT) * 200 / 4
+    assert found.rows == pytest.approx(30 * (1 + 3 + tokens_of_long / 160), rel=0.1)
+    assert found.seconds == pytest.approx(found.rows / 50)
+    assert found.table_bytes > found.rows * 384 * 4
+    assert "50 rows/s" in describe(found)
+
+
+def test_files_that_were_not_looked_at_count_by_their_size(settings: RunSettings, tmp_path: Path) -> None:
+    for number in range(3, 24):
+        write_shard(tmp_path, number, pages=30, redirects=10, repeats=20)
+    found = estimate(settings)
+    assert 0.6 * 720 < found.pages < 1.5 * 720
+    assert "of 24 files" in found.basis
+
+
+def test_a_limit_and_a_unit_are_taken_into_account(settings: RunSettings) -> None:
+    assert estimate(settings.model_copy(update={"limit": 9})).pages == 9
+    assert estimate(settings.model_copy(update={"unit": "lead"})).rows == 90
+
+
+def test_a_cut_off_file_is_estimated_as_far_as_it_goes(settings: RunSettings, tmp_path: Path) -> None:
+    shard = next(tmp_path.glob("*-00002.json.bz2"))
+    shard.write_bytes(shard.read_bytes()[:-20])
+    assert estimate(settings).pages >= 60
+
+
+def test_a_disk_without_room_is_an_error_that_says_how_much_is_missing(settings: RunSettings) -> None:
+    huge = Estimate(1, 0, 1, kafka_bytes=10**18, table_bytes=10**18, seconds=1, basis="")
+    with pytest.raises(
+        UsageError, match=r"about 2,200,000,000\.0 GB are needed and .* are free; choose another --data-dir"
+    ):
+        check_disk(huge, settings, local_kafka=True)
+    elsewhere = settings.model_copy(update={"lance_uri": "s3://bucket/lance"})
+    check_disk(huge, elsewhere, local_kafka=False)

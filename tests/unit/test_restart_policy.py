@@ -1,0 +1,73 @@
+"""What the runner does about a process that has ended."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from deploy.local.policy import Decision, RestartPolicy, RestartRules, Verdict, ending, killed_by
+from pipeline.errors import Exit
+
+
+def policy(*, endless: bool = True, **rules: float) -> RestartPolicy:
+    """Without jitter: the whole pause."""
+    return RestartPolicy(RestartRules(**rules), endless=endless, jitter=lambda: 1.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", [Exit.FATAL, Exit.TRY_AGAIN, -signal.SIGKILL, -signal.SIGSEGV, 128 + signal.SIGTERM])
+def test_what_a_restart_may_cure_is_restarted(code: int) -> None:
+    assert policy().judge(code, 0.0).verdict is Verdict.RESTART
+
+
+@pytest.mark.parametrize("code", [Exit.CHECK_FAILED, Exit.USAGE, Exit.REPLACED, 64])
+def test_a_worker_that_ends_with_any_other_code_is_given_up(code: int) -> None:
+    assert policy().judge(code, 0.0).verdict is Verdict.GIVE_UP
+
+
+def test_a_worker_that_somebody_stopped_is_started_again_but_a_reader_is_finished() -> None:
+    assert policy().judge(Exit.DONE, 0.0).verdict is Verdict.RESTART
+    assert policy(endless=False).judge(Exit.DONE, 0.0).verdict is Verdict.FINISHED
+
+
+def test_a_reader_that_could_not_read_everything_lets_the_rest_go_on() -> None:
+    assert policy(endless=False).judge(Exit.CHECK_FAILED, 0.0).verdict is Verdict.INCOMPLETE
+
+
+def test_pauses_double_up_to_the_longest() -> None:
+    judged = policy(most=6, first_s=1.0, longest_s=5.0, window_s=100.0)
+    assert [judged.judge(Exit.TRY_AGAIN, now).pause_s for now in range(5)] == [1.0, 2.0, 4.0, 5.0, 5.0]
+
+
+def test_jitter_takes_away_at_most_half_of_a_pause() -> None:
+    rules = RestartRules(first_s=8.0)
+    assert RestartPolicy(rules, jitter=lambda: 0.0).judge(Exit.TRY_AGAIN, 0.0) == Decision(Verdict.RESTART, 4.0)
+
+
+def test_one_end_too_many_within_the_window_is_the_last() -> None:
+    judged = policy(most=3, window_s=100.0)
+    verdicts = [judged.judge(-signal.SIGKILL, now).verdict for now in (0.0, 10.0, 20.0, 99.0)]
+    assert verdicts == [Verdict.RESTART] * 3 + [Verdict.GIVE_UP]
+    assert judged.exhausted
+
+
+def test_ends_that_are_far_apart_are_never_too_many() -> None:
+    judged = policy(most=3, window_s=100.0, first_s=1.0)
+    decisions = [judged.judge(-signal.SIGKILL, now * 60.0) for now in range(50)]
+    assert {decision.verdict for decision in decisions} == {Verdict.RESTART}
+    assert decisions[-1].pause_s == 2.0, "only the ends in the window lengthen the pause"
+
+
+def test_fatal_ends_are_forgiven_less_often_than_others() -> None:
+    judged = policy(most=10, most_fatal=2)
+    assert judged.judge(Exit.TRY_AGAIN, 0.0).verdict is Verdict.RESTART
+    verdicts = [judged.judge(Exit.FATAL, now).verdict for now in (1.0, 2.0, 3.0)]
+    assert verdicts == [Verdict.RESTART, Verdict.RESTART, Verdict.GIVE_UP]
+
+
+def test_an_end_is_told_in_words() -> None:
+    assert ending(-9) == "was killed by SIGKILL"
+    assert ending(143) == "was killed by SIGTERM"
+    assert ending(70) == "ended with code 70"
+    assert killed_by(75) is None
+    assert killed_by(128) is None
