@@ -1,0 +1,73 @@
+"""kill -9 of anything at any moment changes nothing in the table."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import NewWorld
+from tests.faults.verification import assert_verified
+from tests.faults.world import Row, Watch, World, assert_same_rows, live_rows, pause_between, write_corpus
+
+PAGES = 900
+KILLS = {"producer": 4, "chunk": 4, "embed": 4, "sink": 4}
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_sixteen_kills_in_one_run_leave_the_table_of_an_undisturbed_run(new_world: NewWorld, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", range(PAGES), shards=6, longest=30)
+    expected = undisturbed(new_world(), corpus)
+    world = new_world()
+    rng = random.Random(20_261_122)
+    world.add_producer(corpus, progress_pages="20")
+    for number in (1, 2):
+        world.add_chunker(f"chunk{number}")
+        world.add_embedder(f"embed{number}")
+    world.add_sink()
+    watch = Watch(world)
+    try:
+        kills = kill_at_random(world, rng)
+        world.until(world.complete, "everything is stored", timeout_s=400)
+    finally:
+        watch.close()
+    assert kills >= 15
+    watch.assert_nothing_was_wrong()
+    assert_verified(world)
+    assert_same_rows(live_rows(world.table()), expected)
+
+
+def undisturbed(world: World, corpus: Path) -> dict[str, Row]:
+    world.add_producer(corpus)
+    world.add_chunker("chunk1")
+    for number in (1, 2):
+        world.add_embedder(f"embed{number}")
+    world.add_sink()
+    world.until(world.complete, "everything is stored", timeout_s=300)
+    assert not any(replica.codes for replica in world.replicas.values()), "somebody had to be started again"
+    rows = live_rows(world.table())
+    assert len({key.partition("#")[0] for key in rows}) == PAGES
+    world.close()
+    return rows
+
+
+def kill_at_random(world: World, rng: random.Random) -> int:
+    """Kills each role as often as `KILLS` says, in a random order at random moments; gives how many were hit."""
+    victims = [role for role, times in KILLS.items() for _ in range(times)]
+    rng.shuffle(victims)
+    hit = 0
+    for role in victims:
+        names = [name for name in world.replicas if name.startswith(role)]
+        name = rng.choice(names)
+        replica = world.replicas[name]
+        if role == "producer" and not replica.runs:
+            replica.start()  # it goes on where it was, or finds that everything is sent
+        elif role != "producer":
+            world.until(lambda replica=replica: replica.works or world.complete(), f"{name} works again", 120)
+        pause_between(rng, 0.0, 1.5, world)
+        if replica.runs:
+            replica.kill()
+            hit += 1
+    return hit
