@@ -209,14 +209,25 @@ def read_to_end(
 ) -> Iterator[ConsumerRecord]:
     """The records of a topic from its start to the end that it has now, partition by partition interleaved.
 
-    Judged by position, not by counting records: compaction and transaction markers leave gaps.
-
     Raises:
         TryAgain: `deadline_s` passed without reaching the end.
     """
     chosen = cluster.partitions(topic) if partitions is None else partitions
     ends, starts = cluster.log_ends(topic), cluster.log_starts(topic)
-    open_ = {TopicPartition(topic, p): ends[p] for p in chosen if ends[p] > starts[p]}
+    yield from read_range(cluster, topic, {p: (starts[p], ends[p]) for p in chosen}, deadline_s)
+
+
+def read_range(
+    cluster: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]], deadline_s: float = 3600
+) -> Iterator[ConsumerRecord]:
+    """The records from a first offset up to, not including, a second one, for each partition.
+
+    The end is judged by position, not by counting records: compaction and transaction markers leave gaps.
+
+    Raises:
+        TryAgain: `deadline_s` passed without reaching the end.
+    """
+    open_ = {TopicPartition(topic, p): end for p, (start, end) in ranges.items() if end > start}
     if not open_:
         return
     deadline = time.monotonic() + deadline_s
@@ -224,10 +235,10 @@ def read_to_end(
     try:
         consumer.assign(list(open_))
         for partition in open_:
-            consumer.seek(partition, starts[partition.partition])
+            consumer.seek(partition, ranges[partition.partition][0])
         while open_:
             for partition, records in consumer.poll(timeout_ms=200).items():
-                yield from (record for record in records if record.offset < ends[partition.partition])
+                yield from (record for record in records if record.offset < ranges[partition.partition][1])
             for partition in list(open_):
                 if (consumer.position(partition) or 0) >= open_[partition]:
                     del open_[partition]
