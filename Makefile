@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench faults clean
+.PHONY: help setup demo test faults lint format bench clean
 
 # Tried in this order. Your own: make setup PYTHON=/path/to/python3.12
 PYTHON ?= python3.13 python3.12 python3.11 python3
@@ -26,6 +26,10 @@ test: $(VENV)/.test  ## All tests but the long ones
 
 faults: $(VENV)/.test  ## The long tests: processes are killed and stopped while they work
 	$(BIN)/python -m pytest -m faults
+
+bench: $(VENV)/.test  ## Benchmarks: ratios on the screen, figures in JSON files
+	$(BIN)/python -m bench.embed
+	$(BIN)/python -m bench.table
 
 lint: $(VENV)/.test  ## Style, types, and who may import whom
 	$(BIN)/ruff check .

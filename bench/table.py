@@ -127,7 +127,8 @@ def tenths(seconds: list[float]) -> tuple[float, float]:
 def pages(batches: int, updates: float) -> Iterator[list[EmbeddedPage]]:
     """Batches of pages with text that compresses about as English does; every version is newer than the one before."""
     random = np.random.default_rng(7)
-    words = np.array(["".join(map(chr, random.integers(97, 123, random.integers(2, 10)))) for _ in range(5_000)])
+    words = ["".join(map(chr, random.integers(97, 123, random.integers(2, 10)))) for _ in range(5_000)]
+    corpus = " ".join(random.choice(words, 500_000))
     known = offset = 0
     for _ in range(batches):
         batch = []
@@ -136,12 +137,13 @@ def pages(batches: int, updates: float) -> Iterator[list[EmbeddedPage]]:
             number = int(random.integers(known)) if old else known
             known += not old
             offset += 1
-            batch.append(page(number, offset, random, words))
+            batch.append(page(number, offset, random, corpus))
         yield batch
 
 
-def page(number: int, offset: int, random: np.random.Generator, words: np.ndarray) -> EmbeddedPage:
-    text = " ".join(random.choice(words, CHUNKS * CHUNK_CHARACTERS // 6))[: CHUNKS * CHUNK_CHARACTERS]
+def page(number: int, offset: int, random: np.random.Generator, corpus: str) -> EmbeddedPage:
+    start = int(random.integers(len(corpus) - CHUNKS * CHUNK_CHARACTERS))
+    text = corpus[start : start + CHUNKS * CHUNK_CHARACTERS]
     spans = tuple(Span(n, n * len(text) // CHUNKS, (n + 1) * len(text) // CHUNKS) for n in range(CHUNKS))
     vectors = clustered(random, CHUNKS)
     return EmbeddedPage(

@@ -11,7 +11,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from pydantic import Field
@@ -25,7 +25,7 @@ from pipeline import cli, model_files, topics
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import CirrostreamError, Exit, TryAgain
 from pipeline.kafka import Cluster
-from pipeline.publisher import Message, Publisher
+from pipeline.publisher import Message
 from pipeline.service import Service
 from pipeline.settings import MIB, ModelSettings, ServiceSettings
 
@@ -60,7 +60,7 @@ def chunk(settings: ChunkSettings) -> int:
             service.log.warning(chunker.notice)
         service.turned()
         set_first_positions(cluster, corpus.pages, model.chunk_group)
-        letters = DeadLetters(cast("Publisher", None), corpus.dead_letters, service.metrics, settings.max_dead_letters)
+        letters = DeadLetters(None, corpus.dead_letters, service.metrics, settings.max_dead_letters)
         work = ChunkWork(
             chunker,
             topic_id=topics.topic_ids(cluster, [corpus.pages])[corpus.pages],

@@ -33,8 +33,6 @@ class Consumer(driver.Consumer):
     (`done`); or, once all that was fetched is done, where the fetch stands, past markers and emptied batches.
     """
 
-    logger = driver.logger  # else its tracebacks come under our name
-
     def on_init(self) -> None:
         super().on_init()
         self._forget()
@@ -73,6 +71,19 @@ class Consumer(driver.Consumer):
         self._delivered[tp] = record.offset + 1
         return super()._to_message(tp, record)
 
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return iter(self._done.keys() | self._caught_up.keys())
+
+    def _new_offset(self, tp: TP) -> int | None:
+        self._acked[tp].clear()
+        self._acked_index[tp].clear()
+        done = self._done.get(tp)
+        if done != self._delivered.get(tp):
+            return done
+        return max(done or 0, self._caught_up[tp]) if tp in self._caught_up else done
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Holes need no book-keeping here; faust's is quadratic in their number."""
 
 
 class Transport(driver.Transport):
@@ -123,7 +134,7 @@ def quiet_libraries() -> None:
     They log a traceback for each restart of each of their parts, after the reason has long been said.
     """
     if "CIRROSTREAM_LOG_LEVEL" not in os.environ:
-        for name in ("faust", "mode", "aiokafka"):
+        for name in ("faust", "mode", "aiokafka", __name__):  # mode logs for our Consumer in this module's name
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

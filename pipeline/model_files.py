@@ -130,8 +130,8 @@ def _download(name: str, revision: str | None, *, weights: bool) -> Path:
 
     The client is imported only here: most runs have the model already, and it costs half a second.
     """
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
-    from huggingface_hub.errors import (  # noqa: PLC0415
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
         HFValidationError,

@@ -56,9 +56,7 @@ class UpkeepRules:
     index_rows: int = 100_000
     """Live rows from which on a vector index pays: below, an exact search takes less than 0.1 s."""
     retrain_factor: float = 4
-    """Growth after which the index is trained anew, for its partitions have become too large."""
-    retrain_segments: int = 32
-    """Each optimize adds a segment to the index, and every search looks into all of them."""
+    """Growth after which the index is trained anew: one that grew by optimize alone has partitions of unlike size."""
     gauge_seconds: float = 60
 
 
@@ -89,7 +87,6 @@ class State:
     live_rows: int = 0
     trained_rows: int = 0
     """Live rows when the vector index was trained; 0: there is none."""
-    segments: int = 0
     later: dict[Step, float] = field(default_factory=dict)
     """Steps that failed, and when to try again."""
 
@@ -112,9 +109,7 @@ def _btree_due(state: State, rules: UpkeepRules, now: float) -> bool:
 
 
 def _index_due(state: State, rules: UpkeepRules) -> bool:
-    if state.live_rows < rules.index_rows:
-        return False
-    return state.live_rows >= rules.retrain_factor * state.trained_rows or state.segments >= rules.retrain_segments
+    return state.live_rows >= max(rules.index_rows, rules.retrain_factor * state.trained_rows)
 
 
 def _optimize_due(state: State, rules: UpkeepRules, now: float) -> bool:
@@ -200,7 +195,6 @@ class Upkeep:
             state.merges = self._rules.btree_merges
         if ("vector",) in found:
             state.trained_rows = max(1, found[("vector",)].num_indexed_rows or 0)
-            state.segments = found[("vector",)].num_segments or 1
             state.rows = found[("vector",)].num_unindexed_rows or 0
         state.live_rows = self._table.lance.count_rows(LIVE)
         state.fragments = fragments(self._table)
@@ -230,7 +224,6 @@ class Upkeep:
         config = IvfRq(distance_type="cosine", num_bits=4)
         self._table.lance.create_index("vector", config=config, replace=True)
         self._state.trained_rows = self._state.live_rows
-        self._state.segments = 1
         self._log.info("upkeep.indexed", rows=self._state.live_rows)
 
     def _sweep(self) -> None:
@@ -245,7 +238,6 @@ class Upkeep:
         self._metrics.table_dead_rows.set(lance.count_rows(DEAD))
         self._metrics.table_fragments.set(fragments(self._table))
         if (index := self._vector_index()) is not None:
-            self._state.segments = index.num_segments or 1
             self._metrics.table_unindexed_rows.set(index.num_unindexed_rows or 0)
         self._metrics.table_versions.set(len(lance.list_versions()))
         self._state.measured = self._clock()

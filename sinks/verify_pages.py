@@ -1,7 +1,7 @@
 """What `pages` says: the newest version of every page, in a form that 7 million of them fit in memory.
 
-A page costs 19 bytes (twice that for a moment, when a batch is sorted in), whatever its text is: a dict of Python
-objects would cost about 400.
+A page costs 19 bytes, and while a batch is sorted in about 80 (measured over a million), whatever its text is: a dict
+of Python objects would cost about 400.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from deploy.local.kafka import LocalKafka
 from deploy.local.policy import ending
-from deploy.local.run import run_pipeline, stop_signals
+from deploy.local.run import run_pipeline
 from deploy.local.run_settings import DemoSettings, RunSettings
+from deploy.local.signals import stop_signals
 from deploy.local.tidy import reset_data, stop_all
 from pipeline import cli
 from pipeline.errors import Exit, Fatal, UsageError

@@ -31,10 +31,6 @@ CHUNKS_A_BYTE = 0.85
 """`chunks`: 27 GB for the same text. Trimmed behind the fence, but a slow embedder may let all of it pile up."""
 ROW_BYTES = 350
 """A table row besides its vector and its text: keys, title, url, categories."""
-UNMEASURED_ROWS_PER_SECOND_A_CORE = 35.0
-"""all-MiniLM-L6-v2 in fp32 on one core, windows of 200 tokens: 76 a second at 128 tokens on two cores with AMX."""
-UNMEASURED_ROWS_PER_SECOND_A_GPU = 2_500.0
-"""Published for sentence-transformers with a small model on one A100."""
 SPARE = 1.1
 
 

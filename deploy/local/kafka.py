@@ -6,27 +6,24 @@ not survive power loss, as it does not sync to disk.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
-
 from deploy.local.broker import PREFERRED_PORT, Ports, choose_ports, properties
 from deploy.local.child import Child
-from deploy.local.claim import claim_within, owner_of
+from deploy.local.claim import claim_within
 from deploy.local.jars import JavaProgram, kafka_program
+from deploy.local.running import answers, claim_path
 from pipeline.errors import Fatal, UsageError
+from pipeline.kafka import bootstrap_file
 
 OPTIONS = (
     "-Xmx512m",
@@ -47,59 +44,6 @@ LEFTOVER_S = 10.0
 START_S = 180.0
 """After kill -9 with several GB of log, recovery takes 12–14 s on 2 cores; a slow disk takes longer."""
 STOP_S = 30.0
-
-
-def bootstrap_path(data_dir: Path) -> Path:
-    """The file with the address of the Kafka that runs on this data folder: one line, `host:port`."""
-    return data_dir / "kafka" / "bootstrap"
-
-
-def claim_path(data_dir: Path) -> Path:
-    """The file that whoever runs the broker holds locked."""
-    return data_dir / "kafka" / "claim"
-
-
-def running_kafka(data_dir: Path) -> str | None:
-    """The address of the local Kafka that runs on `data_dir` and answers, or None.
-
-    The file alone proves nothing: after kill -9 or a reboot it is a dead broker's, and its port may be a stranger's.
-    """
-    if owner_of(claim_path(data_dir)) is None:
-        return None
-    with suppress(FileNotFoundError):
-        address = bootstrap_path(data_dir).read_text().strip()
-        if answers(address):
-            return address
-    return None
-
-
-def answers(bootstrap: str, timeout_s: float = 2.0) -> bool:
-    """Whether a broker there answers and takes requests: a fenced one, as at start, is not in its own list."""
-    try:
-        with _quiet_client():
-            client = KafkaAdminClient(
-                bootstrap_servers=bootstrap, bootstrap_timeout_ms=int(timeout_s * 1000), request_timeout_ms=2000
-            )
-    except (KafkaError, OSError, ValueError):
-        return False
-    try:
-        return bool(client.describe_cluster()["brokers"])
-    except (KafkaError, OSError, KeyError):
-        return False
-    finally:
-        client.close()
-
-
-@contextmanager
-def _quiet_client() -> Iterator[None]:
-    """Keeps the client from logging every refused connection as an error: here it is what is being asked."""
-    logger = logging.getLogger("kafka")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 class LocalKafka:
@@ -139,7 +83,7 @@ class LocalKafka:
         self._make_folder()
         claim = claim_within(claim_path(self.data_dir), LEFTOVER_S)
         try:
-            bootstrap_path(self.data_dir).unlink(missing_ok=True)
+            bootstrap_file(self.data_dir).unlink(missing_ok=True)
             ports = choose_ports(self._preferred)
             configuration = self._configure(ports)
             self._format_once(program, configuration)
@@ -157,7 +101,7 @@ class LocalKafka:
 
     def stop(self) -> None:
         """Ends the broker in good order; harmless when it does not run."""
-        bootstrap_path(self.data_dir).unlink(missing_ok=True)
+        bootstrap_file(self.data_dir).unlink(missing_ok=True)
         if self._child is not None:
             self._child.stop(STOP_S)
             self._child = None
@@ -236,7 +180,7 @@ class LocalKafka:
                 raise Fatal(f"the local Kafka does not answer after {START_S:.0f} s; log: {self.log}")
             time.sleep(0.05)
         self.bootstrap = ports.bootstrap
-        _write_at_once(bootstrap_path(self.data_dir), f"{ports.bootstrap}\n")
+        _write_at_once(bootstrap_file(self.data_dir), f"{ports.bootstrap}\n")
 
 
 def _write_at_once(path: Path, text: str) -> None:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from deploy.local.report import Report, StageReport, package_versions
 from deploy.local.run_settings import RunSettings
-from deploy.local.supervisor import Supervisor
-from deploy.local.watch import Watcher
+from deploy.local.supervisor import Supervisor, failure_line
+from deploy.local.watch import View, Watcher
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles
@@ -17,6 +17,9 @@ from pipeline.topics import CorpusTopics
 from producers.ledger import Ledger, total
 from producers.progress import read_progress
 from producers.sources import Shard
+
+INTERRUPTED = 130
+"""What shells give a command that Ctrl-C has ended."""
 
 LIVE_ROWS = "n >= 0 AND text IS NOT NULL"
 
@@ -26,12 +29,24 @@ class Outcome:
     """How a run ended: `incomplete` when all that could be read is in the table, and something could not be read."""
 
     kind: Literal["complete", "incomplete", "failed", "stopped"]
-    problem: str
+    exit_code: int
+    problem: str = ""
 
-    @property
-    def exit_code(self) -> int:
-        codes = {"complete": int(Exit.DONE), "incomplete": int(Exit.CHECK_FAILED), "failed": int(Exit.CHECK_FAILED)}
-        return codes.get(self.kind, 130)
+
+def outcome_of(supervisor: Supervisor, view: View, *, stopped: bool, follow: bool) -> Outcome | None:
+    """How the run has ended, or None while it goes on."""
+    if supervisor.failed is not None:
+        return Outcome("failed", Exit.CHECK_FAILED, failure_line(supervisor.failed))
+    if view.fatal is not None:
+        return Outcome("failed", Exit.CHECK_FAILED, str(view.fatal))
+    if stopped:
+        return Outcome("stopped", Exit.DONE if follow else INTERRUPTED)
+    if not view.complete or follow:
+        return None
+    missing = supervisor.incomplete
+    if missing is not None:
+        return Outcome("incomplete", Exit.CHECK_FAILED, failure_line(missing))
+    return Outcome("complete", Exit.DONE)
 
 
 @dataclass(frozen=True, slots=True)

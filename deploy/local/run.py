@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import FrameType
 
 import msgspec
 
 from deploy.local import estimate as estimates
 from deploy.local import report as reports
 from deploy.local.backlog import ClusterLog, Step
+from deploy.local.broker_keeper import BrokerKeeper
 from deploy.local.child import Child
 from deploy.local.claim import claimed
-from deploy.local.kafka import LocalKafka, running_kafka
+from deploy.local.kafka import LocalKafka
 from deploy.local.live import Screen, screen
-from deploy.local.outcome import Outcome, Reckoning
-from deploy.local.policy import RestartPolicy, Verdict, ending
+from deploy.local.outcome import Outcome, Reckoning, outcome_of
+from deploy.local.rate import expected_rate
 from deploy.local.run_settings import RunSettings
+from deploy.local.running import running_kafka
+from deploy.local.signals import stop_signals
 from deploy.local.stages import (
     Machine,
     producer_plan,
@@ -36,7 +36,7 @@ from deploy.local.stages import (
 from deploy.local.supervisor import Plan, Supervisor, failure_line
 from deploy.local.tidy import run_claim_path
 from deploy.local.watch import Watcher
-from pipeline.errors import CirrostreamError, Fatal
+from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.settings import KafkaSettings
@@ -44,7 +44,6 @@ from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_mod
 from producers.sources import Shard, find_shards
 
 TURN_S = 0.1
-SHOW_CURSOR = b"\x1b[?25h\n"
 STOP_S = 30.0
 COMPLETE_STOP_S = 12.0
 """With nothing left in hand, a stage that is still loading its model is not worth a longer wait."""
@@ -85,44 +84,12 @@ def local_kafka(settings: RunSettings) -> Iterator[LocalKafka | None]:
         yield kafka
 
 
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """Turns Ctrl-C, SIGTERM and a closed terminal into an event.
-
-    A second one ends this process at once, and with it its children: that costs work done twice, nothing else.
-    """
-    stopping = threading.Event()
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            if sys.stderr.isatty():
-                os.write(2, SHOW_CURSOR)  # the live table has hidden it
-            os._exit(128 + number)
-        stopping.set()
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _estimate(
     settings: RunSettings, shards: list[Shard], model: ModelFiles, machine: Machine
 ) -> estimates.Estimate | None:
     if not settings.estimate:
         return None
-    measured = reports.last_rate(settings.data_dir / "reports", model.tag)
-    if measured is not None:
-        rate, basis = measured, f"{measured:,.0f} rows/s, as in the last run here"
-    elif machine.gpus:
-        rate = estimates.UNMEASURED_ROWS_PER_SECOND_A_GPU * len(machine.gpus)
-        basis = f"{rate:,.0f} rows/s on {len(machine.gpus)} GPU(s), not measured here"
-    else:
-        rate = estimates.UNMEASURED_ROWS_PER_SECOND_A_CORE * machine.cores
-        basis = f"{rate:,.0f} rows/s on {machine.cores} cores, not measured here"
+    rate, basis = expected_rate(settings.data_dir / "reports", model.tag, machine)
     forecast = estimates.forecast(shards, settings, model.dimension or DEFAULT_DIMENSION, rate, basis)
     _say(estimates.describe(forecast))
     estimates.check_disk(forecast, settings, local_kafka=not KafkaSettings().bootstrap_servers)
@@ -140,8 +107,6 @@ class Run:
     kafka: LocalKafka | None
     stopping: threading.Event
     forecast: estimates.Estimate | None
-    broker_policy: RestartPolicy = field(default_factory=RestartPolicy)
-    _broker_due: float | None = None
 
     def run(self) -> int:
         """Supervises until the source is done, something cannot be, or somebody stops it."""
@@ -183,19 +148,21 @@ class Run:
             try:
                 outcome = self._until_the_end(supervisor, watcher, shown)
             except CirrostreamError as error:
-                return Outcome("failed", str(error))
+                return Outcome("failed", Exit.CHECK_FAILED, str(error))
             patience = COMPLETE_STOP_S if watcher.view.complete else STOP_S
             return outcome
 
     def _until_the_end(self, supervisor: Supervisor, watcher: Watcher, shown: Screen) -> Outcome:
         supervisor.on_restart = lambda replica: shown.say(f"restarting: {failure_line(replica)}")
+        keeper = BrokerKeeper(self.kafka, shown.say) if self.kafka is not None else None
         weighed_at = 0.0
         while True:
             supervisor.turn()
-            self._keep_broker(shown)
+            if keeper is not None:
+                keeper.turn(time.monotonic())
             if supervisor.reading_is_over:
                 watcher.reading_is_over.set()
-            outcome = self._end(supervisor, watcher)
+            outcome = outcome_of(supervisor, watcher.view, stopped=self.stopping.is_set(), follow=self.settings.follow)
             if outcome is not None:
                 return outcome
             if time.monotonic() - weighed_at > 1.0:
@@ -206,40 +173,9 @@ class Run:
             shown.show(supervisor.replicas, watcher)
             self.stopping.wait(TURN_S)
 
-    def _end(self, supervisor: Supervisor, watcher: Watcher) -> Outcome | None:
-        """How the run has ended, or None while it goes on."""
-        view = watcher.view
-        if supervisor.failed is not None:
-            return Outcome("failed", failure_line(supervisor.failed))
-        if view.fatal is not None:
-            return Outcome("failed", str(view.fatal))
-        if self.stopping.is_set():
-            return Outcome("complete" if self.settings.follow else "stopped", "")
-        if view.complete and not self.settings.follow:
-            missing = supervisor.incomplete
-            return Outcome("incomplete", failure_line(missing)) if missing else Outcome("complete", "")
-        return None
-
-    def _keep_broker(self, shown: Screen) -> None:
-        """Starts our Kafka again when it has died, at its old address, which is all that the others know."""
-        kafka = self.kafka
-        if kafka is None:
-            return
-        code = kafka.exit_code()
-        now = time.monotonic()
-        if self._broker_due is None and code is not None:
-            decision = self.broker_policy.judge(code if code else -signal.SIGTERM, now)
-            if decision.verdict is Verdict.GIVE_UP:
-                raise Fatal(f"the local Kafka {ending(code)}, too often: {kafka.last_words()} (log: {kafka.log})")
-            shown.say(f"restarting: the local Kafka {ending(code)} (log: {kafka.log})")
-            self._broker_due = now + decision.pause_s
-        if self._broker_due is not None and now >= self._broker_due:
-            self._broker_due = None
-            kafka.restart()
-
     def _stop(self, supervisor: Supervisor, watcher: Watcher, shown: Screen, patience_s: float) -> None:
-        watcher.scrape()
         watcher.end()
+        watcher.scrape()  # what they did since the last look
         began = time.monotonic()
         late = supervisor.stop(patience_s)
         for replica in late:

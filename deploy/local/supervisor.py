@@ -159,7 +159,7 @@ def failure_line(replica: Replica) -> str:
     where the log is."""
     how = ending(replica.last_code or 0)
     if replica.policy.exhausted:
-        how += f" for the {replica.starts}th time, too often"
+        how += f" after {replica.starts} starts"
     said = last_error(replica.plan.log)
     return f"{replica.plan.name} {how}{': ' + said if said else ''} (log: {replica.plan.log})"
 

@@ -12,7 +12,7 @@ import psutil
 
 from deploy.local.claim import claimed, owner_of
 from deploy.local.estimate import folder_bytes
-from deploy.local.kafka import claim_path
+from deploy.local.running import claim_path
 from pipeline.errors import TryAgain, UsageError
 
 OURS = ("kafka", "lance", "logs", "reports", "run")

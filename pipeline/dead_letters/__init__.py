@@ -87,9 +87,12 @@ def _source(text: str) -> Source | None:
 
 
 class DeadLetters:
-    """Sends dead letters, and ends the process when they are too many to be the input's fault."""
+    """Sends dead letters, and ends the process when they are too many to be the input's fault.
 
-    def __init__(self, publisher: Publisher, topic: str, metrics: Metrics, max_in_a_row: int) -> None:
+    Without a publisher only `message` and `count` work: for a stage with a producer of its own.
+    """
+
+    def __init__(self, publisher: Publisher | None, topic: str, metrics: Metrics, max_in_a_row: int) -> None:
         self._publisher = publisher
         self._topic = topic
         self._metrics = metrics
@@ -104,6 +107,8 @@ class DeadLetters:
         Raises:
             Fatal: more than `max_in_a_row` without a success between them, or more than 1 % of at least 10,000.
         """
+        if self._publisher is None:
+            raise TypeError("made without a publisher: use `message` and `count`")
         self._publisher.publish([self.message(letter)]).wait()
         self.count(letter)
 

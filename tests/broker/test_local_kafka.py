@@ -14,7 +14,9 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 
 from deploy.local.broker import HOST
 from deploy.local.claim import Claimed, owner_of
-from deploy.local.kafka import LocalKafka, answers, bootstrap_path, claim_path, running_kafka
+from deploy.local.kafka import LocalKafka
+from deploy.local.running import answers, claim_path, running_kafka
+from pipeline.kafka import bootstrap_file
 from tests.waiting import wait_until
 
 OWNER = """
@@ -88,13 +90,13 @@ def test_killed_with_its_owner_it_is_gone_and_what_it_acknowledged_is_not(tmp_pa
     owner.send_signal(signal.SIGKILL)
     owner.wait(10)
     wait_until(lambda: not broker.is_running() or broker.status() == psutil.STATUS_ZOMBIE, "the broker is gone", 10)
-    assert bootstrap_path(tmp_path).exists(), "nobody was left to remove it: that is the stale file"
+    assert bootstrap_file(tmp_path).exists(), "nobody was left to remove it: that is the stale file"
     wait_until(lambda: owner_of(claim_path(tmp_path)) is None, "the claim is free", 10)
     assert running_kafka(tmp_path) is None
     with LocalKafka(tmp_path, port=0) as again:
         assert running_kafka(tmp_path) == again.bootstrap
         assert received(again.bootstrap, "kept", 1) == [b"before"]
-    assert not bootstrap_path(tmp_path).exists()
+    assert not bootstrap_file(tmp_path).exists()
     assert running_kafka(tmp_path) is None
 
 
@@ -108,7 +110,7 @@ def test_a_second_broker_on_the_same_folder_is_refused_and_told_who_has_it(
         with pytest.raises(Claimed, match=rf"process {owner.pid}: stop it"):
             LocalKafka(tmp_path, port=0).start()
         assert answers(address), "the refused one must leave the first alone"
-        assert bootstrap_path(tmp_path).read_text().strip() == address
+        assert bootstrap_file(tmp_path).read_text().strip() == address
     finally:
         owner.terminate()
         owner.wait(30)

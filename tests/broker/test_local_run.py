@@ -74,7 +74,7 @@ def test_a_stage_that_cannot_work_ends_the_run_which_says_which_and_why(dump: Pa
     (dump.parent / "not-a-folder").write_text("")
     code, report, said = finish(start(dump, settings_env(lance_uri=dump.parent / "not-a-folder" / "lance")))
     assert (code, report.outcome, report.stages["lance"].restarts) == (1, "failed", 2), said
-    assert "lance-0 ended with code 70 for the 3th time" in report.problem
+    assert "lance-0 ended with code 70 after 3 starts" in report.problem
     assert "not-a-folder" in report.problem
     assert "lance-0.log" in said
 

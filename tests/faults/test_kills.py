@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.faults.conftest import NewWorld
 from tests.faults.verification import assert_verified
-from tests.faults.world import Row, Watch, World, assert_same_rows, live_rows, pause_between, write_corpus
+from tests.faults.world import Replica, Row, Watch, World, assert_same_rows, live_rows, pause_between, write_corpus
 
 PAGES = 900
 KILLS = {"producer": 4, "chunk": 4, "embed": 4, "sink": 4}
@@ -65,9 +66,13 @@ def kill_at_random(world: World, rng: random.Random) -> int:
         if role == "producer" and not replica.runs:
             replica.start()  # it goes on where it was, or finds that everything is sent
         elif role != "producer":
-            world.until(lambda replica=replica: replica.works or world.complete(), f"{name} works again", 120)
+            world.until(partial(_works_or_done, world, replica), f"{name} works again", 120)
         pause_between(rng, 0.0, 1.5, world)
         if replica.runs:
             replica.kill()
             hit += 1
     return hit
+
+
+def _works_or_done(world: World, replica: Replica) -> bool:
+    return replica.works or world.complete()

@@ -14,7 +14,7 @@ from pipeline.publisher import Message, Publisher
 from pipeline.records import Page, encode
 from tests.faults.conftest import NewWorld
 from tests.faults.verification import assert_verified
-from tests.faults.world import Replica, World, assert_same_rows, live_rows, write_corpus
+from tests.faults.world import Replica, Row, World, assert_same_rows, live_rows, write_corpus
 
 PAGES = 60
 SESSION_S = 6
@@ -34,7 +34,7 @@ def wake(replica: Replica) -> None:
     os.kill(replica.pid, signal.SIGCONT)
 
 
-def expected_rows(new_world: NewWorld, corpus: Path) -> dict:
+def expected_rows(new_world: NewWorld, corpus: Path) -> dict[str, Row]:
     world = new_world()
     world.add_producer(corpus)
     world.add_chunker("chunk")

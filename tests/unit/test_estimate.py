@@ -17,7 +17,7 @@ TEXT = "The lighthouse keeper wrote down the weather of every day and never miss
 
 
 def write_shard(folder: Path, number: int, pages: int, redirects: int, repeats: int) -> None:
-    lines = []
+    lines: list[dict[str, object]] = []
     for page_id in range(number * 100_000, number * 100_000 + pages + redirects):
         redirect = page_id % 100_000 >= pages
         lines.append({"index": {"_id": page_id}})

@@ -12,9 +12,10 @@ import pytest
 
 from deploy.local import tidy
 from deploy.local.claim import Claim, Claimed, owner_of
-from deploy.local.kafka import bootstrap_path, running_kafka
+from deploy.local.running import running_kafka
 from deploy.local.tidy import reset_data, run_claim_path, stop_all
 from pipeline.errors import UsageError
+from pipeline.kafka import bootstrap_file
 from tests.waiting import wait_until
 
 OWNER = """
@@ -59,8 +60,8 @@ def test_a_child_that_was_given_the_claim_holds_it_when_its_owner_is_gone(tmp_pa
 
 
 def test_an_address_file_without_an_owner_is_a_dead_brokers(tmp_path: Path) -> None:
-    bootstrap_path(tmp_path).parent.mkdir(parents=True)
-    bootstrap_path(tmp_path).write_text("127.0.0.1:9092\n")
+    bootstrap_file(tmp_path).parent.mkdir(parents=True)
+    bootstrap_file(tmp_path).write_text("127.0.0.1:9092\n")
     assert running_kafka(tmp_path) is None
 
 

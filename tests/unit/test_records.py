@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -64,10 +66,8 @@ def test_a_newer_schema_with_all_of_todays_fields_is_fatal_too() -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_do_anything_but_decode_or_raise_undecodable(data: bytes) -> None:
     for kind in (Page, ChunkedPage, EmbeddedPage):
-        try:
+        with contextlib.suppress(Undecodable, SchemaTooNew):
             decode(data, kind)
-        except (Undecodable, SchemaTooNew):
-            pass
 
 
 def test_vectors_must_fit_the_spans() -> None:

@@ -103,7 +103,7 @@ def test_a_replica_that_dies_too_often_fails_the_run_and_says_why(world: World) 
     failed = world.supervisor.failed
     assert failed is not None
     assert failure_line(failed) == (
-        f"embed-0 ended with code 75 for the 4th time, too often: no Kafka answers at 127.0.0.1:1 (log: {log})"
+        f"embed-0 ended with code 75 after 4 starts: no Kafka answers at 127.0.0.1:1 (log: {log})"
     )
 
 

@@ -56,7 +56,6 @@ QUIET = State(changed=NOW, optimized=NOW, swept=NOW, measured=NOW + 1)
         (replace(QUIET, live_rows=100_000), Step.INDEX),
         (replace(QUIET, live_rows=399_999, trained_rows=100_000), None),
         (replace(QUIET, live_rows=400_000, trained_rows=100_000), Step.INDEX),
-        (replace(QUIET, live_rows=200_000, trained_rows=100_000, segments=32), Step.INDEX),
         (replace(QUIET, swept=NOW - TMP_AGE_S), Step.SWEEP),
         (replace(QUIET, measured=NOW - 60), Step.GAUGES),
         (replace(QUIET, measured=NOW - 60, changed=NOW - 61), None),

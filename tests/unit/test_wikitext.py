@@ -20,6 +20,7 @@ def text_of(wikitext: str) -> str:
         ("From 1775{{ndash}}1783.", "From 1775–1783."),
         ("Ada ({{IPAc-en|eɪ|d}}; born 1815) wrote.", "Ada (born 1815) wrote."),
         ("Ada ({{IPAc-en|eɪ|d}}) wrote.", "Ada wrote."),
+        ("Asphalt (rarely {{IPAc-en|æ}}) is black.", "Asphalt (rarely) is black."),
         ("H{{chem|H|2|O}} and {{frac|1|2}}.", "HH2O and 1/2."),
         ("Before.\n{|\n| cell\n|}\nAfter.", "Before. After."),
         ("Before.<gallery>File:A.jpg|words</gallery> After.", "Before. After."),
