@@ -62,8 +62,8 @@ $(VENV)/.python:
 # Linux has the large download: torch's wheel there needs NVIDIA's libraries, with or without a GPU.
 define install
 @case "$$(uname -s)" in \
-    Linux) echo "installing into $(VENV): about 3.5 GB to download, 7 GB on disk; what arrived is kept if you interrupt";; \
-    *) echo "installing into $(VENV): about 0.7 GB to download, 2 GB on disk; what arrived is kept if you interrupt";; \
+    Linux) echo "installing into $(VENV): about 3.4 GB to download, 6.5 GB on disk; what arrived is kept if you interrupt";; \
+    *) echo "installing into $(VENV): less than 1 GB to download; what arrived is kept if you interrupt";; \
 esac
 $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]'
 endef

@@ -2,8 +2,8 @@
 
 Between two batches the group may take partitions away or bring others. A partition that is gone takes its records
 with it, uncommitted: its new owner starts at the committed offset. A partition that is new starts where the stage's
-`Positions` rule says, and the commit of an offset below one already committed is left out, so that committed offsets
-never go back.
+`Positions` rule says, which is committed at once, and the commit of an offset below one already committed is left
+out, so that committed offsets never go back.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.base import MemberState
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
@@ -37,6 +38,7 @@ from pipeline.metrics import Metrics
 T = TypeVar("T")
 
 POLL_MS = 200
+JOIN_MS = 3_000
 COMMIT_TIMEOUT_MS = 5_000
 COMMIT_DEADLINE_S = 60.0
 FORGOTTEN_SECONDS = 30.0
@@ -137,6 +139,7 @@ class BatchSource(Generic[T]):
         self._weight = 0
         self._first_at = 0.0
         self._committed: dict[int, int] = {}
+        self._done: dict[int, int] = {}
         self._listener = _Assignment()
         self._consumer = cluster.consumer(
             group,
@@ -148,16 +151,20 @@ class BatchSource(Generic[T]):
             max_poll_interval_ms=int(max_poll_interval_s * 1000),
             fetch_max_wait_ms=POLL_MS,
         )
-        # Asked for first: a group leader that does not know the partitions yet assigns none, and may leave it so.
-        self._consumer.partitions_for_topic(topic)
         self._consumer.subscribe([topic], listener=self._listener)
+        # Asked for before the first poll: a leader that does not know the partitions yet assigns none.
+        self._consumer.topics()
 
     def batches(self) -> Iterator[Batch[T]]:
         """Batches until the process is asked to stop; empty ones while nothing comes."""
         while not self._stopping.is_set():
             self._turned()
             self._die_if_forgotten()
+            if self._is_joining():
+                self._poll(JOIN_MS)
+                continue
             self._poll(0 if self._is_due() else POLL_MS)
+            self._commit_done()
             if self._is_due():
                 yield self._cut()
             elif not self._waiting:
@@ -166,16 +173,23 @@ class BatchSource(Generic[T]):
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Commits these offsets, for the partitions that are still ours.
 
-        A commit that the group refuses is left out: the partitions have another owner, who does the work again.
+        A commit that the group refuses, for it is rebalancing, is tried again at the next turn: nothing else might come
+        in a partition that stays ours. For one that does not stay, it is dropped: its new owner does the work again.
 
         Raises:
             Replaced: another member has this one's `group_instance_id`.
             TryAgain: Kafka did not answer for a minute.
         """
+        for partition, offset in next_offsets.items():
+            self._done[partition] = max(offset, self._done.get(partition, 0))
+        self._commit_done()
+
+    def _commit_done(self) -> None:
         ours = {partition.partition for partition in self._listener.owned}
-        offsets = {p: o for p, o in next_offsets.items() if p in ours and o > self._committed.get(p, -1)}
+        offsets = {p: o for p, o in self._done.items() if p in ours and o > self._committed.get(p, -1)}
         if offsets and self._commit(offsets):
             self._committed.update(offsets)
+        self._done = {p: o for p, o in self._done.items() if p in ours and o > self._committed.get(p, -1)}
 
     @property
     def assigned(self) -> set[int]:
@@ -185,6 +199,19 @@ class BatchSource(Generic[T]):
     def close(self) -> None:
         """Leaves the group. A static member does not: its partitions wait for its return."""
         self._consumer.close(autocommit=False, timeout_ms=5_000)
+
+    def _is_joining(self) -> bool:
+        """Whether the group is rebalancing: then nothing but polls, long ones, until it has settled.
+
+        kafka-python 3.0.12 takes the result of a join only inside the poll that waits for it. A join that ends
+        between two polls is started anew, which sets off the next rebalance, and with batches of seconds that never
+        ends; one that newer metadata set off is forgotten altogether (see docs/decisions/0004-groups.md).
+        """
+        coordinator = self._consumer._coordinator
+        if coordinator.state is MemberState.STABLE and not coordinator.need_rejoin():
+            return False
+        coordinator.request_rejoin()
+        return True
 
     def _die_if_forgotten(self) -> None:
         """A member without partitions is a spare, unless there are partitions without a member: then it is a stall."""
@@ -229,6 +256,7 @@ class BatchSource(Generic[T]):
         for partition in gained | lost:
             polled.pop(partition, None)
             self._committed.pop(partition.partition, None)
+            self._done.pop(partition.partition, None)
         if gained:
             self._seek(gained)
 
@@ -239,7 +267,14 @@ class BatchSource(Generic[T]):
         for partition in gained:
             if partition in self._listener.owned:
                 self._consumer.seek(partition, chosen[partition.partition])
+        self._announce(committed, chosen)
+
+    def _announce(self, committed: Mapping[int, int | None], chosen: Mapping[int, int]) -> None:
+        """Commits a first position, or one that had to go back: lag and trimming must not believe an old one."""
         self._committed.update({p: offset for p, offset in committed.items() if offset is not None})
+        lower = {p: at for p, at in chosen.items() if at < self._committed.get(p, at + 1)}
+        if lower and self._commit(lower):
+            self._committed.update(lower)
 
     def _drop(self, partitions: set[TopicPartition]) -> None:
         self._waiting = deque(entry for entry in self._waiting if entry[1] not in partitions)

@@ -20,6 +20,7 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka.errors import (
     ClusterAuthorizationFailedError,
+    KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
@@ -156,13 +157,19 @@ class Publisher:
 
     def close(self) -> None:
         """Waits a moment for what is in flight, then ends the producer. What was not waited for may be lost."""
-        self._producer.close(timeout=5)
+        self._close(5)
 
     def __enter__(self) -> Publisher:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._producer.close(timeout=5 if error is None else 0)
+        self._close(5 if error is None else 0)
+
+    def _close(self, timeout_s: float) -> None:
+        try:
+            self._producer.close(timeout=timeout_s)
+        except KafkaError:  # of what it could not send we know from the futures; but it has not ended its thread then
+            self._producer._sender.force_close()
 
     def _new_producer(self) -> KafkaProducer:
         return self._cluster.connected(
@@ -276,7 +283,7 @@ class Publisher:
         But for what is too large: its waiter will be told, and sending it again would kill the next producer too.
         """
         again = [sent for sent in list(self._unacknowledged.values()) if not self._is_too_large(sent)]
-        self._producer.close(timeout=0)
+        self._close(0)
         if self._metrics is not None:
             self._metrics.producer_rebuilds.inc()
         with self._changed:

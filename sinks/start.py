@@ -15,7 +15,10 @@ import msgspec
 from pipeline.errors import Fatal
 from sinks.fence import Fence
 
-REFILL = "start sinks.lance once with --rebuild, then run: python -m pipeline.replay --stage chunk"
+REFILL = (
+    "start sinks.lance once with --rebuild, then run: python -m pipeline.replay --stage chunk "
+    "(deploy.local run --rebuild does both)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ from deploy.local.run_settings import DemoSettings, RunSettings
 from deploy.local.sample import write_sample
 from pipeline.errors import CheckFailed, Exit
 from pipeline.kafka import Cluster
+from pipeline.topics import corpus_topics
+from producers.ledger import total
+from producers.progress import read_progress
+from producers.sources import find_shards
 from sinks import verify_report
 from sinks.search import Answer, Search, SearchSettings, snippet
 from sinks.verify import VerifySettings, verified
@@ -38,9 +42,9 @@ QUESTIONS = (
 )
 
 NEXT = """What to type next:
-  .venv/bin/python -m sinks.search                       ask your own questions
-  .venv/bin/python -m deploy.local run FILE…             put a CirrusSearch dump of yours into the table
-  .venv/bin/python -m deploy.local reset --yes           start over from nothing"""
+  .venv/bin/python -m sinks.search                ask your own questions
+  .venv/bin/python -m deploy.local run FILE…      put a CirrusSearch dump of yours into the table
+  .venv/bin/python -m deploy.local reset --yes    start over from nothing"""
 
 
 def demo(settings: DemoSettings) -> int:
@@ -53,21 +57,38 @@ def demo(settings: DemoSettings) -> int:
     began = time.monotonic()
     chosen = settings.model_dump(include=settings.model_fields_set)
     folder = write_sample(settings.data_dir / "sample", settings.data_dir / "downloads")
-    console.print(f"sample: 106 articles and 100 redirects of the English Wikipedia in {folder}", markup=False)
+    console.print(
+        f"sample: 106 articles and 100 redirects of the English Wikipedia in {folder}", markup=False, soft_wrap=True
+    )
     run = RunSettings(**chosen, sources=[str(folder)])
     with local_kafka(run):  # for the verification too, which reads `pages`
         code = run_pipeline(run)
         if code != Exit.DONE:
             return code
-        _prove(VerifySettings(**chosen), console)
+        with closing(Cluster.connect(settings)) as cluster:
+            _account(cluster, run, console)
+            _prove(cluster, VerifySettings(**chosen), console)
     _ask(chosen, console)
-    console.print(f"\nAll as expected, in {time.monotonic() - began:.0f} s. {NEXT}", markup=False)
+    console.print(f"\nAll as expected, in {time.monotonic() - began:.0f} s. {NEXT}", markup=False, soft_wrap=True)
     return Exit.DONE
 
 
-def _prove(settings: VerifySettings, console: Console) -> None:
-    with closing(Cluster.connect(settings)) as cluster:
-        report, _ = verified(cluster, settings)
+def _account(cluster: Cluster, run: RunSettings, console: Console) -> None:
+    """The ledger of the sample's shards, over all runs."""
+    progress = read_progress(cluster, corpus_topics(run).progress)
+    found = [progress.get(shard.key) for shard in find_shards(run.sources)]
+    ledger = total([each.ledger for each in found if each is not None])
+    console.print(f"\nledger: {ledger.read:,} documents read = {ledger.produced:,} produced", end="")
+    for what, counts in (("dropped", ledger.dropped), ("malformed", ledger.malformed)):
+        for reason, count in sorted(counts.items()):
+            console.print(f" + {count:,} {what} ({reason})", end="")
+    console.print()
+    if not ledger.balanced or None in found:
+        raise CheckFailed("the ledger does not balance: documents are missing in it")
+
+
+def _prove(cluster: Cluster, settings: VerifySettings, console: Console) -> None:
+    report, _ = verified(cluster, settings)
     console.print()
     verify_report.show(report, console)
     if not report.ok:

@@ -39,6 +39,7 @@ from deploy.local.watch import Watcher
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles, resolve
+from pipeline.replay import set_back
 from pipeline.settings import KafkaSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group
 from producers.sources import Shard, find_shards
@@ -115,6 +116,8 @@ class Run:
         try:
             corpus = ensure_corpus(cluster, self.settings)
             topics = ensure_model(cluster, self.settings, self.model.tag)
+            if self.settings.rebuild:
+                set_back(cluster, corpus.pages, topics.chunk_group, {})
             reckoning = Reckoning.begin(cluster, corpus, self.settings, self.shards, started)
             supervisor, watcher = self._parts(cluster, corpus, topics)
             outcome = self._supervise(supervisor, watcher)

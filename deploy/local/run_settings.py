@@ -31,6 +31,8 @@ class RunSettings(CirrusSettings, ModelSettings, TableSettings):
         "auto", description="Replicas of the embed stage; auto: one a GPU, one where there is none."
     )
     follow: bool = Field(False, description="Go on after the source's end, until Ctrl-C.")
+    rebuild: bool = Field(False, description="Once, where the table is gone or is another: fill it from `pages` again.")
+    adopt: bool = Field(False, description="Once, after Kafka's topics were made anew: fill the old table on.")
     estimate: bool = Field(True, description="Estimate pages, rows, disk and hours first, and check the disk.")
 
     @field_validator("embedders", mode="before")

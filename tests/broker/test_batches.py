@@ -10,7 +10,7 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata
 
-from pipeline.batches import Batch, BatchSource, Limit, from_committed
+from pipeline.batches import Batch, BatchSource, Limit, Positions, from_committed
 from pipeline.errors import Fatal, Replaced
 from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
@@ -53,6 +53,7 @@ class Reader:
         weight: int = 10,
         instance: str | None = None,
         commits: bool = True,
+        positions: Positions | None = None,
     ) -> None:
         self.seen: list[int] = []
         self.sizes: list[int] = []
@@ -68,7 +69,7 @@ class Reader:
             decode=_number,
             weigh=lambda _: 1,
             limit=Limit(weight, 0.1),
-            positions=from_committed(group, "make them again"),
+            positions=positions or from_committed(group, "make them again"),
             stopping=self._stopping,
             metrics=Metrics("test"),
             group_instance_id=instance,
@@ -219,6 +220,20 @@ def test_a_commit_never_goes_back(send: Send, reader: Join, committed: Done) -> 
     wait_until(lambda: committed() == 40, "everything is committed")
     one.source.commit(dict.fromkeys(range(PARTITIONS), 1))
     assert committed() == 40
+
+
+def test_a_position_that_goes_back_is_committed_at_once(send: Send, reader: Join, committed: Done) -> None:
+    """A rebuilt table reads everything again; a commit that stayed ahead would say that there is no lag."""
+    send(*range(40))
+    one = reader()
+    wait_until(lambda: committed() == 40, "everything is committed")
+    one.close()
+    two = reader(positions=lambda _, starts: starts, commits=False)
+    wait_until(lambda: two.held, "the second reads from the start")
+    assert committed() == 0
+    two.go_on()
+    wait_until(lambda: committed() == 40, "everything is committed again")
+    assert sorted(two.seen) == list(range(40))
 
 
 def test_a_gap_between_the_commit_and_the_log_is_fatal(

@@ -2,7 +2,8 @@
 
     python -m tests.faults.stopping consumers.embed pipeline.publisher:Publisher.publish 2
 
-A zombie made so is in the same place every time, unlike one that a test tries to hit from outside.
+A zombie made so is in the same place every time, unlike one that a test tries to hit from outside. The function must
+not be one of the module itself, which runs as `__main__`.
 """
 
 from __future__ import annotations

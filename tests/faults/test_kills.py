@@ -12,25 +12,24 @@ from tests.faults.conftest import NewWorld
 from tests.faults.verification import assert_verified
 from tests.faults.world import Replica, Row, Watch, World, assert_same_rows, live_rows, pause_between, write_corpus
 
-PAGES = 900
 KILLS = {"producer": 4, "chunk": 4, "embed": 4, "sink": 4}
+PAGES_A_KILL = 25
+TOTAL = sum(KILLS.values())
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_sixteen_kills_in_one_run_leave_the_table_of_an_undisturbed_run(new_world: NewWorld, tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "corpus", range(PAGES), shards=6, longest=30)
+    corpus = write_corpus(tmp_path / "corpus", range(PAGES_A_KILL * TOTAL), shards=TOTAL, longest=30)
     expected = undisturbed(new_world(), corpus)
     world = new_world()
-    rng = random.Random(20_261_122)
-    world.add_producer(corpus, progress_pages="20")
     for number in (1, 2):
         world.add_chunker(f"chunk{number}")
         world.add_embedder(f"embed{number}")
     world.add_sink()
     watch = Watch(world)
     try:
-        kills = kill_at_random(world, rng)
+        kills = kill_at_random(world, sorted(corpus.rglob("*.bz2")), random.Random(20_261_122))
         world.until(world.complete, "everything is stored", timeout_s=400)
     finally:
         watch.close()
@@ -49,30 +48,31 @@ def undisturbed(world: World, corpus: Path) -> dict[str, Row]:
     world.until(world.complete, "everything is stored", timeout_s=300)
     assert not any(replica.codes for replica in world.replicas.values()), "somebody had to be started again"
     rows = live_rows(world.table())
-    assert len({key.partition("#")[0] for key in rows}) == PAGES
+    assert len({key.partition("#")[0] for key in rows}) == PAGES_A_KILL * TOTAL
     world.close()
     return rows
 
 
-def kill_at_random(world: World, rng: random.Random) -> int:
-    """Kills each role as often as `KILLS` says, in a random order at random moments; gives how many were hit."""
+def kill_at_random(world: World, shards: list[Path], rng: random.Random) -> int:
+    """Kills each role as often as `KILLS` says, in a random order at random moments; gives how many were hit.
+
+    A new shard is sent before each kill, so that every stage has work when it happens.
+    """
     victims = [role for role, times in KILLS.items() for _ in range(times)]
     rng.shuffle(victims)
     hit = 0
-    for role in victims:
-        names = [name for name in world.replicas if name.startswith(role)]
-        name = rng.choice(names)
-        replica = world.replicas[name]
-        if role == "producer" and not replica.runs:
-            replica.start()  # it goes on where it was, or finds that everything is sent
-        elif role != "producer":
-            world.until(partial(_works_or_done, world, replica), f"{name} works again", 120)
-        pause_between(rng, 0.0, 1.5, world)
-        if replica.runs:
-            replica.kill()
+    for shard, role in zip(shards, victims, strict=True):
+        producer = world.add_producer(shard, f"producer-{shard.name}", progress_pages="5")
+        victim = producer
+        if role != "producer":
+            victim = world.replicas[rng.choice([name for name in world.replicas if name.startswith(role)])]
+            world.until(partial(_is_ready, victim), f"{victim.name} is at work", 120)
+        pause_between(rng, 0.2, 1.0, world)
+        if victim.runs:
+            victim.kill()
             hit += 1
     return hit
 
 
-def _works_or_done(world: World, replica: Replica) -> bool:
-    return replica.works or world.complete()
+def _is_ready(replica: Replica) -> bool:
+    return replica.ready

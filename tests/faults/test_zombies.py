@@ -18,6 +18,7 @@ from tests.faults.world import Replica, Row, World, assert_same_rows, live_rows,
 
 PAGES = 60
 SESSION_S = 6
+CHUNK_SENDS = "faust.topics:Topic.send"
 
 
 def zombie(world: World, name: str, module: str, before: str, call: int = 1, **settings: str) -> Replica:
@@ -75,9 +76,6 @@ def test_zombies_in_every_stage_change_nothing_and_the_woken_sink_exits_3(new_wo
     assert chunker.runs or chunker.ended() == Exit.TRY_AGAIN, chunker.last_words()
     assert_same_rows(live_rows(world.table()), expected)
     assert_verified(world)
-
-
-CHUNK_SENDS = "consumers.chunk:ChunkStage._send"
 
 
 @pytest.mark.faults

@@ -89,22 +89,27 @@ class Replica:
         if self.child is not None:
             self.child.kill()
 
-    def scraped(self, metric: str) -> float:
-        """The sum of a metric of this process, 0 while it does not answer."""
+    def ask(self, path: str) -> str:
+        """What this process answers on its port; empty while it does not, or not well."""
         for announced in Path(self.environment["CIRROSTREAM_ANNOUNCE_DIR"]).glob(f"*-{self.pid}.json"):
             try:
                 address = json.loads(announced.read_text())["address"]
-                with urllib.request.urlopen(f"http://{address}/metrics", timeout=2) as answer:
-                    lines = answer.read().decode().splitlines()
+                with urllib.request.urlopen(f"http://{address}{path}", timeout=2) as answer:
+                    return str(answer.read().decode())
             except (OSError, ValueError):
-                return 0.0
-            return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(metric))
-        return 0.0
+                return ""
+        return ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is in its group and at work, as a probe would see it."""
+        return self.runs and bool(self.ask("/healthz/ready"))
 
     @property
     def works(self) -> bool:
         """Whether it has finished at least one record since it was started."""
-        return self.runs and self.scraped("cirrostream_records_total") > 0
+        lines = self.ask("/metrics").splitlines() if self.runs else []
+        return any(float(line.rsplit(" ", 1)[1]) > 0 for line in lines if line.startswith("cirrostream_records_total"))
 
     def last_words(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
