@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -120,6 +122,8 @@ def new_app(cluster: Cluster, group: str, max_message_bytes: int, session_second
         stream_buffer_maxsize=BUFFERED_PAGES,
         stream_wait_empty=False,
         store="memory://",
+        # faust makes the folder though it keeps nothing in it; by default where the process was started.
+        datadir=str(Path(tempfile.gettempdir()) / "cirrostream-faust"),
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,

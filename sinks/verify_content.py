@@ -60,8 +60,8 @@ def _span_fault(text: str, live: Sequence[StoredRow], unit: Unit) -> Wrong | Non
         if text[covered : row.start].strip():
             return Wrong("gap", f"no chunk has its characters {covered}..{row.start}")
         start, covered = row.start, row.end
-    # Unit `page` takes the beginning that fits into the model, and no more.
-    if text[covered:].strip() and not (unit == "page" and live):
+    # Units `page` and `lead` take the beginning that fits into the model, and no more.
+    if text[covered:].strip() and not (unit != "window" and live):
         return Wrong("gap", f"no chunk has its characters {covered}..{len(text)}")
     return None
 

@@ -49,6 +49,17 @@ def outcome_of(supervisor: Supervisor, view: View, *, stopped: bool, follow: boo
     return Outcome("complete", Exit.DONE)
 
 
+def table_has_all(cluster: Cluster, settings: RunSettings, vectors: str) -> bool:
+    """Whether the table's fence is at the end of `vectors`: commits alone do not know that a table was deleted."""
+    from sinks.table import connect, open_table, read_fence
+
+    try:
+        fence = read_fence(open_table(connect(settings.lance_location), settings.table)).fence
+        return all(fence.offsets.get(partition, 0) >= end for partition, end in cluster.log_ends(vectors).items())
+    except (CirrostreamError, OSError, RuntimeError, ValueError):
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Reckoning:
     """What must be known from before the run to tell afterwards what it did."""

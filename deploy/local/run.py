@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from deploy.local.child import Child
 from deploy.local.claim import claimed
 from deploy.local.kafka import LocalKafka
 from deploy.local.live import Screen, screen
-from deploy.local.outcome import Outcome, Reckoning, outcome_of
+from deploy.local.outcome import Outcome, Reckoning, outcome_of, table_has_all
 from deploy.local.rate import expected_rate
 from deploy.local.run_settings import RunSettings
 from deploy.local.running import running_kafka
@@ -120,7 +120,9 @@ class Run:
                 set_back(cluster, corpus.pages, topics.chunk_group, {})
             reckoning = Reckoning.begin(cluster, corpus, self.settings, self.shards, started)
             supervisor, watcher = self._parts(cluster, corpus, topics)
-            outcome = self._supervise(supervisor, watcher)
+            outcome = self._supervise(
+                supervisor, watcher, lambda: table_has_all(cluster, self.settings, topics.vectors)
+            )
             report = reckoning.report(outcome, self.model, supervisor, watcher)
             return self._tell(report, started)
         finally:
@@ -142,20 +144,22 @@ class Run:
         ]
         return Supervisor(plans, _spawn), Watcher(lambda: ClusterLog(Cluster.connect(settings)), steps, announce_dir)
 
-    def _supervise(self, supervisor: Supervisor, watcher: Watcher) -> Outcome:
+    def _supervise(self, supervisor: Supervisor, watcher: Watcher, stored: Callable[[], bool]) -> Outcome:
         with ExitStack() as stack:
             shown = stack.enter_context(screen(self.forecast))
             patience = STOP_S
             stack.callback(lambda: self._stop(supervisor, watcher, shown, patience))
             watcher.start()
             try:
-                outcome = self._until_the_end(supervisor, watcher, shown)
+                outcome = self._until_the_end(supervisor, watcher, shown, stored)
             except CirrostreamError as error:
                 return Outcome("failed", Exit.CHECK_FAILED, str(error))
             patience = COMPLETE_STOP_S if watcher.view.complete else STOP_S
             return outcome
 
-    def _until_the_end(self, supervisor: Supervisor, watcher: Watcher, shown: Screen) -> Outcome:
+    def _until_the_end(
+        self, supervisor: Supervisor, watcher: Watcher, shown: Screen, stored: Callable[[], bool]
+    ) -> Outcome:
         supervisor.on_restart = lambda replica: shown.say(f"restarting: {failure_line(replica)}")
         keeper = BrokerKeeper(self.kafka, shown.say) if self.kafka is not None else None
         weighed_at = 0.0
@@ -166,7 +170,7 @@ class Run:
             if supervisor.reading_is_over:
                 watcher.reading_is_over.set()
             outcome = outcome_of(supervisor, watcher.view, stopped=self.stopping.is_set(), follow=self.settings.follow)
-            if outcome is not None:
+            if outcome is not None and (outcome.kind not in ("complete", "incomplete") or stored()):
                 return outcome
             if time.monotonic() - weighed_at > 1.0:
                 weighed_at = time.monotonic()
