@@ -78,8 +78,8 @@ class Corpus:
         return code, said.strip().splitlines()[-1]
 
     def drained(self) -> bool:
-        ends = {p: end for p, end in self.cluster.log_ends(self.topics.vectors).items() if end}
-        return self.cluster.committed(self.group, self.topics.vectors) == ends
+        committed = self.cluster.committed(self.group, self.topics.vectors)
+        return all(committed.get(p, 0) == end for p, end in self.cluster.log_ends(self.topics.vectors).items())
 
     def wait_drained(self, sink: subprocess.Popen[str]) -> None:
         wait_until(lambda: self.drained() or sink.poll() is not None, "everything is committed", 60)
