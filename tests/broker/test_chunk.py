@@ -169,6 +169,7 @@ def test_many_dead_letters_in_a_row_stop_the_stage(new_stage: Callable[..., Stag
     assert "--max-dead-letters" in stage.log()
 
 
+@pytest.mark.faults
 def test_sigterm_ends_it_with_0_and_everything_done_is_committed(new_stage: Callable[..., Stage]) -> None:
     stage = new_stage()
     stage.send([page(n, "Words and words. " * 500) for n in range(300)])
@@ -182,6 +183,7 @@ def test_sigterm_ends_it_with_0_and_everything_done_is_committed(new_stage: Call
     assert stage.cluster.admin.describe_groups([stage.model.chunk_group])[stage.model.chunk_group]["members"] == []
 
 
+@pytest.mark.faults
 def test_when_one_of_two_replicas_is_killed_the_other_does_all(new_stage: Callable[..., Stage]) -> None:
     stage = new_stage()
     first, _ = stage.start(), stage.start()
@@ -196,6 +198,7 @@ def test_when_one_of_two_replicas_is_killed_the_other_does_all(new_stage: Callab
     assert all(r.page is not None and r.page.revision == (1 if int(r.page.page_id) % 2 else 2) for r in found.values())
 
 
+@pytest.mark.faults
 def test_a_replica_that_slept_beyond_its_session_loses_nothing(new_stage: Callable[..., Stage]) -> None:
     stage = new_stage()
     sleeper = stage.start()
@@ -324,6 +327,7 @@ def test_a_page_of_5_mb_needs_little_memory_and_one_too_large_is_a_dead_letter(n
     assert [(letter.key, letter.reason) for letter in stage.letters()] == [(b"testwiki:2", "too_large")]
 
 
+@pytest.mark.faults
 def test_a_lost_broker_ends_the_replica_in_bounded_time(new_stage: Callable[..., Stage], tmp_path: Path) -> None:
     broker = LocalKafka(tmp_path / "second", port=0)
     broker.start()

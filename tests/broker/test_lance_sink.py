@@ -135,6 +135,7 @@ def test_pages_versions_and_deletions_arrive_and_the_group_tells_what_the_fence_
     corpus.stop(sink)
 
 
+@pytest.mark.faults
 def test_a_sink_killed_at_any_moment_leaves_what_an_undisturbed_one_does(corpus: Corpus) -> None:
     pages = [corpus.page(number, number, 2) for number in range(200)]
     for start in range(0, 200, 50):

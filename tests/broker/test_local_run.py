@@ -20,7 +20,7 @@ from deploy.local.tidy import run_claim_path
 from tests.conftest import SettingsEnv
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
 TITLES = ("Lighthouse", "Harbour", "Tide table")
 

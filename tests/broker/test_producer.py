@@ -273,6 +273,7 @@ def test_large_pages_take_little_memory_and_too_large_ones_become_dead_letters(
     assert 0 < peak < 250 * MIB, f"{peak / MIB:.0f} MiB"
 
 
+@pytest.mark.faults
 def test_killed_at_any_moment_it_goes_on_where_kafka_had_acknowledged(producer: Producer, tmp_path: Path) -> None:
     count, kills = 6_000, 3
     for number in range(3):
@@ -299,6 +300,7 @@ def test_killed_at_any_moment_it_goes_on_where_kafka_had_acknowledged(producer: 
     assert said["sent_now"] == count - sent
 
 
+@pytest.mark.faults
 def test_a_killed_child_is_one_clear_line_and_the_next_run_goes_on(producer: Producer, tmp_path: Path) -> None:
     large_shard(tmp_path, 0, 9_000, 0)
     process = producer.start(f"{tmp_path}/*.json")
@@ -316,6 +318,7 @@ def test_a_killed_child_is_one_clear_line_and_the_next_run_goes_on(producer: Pro
     assert set(ids(producer.pages())) == set(range(9_000))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_by_a_signal_it_writes_down_what_is_acknowledged(
     producer: Producer, tmp_path: Path, number: signal.Signals
