@@ -20,10 +20,10 @@ from lancedb.table import LanceTable
 
 from pipeline.errors import Fatal, Replaced, TryAgain
 from pipeline.records import EmbeddedPage
+from pipeline.settings import MIB
 from sinks.fence import FENCE_ID, Fence, Stamp, Stamped, Version, decode_fence, new_stamp, refuse_other_model
 from sinks.rows import NewPage, StoredPage, VectorRule, fence_row, page_rows, table_schema
 
-MIB = 1024 * 1024
 CACHE_BYTES = 16 * MIB
 """Each of the two caches. Over 500 merges: 566 MB with LanceDB's defaults, 375 MB and flat with this."""
 

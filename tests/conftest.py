@@ -11,6 +11,8 @@ import pytest
 
 from deploy.local.kafka import LocalKafka
 from pipeline.errors import TryAgain, UsageError
+from pipeline.kafka import Cluster
+from pipeline.settings import Settings
 
 OURS = ("CIRROSTREAM_", "KAFKA_")
 
@@ -70,3 +72,12 @@ def settings_env(kafka: str, namespace: str, tmp_path: Path, monkeypatch: pytest
         return dict(os.environ)
 
     return set_up
+
+
+@pytest.fixture
+def cluster(settings_env: SettingsEnv) -> Iterator[Cluster]:
+    """The test's Kafka, with the test's namespace and folder."""
+    settings_env()
+    cluster = Cluster.connect(Settings())
+    yield cluster
+    cluster.close()

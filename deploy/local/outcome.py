@@ -21,8 +21,6 @@ from producers.sources import Shard
 INTERRUPTED = 130
 """What shells give a command that Ctrl-C has ended."""
 
-LIVE_ROWS = "n >= 0 AND text IS NOT NULL"
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -120,12 +118,13 @@ class Reckoning:
 
     def _rows(self) -> int | None:
         from sinks.table import connect, has_table, open_table
+        from sinks.upkeep import LIVE
 
         try:
             database = connect(self.settings.lance_location)
             if not has_table(database, self.settings.table):
                 return None
-            return int(open_table(database, self.settings.table).count_rows(LIVE_ROWS))
+            return int(open_table(database, self.settings.table).count_rows(LIVE))
         except (CirrostreamError, OSError, RuntimeError, ValueError):
             return None
 

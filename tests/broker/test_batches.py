@@ -15,20 +15,10 @@ from pipeline.errors import Fatal, Replaced
 from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher
-from pipeline.settings import Settings
-from tests.conftest import SettingsEnv
 from tests.waiting import wait_until
 
 PARTITIONS = 4
 GROUP = "group"
-
-
-@pytest.fixture
-def cluster(settings_env: SettingsEnv) -> Iterator[Cluster]:
-    settings_env()
-    cluster = Cluster.connect(Settings())
-    yield cluster
-    cluster.close()
 
 
 @pytest.fixture

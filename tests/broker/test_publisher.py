@@ -20,14 +20,6 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def cluster(settings_env: SettingsEnv) -> Iterator[Cluster]:
-    settings_env()
-    cluster = Cluster.connect(Settings())
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture
 def topic(cluster: Cluster, namespace: str) -> str:
     name = f"{namespace}.small"
     configs = {"max.message.bytes": str(MIB)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,15 +11,6 @@ from pipeline.kafka import Cluster, read_to_end
 from pipeline.publisher import Message, Publisher
 from pipeline.settings import Settings
 from sinks.repair import Repaired, repair, send_again
-from tests.conftest import SettingsEnv
-
-
-@pytest.fixture
-def cluster(settings_env: SettingsEnv) -> Iterator[Cluster]:
-    settings_env()
-    cluster = Cluster.connect(Settings())
-    yield cluster
-    cluster.close()
 
 
 @pytest.fixture
