@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -18,12 +19,16 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from lancedb import DBConnection
 
 from pipeline.metrics import Metrics
 from pipeline.records import EmbeddedPage, Page, Source, Span
 from sinks.fence import Fence
+from sinks.memory import AT_START, bound_memory
+from sinks.reader import CONSISTENCY, INDEX_CACHE_BYTES, Reader
 from sinks.rows import VectorRule
-from sinks.table import Table, connect
+from sinks.searcher import nearest
+from sinks.table import Table, connect, open_table
 from sinks.upkeep import IDLE_S, Upkeep, UpkeepRules, fragments
 
 DIMENSION = 384
@@ -47,8 +52,11 @@ class Report:
     """The same of rows per second of processor time."""
     rows_per_s_with_upkeep: float
     upkeep_share: float
+    upkeep_s: dict[str, float]
     most_fragments: int
     fragments: int
+    search_first_ms: float
+    """With nothing of the index in memory."""
     search_p50_ms: float
     search_recall_at_1: float
     peak_rss_mib: float
@@ -56,6 +64,8 @@ class Report:
 
 
 def main() -> int:
+    if AT_START.keys() - os.environ.keys():  # as the runner starts `sinks.lance`
+        os.execve(sys.executable, [sys.executable, "-m", "bench.table", *sys.argv[1:]], {**AT_START, **os.environ})
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--updates", type=float, default=0.0, help="share of pages that are there already")
@@ -71,24 +81,28 @@ def main() -> int:
 
 def measure(folder: Path, rows: int, updates: float) -> Report:
     """One run in an empty folder."""
+    bound_memory(str(folder))
     rule = VectorRule(DIMENSION)
     fence = Fence(model="bench", dimension=DIMENSION, vectors="v", pages=("p",))
     table = Table.create(connect(str(folder)), "bench", fence, rule)
     upkeep = Upkeep(table, UpkeepRules(), Metrics("bench"))
     writes, busy, totals, counts = [], [], [], []
+    steps: dict[str, float] = {}
     batches = max(10, rows // BATCH_ROWS)
     for number, batch in enumerate(pages(batches, updates)):
         started, worked = time.perf_counter(), time.process_time()
         upkeep.wrote(table.write(batch, {0: number + 1}))
         writes.append(time.perf_counter() - started)
         busy.append(time.process_time() - worked)
-        upkeep.turn()
+        turned = time.perf_counter()
+        if step := upkeep.turn():
+            steps[step.value] = steps.get(step.value, 0) + time.perf_counter() - turned
         totals.append(time.perf_counter() - started)
         counts.append(fragments(table))
         print(f"\r{(number + 1) * BATCH_ROWS} rows", end="", file=sys.stderr)
     print(file=sys.stderr)
     idle(upkeep)
-    p50, recall = search(table)
+    first_ms, p50, recall = search(Reader(open_table(connect_to_search(folder), "bench"), "bench"))
     first, last = tenths(writes)
     first_busy, last_busy = tenths(busy)
     return Report(
@@ -100,8 +114,10 @@ def measure(folder: Path, rows: int, updates: float) -> Report:
         last_to_first_processor=last_busy / first_busy,
         rows_per_s_with_upkeep=batches * BATCH_ROWS / sum(totals),
         upkeep_share=1 - sum(writes) / sum(totals),
+        upkeep_s=steps,
         most_fragments=max(counts),
         fragments=fragments(table),
+        search_first_ms=first_ms,
         search_p50_ms=p50,
         search_recall_at_1=recall,
         peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -167,18 +183,24 @@ def clustered(random: np.random.Generator, count: int) -> np.ndarray:
     return unit
 
 
-def search(table: Table) -> tuple[float, float]:
-    """Milliseconds of the median search, and how often a stored vector, slightly moved, finds its own row first."""
-    stored = table.lance.search().where("n = 0").select(["id", "vector"]).limit(QUERIES).to_arrow().to_pylist()
+def connect_to_search(folder: Path) -> DBConnection:
+    """As `sinks.search` does it."""
+    return connect(str(folder), consistency=CONSISTENCY, index_cache_bytes=INDEX_CACHE_BYTES)
+
+
+def search(reader: Reader) -> tuple[float, float, float]:
+    """Milliseconds of the first search and of the median one, and how often a stored vector, slightly moved, finds its
+    own row first."""
+    stored = reader.lance.search().where("n = 0").select(["id", "vector"]).limit(QUERIES).to_arrow().to_pylist()
     random = np.random.default_rng(3)
     took, found = [], 0
     for row in stored:
         query = np.asarray(row["vector"], dtype=np.float32) + random.normal(size=DIMENSION).astype(np.float32) * 0.005
         started = time.perf_counter()
-        hits = table.lance.search(query).distance_type("cosine").nprobes(20).refine_factor(5).limit(10).to_arrow()
+        hits = nearest(reader, query, 10)
         took.append(time.perf_counter() - started)
-        found += hits["id"][0].as_py() == row["id"]
-    return 1000 * median(took), found / len(stored)
+        found += hits[0].id == row["id"]
+    return 1000 * took[0], 1000 * median(took), found / len(stored)
 
 
 if __name__ == "__main__":

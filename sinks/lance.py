@@ -23,6 +23,7 @@ from pipeline.settings import ModelSettings, ServiceSettings, TableSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group, topic_ids
 from sinks.fence import Fence, VectorType
 from sinks.intake import Intake, weight
+from sinks.memory import bound_memory
 from sinks.rows import VectorRule
 from sinks.start import Log, accepted, start_positions
 from sinks.table import Table, Written, connect, has_table
@@ -146,6 +147,7 @@ def _table(settings: LanceSettings, cluster: Cluster, empty: Fence, rule: Vector
     committed = cluster.committed(lance_group(settings, settings.table), topic)
     ends = cluster.log_ends(topic)
     logs = {p: Log(committed.get(p), start, ends[p]) for p, start in cluster.log_starts(topic).items()}
+    bound_memory(settings.lance_location)
     database = connect(settings.lance_location)
     if not has_table(database, settings.table):
         start = start_positions(None, logs, rebuild=settings.rebuild)

@@ -25,8 +25,6 @@ MAX_REPEATED = 256 * 1024 * 1024
 _INT32 = range(-(1 << 31), 1 << 31)
 _INT64 = range(-(1 << 63), 1 << 63)
 
-_ZSTD = {"lance-encoding:compression": "zstd"}
-
 
 @dataclass(frozen=True, slots=True)
 class VectorRule:
@@ -100,7 +98,7 @@ def table_schema(rule: VectorRule) -> pa.Schema:
     own = [
         pa.field("id", pa.string()),
         pa.field("n", pa.int32()),
-        pa.field("text", pa.string(), metadata=_ZSTD),
+        pa.field("text", pa.string()),
         pa.field("start", pa.int32()),
         pa.field("end", pa.int32()),
         pa.field("vector", rule.arrow),

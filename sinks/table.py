@@ -25,7 +25,7 @@ from sinks.fence import FENCE_ID, Fence, Stamp, Stamped, Version, decode_fence, 
 from sinks.rows import NewPage, StoredPage, VectorRule, fence_row, page_rows, table_schema
 
 CACHE_BYTES = 16 * MIB
-"""Each of the two caches. Over 500 merges: 566 MB with LanceDB's defaults, 375 MB and flat with this."""
+"""Each of a writer's two caches. Over 500 merges: 566 MB with LanceDB's defaults, 375 MB and flat with this."""
 
 MERGE_TIMEOUT = timedelta(minutes=5)
 ATTEMPTS = 8
@@ -54,13 +54,15 @@ class Written:
     dead_rows: int
 
 
-def connect(location: str, *, consistency: timedelta = timedelta(0)) -> lancedb.DBConnection:
+def connect(
+    location: str, *, consistency: timedelta = timedelta(0), index_cache_bytes: int = CACHE_BYTES
+) -> lancedb.DBConnection:
     """LanceDB's folder or bucket, with caches small enough for a process that lives for months.
 
     Raises:
         Fatal: there can be none at that place.
     """
-    session = lancedb.Session(index_cache_size_bytes=CACHE_BYTES, metadata_cache_size_bytes=CACHE_BYTES)
+    session = lancedb.Session(index_cache_size_bytes=index_cache_bytes, metadata_cache_size_bytes=CACHE_BYTES)
     try:
         return lancedb.connect(location, read_consistency_interval=consistency, session=session)
     except (ValueError, RuntimeError, OSError) as error:

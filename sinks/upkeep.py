@@ -23,10 +23,12 @@ from lancedb.index import BTree, IndexConfig, IvfRq
 from pipeline.metrics import Metrics
 from sinks.table import MERGE_TIMEOUT, Table, Written, retried, storage_fault
 
-LIVE = "n >= 0 AND text IS NOT NULL"
-DEAD = "n >= 0 AND text IS NULL"
-LEFTOVER = "n > 0 AND text IS NULL"
-"""Dead rows that may go: their page has row 0, live or dead, which remembers the same version."""
+LIVE = "n >= 0 AND start IS NOT NULL"
+DEAD = "n >= 0 AND start IS NULL"
+LEFTOVER = "n > 0 AND start IS NULL"
+"""Dead rows that may go: their page has row 0, live or dead, which remembers the same version.
+
+`start` is null where `text` is, and four bytes: to count 200,000 rows by it takes 6 ms, by `text` 550 ms."""
 
 KEEP_VERSIONS = max(timedelta(hours=1), 4 * MERGE_TIMEOUT)
 """Lance checks a merge for conflicts only against versions that still exist: with younger ones cleaned up, a writer
@@ -46,8 +48,9 @@ class UpkeepRules:
     btree_merges: int = 20
     """Merges that the two BTREEs may miss: at 200 a merge takes 15 times as long, a rebuild takes 0.1 to 0.4 s."""
     optimize_rows: int = 200_000
-    optimize_share: float = 0.25
-    """And no sooner than after so many of the live rows: what is compacted too often is written over and over."""
+    optimize_share: float = 0.5
+    """And no sooner than after so many of the live rows: a table that grows by half between two is written over
+    three times in all, and its vector index is brought up to date as seldom."""
     optimize_merges: int = 300
     """Each merge leaves a fragment, and every read opens all of them."""
     optimize_seconds: float = 900

@@ -14,6 +14,7 @@ from pathlib import Path
 from deploy.local.run_settings import RunSettings
 from deploy.local.supervisor import Plan
 from pipeline.model_files import ModelFiles
+from sinks.memory import AT_START
 
 STAGES = ("produce", "chunk", "embed", "lance")
 """Also the names that the processes announce themselves with."""
@@ -48,9 +49,8 @@ def embedder_count(settings: RunSettings, machine: Machine) -> int:
 def worker_plans(settings: RunSettings, machine: Machine, base: Mapping[str, str], logs: Path) -> list[Plan]:
     """A plan for every worker of the run.
 
-    The sink gets few malloc arenas (glibc keeps one a thread, and Arrow has many threads); the embedders share
-    the cores, else their threads fight; an embedder has a name that survives its restart, so that the group
-    waits for no session to expire.
+    The embedders share the cores, else their threads fight; an embedder has a name that survives its restart, so that
+    the group waits for no session to expire.
     """
     embedders = embedder_count(settings, machine)
     identity = f"{socket.gethostname()}-{hashlib.sha256(str(settings.data_dir.absolute()).encode()).hexdigest()[:8]}"
@@ -62,7 +62,7 @@ def worker_plans(settings: RunSettings, machine: Machine, base: Mapping[str, str
         threads = str(max(1, machine.cores // embedders))
         shared = {name: threads for name in _THREAD_VARIABLES if name not in base}
         plans.append(_worker("embed", "consumers.embed", number, {**base, **shared, **own}, logs))
-    sink = {"MALLOC_ARENA_MAX": "2", **base}
+    sink = {**AT_START, **base}
     return [*plans, _worker("lance", "sinks.lance", 0, sink, logs)]
 
 

@@ -23,6 +23,7 @@ from pipeline import model_files, topics
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.settings import ModelSettings, TableSettings
+from sinks.memory import AT_START
 from sinks.table import connect, has_table, open_table, read_fence
 from tests.dumps import pair, write_shard
 from tests.waiting import wait_until
@@ -127,7 +128,7 @@ class World:
             "CIRROSTREAM_DTYPE": "fp32",
             "CIRROSTREAM_THREADS": "1",
             "CIRROSTREAM_DATA_DIR": str(folder),
-            "MALLOC_ARENA_MAX": "2",
+            **AT_START,
             "OMP_NUM_THREADS": "1",
         }
         self.settings = ModelSettings()
