@@ -20,19 +20,12 @@ import msgspec.structs
 
 from pipeline.records import Page, text_hash, valid_page_id, valid_wiki
 from producers.dump_entries import NOT_JSON, Action
+from producers.sources import Origin
 from producers.wiki_sites import page_url, site
 
 INT64_MAX = 2**63 - 1
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What a file's name and path say about the documents in it; empty what they do not say."""
-
-    wiki: str
-    snapshot: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,6 @@ class DumpPages:
             return self._page(entry, entry.document)
         return None
 
-    def refuse(self, reason: str) -> None:
-        """Counts the page just taken as dropped after all."""
-        self.ledger.produced -= 1
-        self.ledger.drop(reason)
-
     def _page(self, entry: Entry, document: bytes | bytearray) -> Page | None:
         read = self._documents.read(entry.action, document)
         if isinstance(read, Malformed):

@@ -44,6 +44,11 @@ class Ledger(msgspec.Struct, kw_only=True):
         """Accounts for the entry in hand as left out on purpose."""
         _add(self.dropped, {reason: 1})
 
+    def refuse(self, reason: str) -> None:
+        """Accounts for the page in hand as left out after all."""
+        self.produced -= 1
+        self.drop(reason)
+
     def spoil(self, reason: str) -> None:
         """Accounts for the entry in hand as unreadable."""
         _add(self.malformed, {reason: 1})

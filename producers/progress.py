@@ -13,16 +13,6 @@ from producers.ledger import Ledger
 from producers.sources import Shard
 
 SCHEMA_VERSION = 1
-KEY_PREFIX = b"cirrus/"
-
-
-class ReaderOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides which documents become pages; with other options a shard is another shard.
-
-    A new option gets the default that older records were written with.
-    """
-
-    namespaces: tuple[int, ...] = (0,)
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +26,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str
     size: int
     checksum: str
-    options: ReaderOptions
+    options: str
+    """What decides which entries become pages (`FileSettings.options`); with others a shard is another shard."""
     line: int = 0
     """Number of the next line to read, from 0: never one between an action and its document."""
     offset: int = 0
@@ -51,7 +42,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     def position(self) -> Position:
         return Position(self.line, self.offset)
 
-    def fits(self, shard: Shard, options: ReaderOptions) -> str:
+    def fits(self, shard: Shard, options: str) -> str:
         """Empty when this is progress in that very file with the same options, else what is different."""
         if (self.size, self.checksum) != (shard.size, shard.checksum):
             return "the file is another one than before"
@@ -63,7 +54,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
-def begin(shard: Shard, run: str, options: ReaderOptions) -> Progress:
+def begin(shard: Shard, run: str, options: str) -> Progress:
     """Progress in a shard of which nothing has been read."""
     return Progress(
         run=run,
@@ -99,11 +90,11 @@ def decode(data: bytes) -> Progress | None:
         return None
 
 
-def read_progress(cluster: Cluster, topic: str) -> dict[str, Progress | None]:
-    """The newest progress of every Cirrus shard, by its key; None where the record cannot be read."""
+def read_progress(cluster: Cluster, topic: str, kind: str = "cirrus") -> dict[str, Progress | None]:
+    """The newest progress of every shard of this kind, by its key; None where the record cannot be read."""
     newest: dict[str, bytes | None] = {}
     for record in read_to_end(cluster, topic, deadline_s=600):
-        if record.key is not None and record.key.startswith(KEY_PREFIX):
+        if record.key is not None and record.key.startswith(f"{kind}/".encode()):
             newest[record.key.decode("utf-8", "replace")] = record.value
     return {key: decode(value) for key, value in newest.items() if value is not None}
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -18,7 +19,7 @@ from pipeline import logs
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.publisher import Publisher
-from producers.cirrus_settings import CirrusSettings
+from producers.page_reader import kind_named
 from producers.shard_job import STOP, Report, ShardJob
 from producers.shard_reader import MAX_BYTES_IN_FLIGHT, ReportTo, ShardReader
 
@@ -27,10 +28,12 @@ def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
     """Reads the job's shard and reports its end; every error becomes the last report."""
     reader: ShardReader | None = None
     try:
-        settings = CirrusSettings(**msgspec.json.decode(job.settings))
+        kind = kind_named(job.kind)
+        settings = kind.settings(**msgspec.json.decode(job.settings))
         cluster = Cluster.connect(settings)
         with Publisher(cluster, max_bytes_in_flight=MAX_BYTES_IN_FLIGHT) as publisher:
-            reader = ShardReader(job, settings, cluster, publisher, report)
+            pages = kind.open_reader(Path(job.path), job.start, settings)
+            reader = ShardReader(job, settings, reader=pages, publisher=publisher, report=report)
             state = reader.run(stopping)
             reader.report(state)
         return Exit.DONE

@@ -23,17 +23,18 @@ STOP = b"stop\n"
 class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """One shard to read, from `start` on."""
 
+    kind: str
     path: str
     key: str
     start: Progress
     settings: str
-    """The parent's `CirrusSettings` as JSON: flags count in the child as well."""
+    """The parent's settings as JSON: flags count in the child as well."""
     limit: int | None = None
     """Stop when the shard's ledger, over all runs, says so many pages."""
 
 
 def job_for(shard: Shard, start: Progress, settings: str, limit: int | None) -> ShardJob:
-    return ShardJob(path=str(shard.path), key=shard.key, start=start, settings=settings, limit=limit)
+    return ShardJob(kind=shard.kind, path=str(shard.path), key=shard.key, start=start, settings=settings, limit=limit)
 
 
 State = Literal["waiting", "reading", "finished", "limited", "stopped", "failed", "skipped"]

@@ -1,31 +1,29 @@
-"""Reads one shard into Kafka: file → lines → entries → pages → acknowledged → progress."""
+"""Reads one shard into Kafka: file → pages → acknowledged → progress."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from pipeline.dead_letters import DeadLetter, DeadLetters
+from pipeline.dead_letters import DeadLetters
 from pipeline.errors import CheckFailed, Exit, Fatal, TryAgain
-from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
-from pipeline.publisher import Message, Publisher, RecordTooLarge
-from pipeline.records import Page, encode
+from pipeline.publisher import Publisher, RecordTooLarge
+from pipeline.records import Page
 from pipeline.settings import MIB
 from pipeline.topics import corpus_topics
-from producers.cirrus_documents import DocumentReader, Origin
-from producers.cirrus_settings import CirrusSettings
-from producers.dump_blocks import Damaged, DumpFile
-from producers.dump_entries import Entry, read_entries
-from producers.dump_lines import read_lines
-from producers.dump_pages import DumpPages
+from producers.dump_blocks import Damaged
+from producers.file_settings import FileSettings
+from producers.filters import PageFilter
 from producers.in_flight import Checkpoint, InFlight
+from producers.page_reader import PageReader, Passed
 from producers.progress_writer import ProgressWriter
+from producers.sender import PageSender
 from producers.shard_job import Report, ShardJob, State, peak_memory_bytes
 
 STAGE = "produce"
@@ -52,18 +50,22 @@ class ShardReader:
     """
 
     def __init__(
-        self, job: ShardJob, settings: CirrusSettings, cluster: Cluster, publisher: Publisher, report: ReportTo
+        self,
+        job: ShardJob,
+        settings: FileSettings,
+        *,
+        reader: PageReader,
+        publisher: Publisher,
+        report: ReportTo,
     ) -> None:
         topics = corpus_topics(settings)
         self._job = job
-        self._settings = settings
-        self._publisher = publisher
-        self._pages_topic = topics.pages
+        self._reader = reader
+        self._filter = PageFilter.of(settings)
         self._report_to = report
-        self._dump = DumpFile(Path(job.path))
-        documents = DocumentReader(Origin(job.start.wiki, job.start.snapshot), frozenset(job.start.options.namespaces))
-        self._pages = DumpPages(documents, job.start.ledger.copy())
-        self._dead_letters = DeadLetters(publisher, topics.dead_letters, Metrics(STAGE), settings.max_dead_letters)
+        self._name = Path(job.path).name
+        dead_letters = DeadLetters(publisher, topics.dead_letters, Metrics(STAGE), settings.max_dead_letters)
+        self._sender = PageSender(publisher, topics.pages, dead_letters)
         self._position = job.start.position
         self._in_flight = InFlight(Checkpoint(self._position, job.start.ledger.copy()))
         self._unmarked = 0
@@ -97,13 +99,13 @@ class ShardReader:
     def report(self, state: State, error: str = "", exit_code: int = Exit.DONE) -> None:
         """Tells the parent how the shard stands."""
         reading = state == "reading"
-        ledger = self._pages.ledger if reading else self._in_flight.acknowledged().ledger
+        ledger = self._reader.ledger if reading else self._in_flight.acknowledged().ledger
         self._reported_at = time.monotonic()
         self._report_to(
             Report(
                 state=state,
                 ledger=ledger,
-                bytes_read=self._dump.bytes_read,
+                bytes_read=self._reader.bytes_read,
                 error=error,
                 exit_code=exit_code,
                 peak_memory_bytes=0 if reading else peak_memory_bytes(),
@@ -112,60 +114,38 @@ class ShardReader:
 
     def _read(self, stopping: threading.Event) -> bool:
         """Whether the shard's end was reached."""
-        lines = read_lines(self._blocks(stopping), self._position, self._settings.max_line_bytes)
         limit = self._job.limit
-        for entry in read_entries(lines):
-            if limit is not None and self._pages.ledger.produced >= limit:
-                return False
-            self._take(entry)
+        for passed in self._reader.read(lambda: self._tick(stopping)):
+            self._take(passed)
             self._keep_up(stopping)
+            if limit is not None and self._reader.ledger.produced >= limit:
+                return False
         return True
 
-    def _blocks(self, stopping: threading.Event) -> Iterator[bytes]:
-        """Keeps the parent informed while lines of earlier runs are passed over, too."""
-        for block in self._dump.blocks():
-            yield block
-            self._tick(stopping)
-
-    def _take(self, entry: Entry) -> None:
-        page = self._pages.take(entry)
-        if page is not None:
-            self._publish(page, entry)
-        self._position = entry.after
+    def _take(self, passed: Passed) -> None:
+        if passed.page is not None:
+            self._send(passed.page, passed.after.line - 1)
+        self._position = passed.after
         self._unmarked += 1
 
-    def _publish(self, page: Page, entry: Entry) -> None:
-        """Hands a page to Kafka; one that is too large for it becomes a dead letter."""
-        message = Message(self._pages_topic, page.key.encode(), encode(page))
-        try:
-            delivery = self._publisher.publish([message])
-        except RecordTooLarge as error:
-            self._dead_letters.send(
-                DeadLetter(
-                    topic=self._dump.path.name,
-                    partition=0,
-                    offset=entry.after.line - 1,
-                    key=message.key,
-                    value=message.value,
-                    reason="too_large",
-                    error=f"line {entry.after.line}: {error}",
-                )
-            )
-            self._pages.refuse("too_large")
-            return
-        self._in_flight.sent(delivery, message.size)
-        self._dead_letters.succeeded()
+    def _send(self, page: Page, line: int) -> None:
+        if reason := self._filter.refuses(page):
+            self._reader.ledger.refuse(reason)
+        elif (handed := self._sender.send(page, self._name, line)) is None:
+            self._reader.ledger.refuse("too_large")
+        else:
+            self._in_flight.sent(handed.delivery, handed.size)
 
     def _keep_up(self, stopping: threading.Event) -> None:
-        due = self._progress.due(self._pages.ledger.produced)
+        due = self._progress.due(self._reader.ledger.produced)
         if due or self._unmarked >= ENTRIES_A_MARK:
             self._mark()
         if due:
-            self._progress.write(self._in_flight.acknowledged(), self._pages.ledger.produced)
+            self._progress.write(self._in_flight.acknowledged(), self._reader.ledger.produced)
         self._tick(stopping)
 
     def _mark(self) -> None:
-        self._in_flight.mark(Checkpoint(self._position, self._pages.ledger.copy()))
+        self._in_flight.mark(Checkpoint(self._position, self._reader.ledger.copy()))
         self._unmarked = 0
 
     def _tick(self, stopping: threading.Event) -> None:
@@ -196,7 +176,7 @@ class ShardReader:
         return "stopped"
 
     def _describe(self, damage: Damaged) -> str:
-        sent = self._pages.ledger.produced
+        sent = self._reader.ledger.produced
         return (
             f"{self._job.path}: {damage.kind} at byte {damage.byte:,} of {self._job.start.size:,} ({damage}); "
             f"the {sent:,} pages before that were sent; fetch the file again, then run this again"

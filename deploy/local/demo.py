@@ -19,6 +19,7 @@ from deploy.local.sample import write_sample
 from pipeline.errors import CheckFailed, Exit
 from pipeline.kafka import Cluster
 from pipeline.topics import corpus_topics
+from producers.cirrus_names import CIRRUS_NAMES
 from producers.ledger import total
 from producers.progress import read_progress
 from producers.sources import find_shards
@@ -76,7 +77,7 @@ def demo(settings: DemoSettings) -> int:
 def _account(cluster: Cluster, run: RunSettings, console: Console) -> None:
     """The ledger of the sample's shards, over all runs."""
     progress = read_progress(cluster, corpus_topics(run).progress)
-    found = [progress.get(shard.key) for shard in find_shards(run.sources)]
+    found = [progress.get(shard.key) for shard in find_shards(run.sources, CIRRUS_NAMES)]
     ledger = total([each.ledger for each in found if each is not None])
     console.print(f"\nledger: {ledger.read:,} documents read = {ledger.produced:,} produced", end="")
     for what, counts in (("dropped", ledger.dropped), ("malformed", ledger.malformed)):

@@ -42,6 +42,7 @@ from pipeline.model_files import ModelFiles, resolve
 from pipeline.replay import set_back
 from pipeline.settings import KafkaSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group
+from producers.cirrus_names import CIRRUS_NAMES
 from producers.sources import Shard, find_shards
 
 TURN_S = 0.1
@@ -63,7 +64,7 @@ def run_pipeline(settings: RunSettings) -> int:
         UsageError: nothing was started: no such source, no room, another run works on this data folder.
         Fatal, TryAgain: Kafka or its topics cannot be used.
     """
-    shards = find_shards(settings.sources)
+    shards = find_shards(settings.sources, CIRRUS_NAMES)
     with claimed(run_claim_path(settings.data_dir), LEFTOVER_S):
         model = resolve(settings, weights=False)
         machine = this_machine()

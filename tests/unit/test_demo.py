@@ -78,7 +78,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> ScriptedPipeline:
     monkeypatch.setattr(module, "local_kafka", scripted.local_kafka)
     monkeypatch.setattr(module, "run_pipeline", scripted.run_pipeline)
     monkeypatch.setattr(module, "Cluster", scripted)
-    monkeypatch.setattr(module, "find_shards", lambda sources: scripted.shards)
+    monkeypatch.setattr(module, "find_shards", lambda sources, names: scripted.shards)
     monkeypatch.setattr(module, "read_progress", lambda cluster, topic: scripted.progress)
     monkeypatch.setattr(module, "verified", scripted.verified)
     monkeypatch.setattr(module, "Search", scripted)

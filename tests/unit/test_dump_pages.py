@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.records import Page
-from producers.cirrus_documents import DocumentReader, Origin
+from producers.cirrus_documents import DocumentReader
 from producers.dump_entries import read_entries
 from producers.dump_lines import BEGINNING, Position, read_lines
 from producers.dump_pages import DumpPages
 from producers.ledger import Ledger, total
+from producers.sources import Origin
 from tests.dumps import LAYOUTS, document, joined, pair, pairs
 
 MAX_LINE = 2_000
@@ -172,7 +173,7 @@ def test_a_page_refused_by_kafka_moves_from_produced_to_dropped() -> None:
     pages = DumpPages(DocumentReader(Origin("enwiki", ""), frozenset({0})), ledger)
     for entry in read_entries(read_lines([joined(pair(1))])):
         assert pages.take(entry) is not None
-        pages.refuse("too_large")
+        ledger.refuse("too_large")
     assert ledger.balanced
     assert (ledger.produced, ledger.dropped) == (0, {"too_large": 1})
 

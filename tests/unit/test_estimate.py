@@ -11,6 +11,7 @@ import pytest
 from deploy.local.estimate import Estimate, check_disk, describe, forecast
 from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
+from producers.cirrus_names import CIRRUS_NAMES
 from producers.sources import find_shards
 
 TEXT = "The lighthouse keeper wrote down the weather of every day and never missed one. "
@@ -45,7 +46,7 @@ def settings(tmp_path: Path) -> RunSettings:
 
 
 def estimate(settings: RunSettings) -> Estimate:
-    return forecast(find_shards(settings.sources), settings, 384, 50.0, "50 rows/s, as the test says")
+    return forecast(find_shards(settings.sources, CIRRUS_NAMES), settings, 384, 50.0, "50 rows/s, as the test says")
 
 
 def test_files_that_are_read_whole_are_counted_exactly(settings: RunSettings) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from producers.progress import ReaderOptions, begin, decode, encode
-from producers.sources import Origin, find_shards, open_shard, origin_of
+from producers.cirrus_names import CIRRUS_NAMES, origin_of
+from producers.cirrus_settings import CirrusSettings
+from producers.progress import begin, decode, encode
+from producers.sources import Origin, find_shards, open_shard
 from tests.dumps import pair, write_legacy, write_shard
 
 
 def names(*sources: str | Path) -> list[str]:
-    return [shard.name for shard in find_shards(map(str, sources))]
+    return [shard.name for shard in find_shards(map(str, sources), CIRRUS_NAMES)]
 
 
 @pytest.fixture
@@ -51,14 +53,14 @@ def test_a_source_without_a_dump_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UsageError) as error:
-        find_shards([source])
+        find_shards([source], CIRRUS_NAMES)
     assert str(error.value).startswith(source)
     assert "\n" not in str(error.value)
 
 
 def test_no_source_at_all_is_wrong_use() -> None:
     with pytest.raises(UsageError):
-        find_shards([])
+        find_shards([], CIRRUS_NAMES)
 
 
 def test_two_files_of_one_name_are_told_apart_or_refused(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_two_files_of_one_name_are_told_apart_or_refused(tmp_path: Path) -> None
     assert names(tmp_path) == [first.name]
     write_shard(tmp_path / "b", pair(2))
     with pytest.raises(UsageError, match="different files of one name"):
-        find_shards([str(tmp_path)])
+        find_shards([str(tmp_path)], CIRRUS_NAMES)
 
 
 @pytest.mark.parametrize(
@@ -86,22 +88,24 @@ def test_wiki_and_snapshot_are_read_from_the_name(path: str, wiki: str, snapshot
 
 def test_progress_fits_only_the_same_file_read_in_the_same_way(tmp_path: Path) -> None:
     path = write_shard(tmp_path, pair(1))
-    options = ReaderOptions(namespaces=(0,))
-    before = decode(encode(begin(open_shard(path), "run", options)))
+    options = CirrusSettings(namespaces="0").options
+    before = decode(encode(begin(open_shard(path, CIRRUS_NAMES), "run", options)))
     assert before is not None
-    assert before.fits(open_shard(path), options) == ""
-    assert before.fits(open_shard(path), ReaderOptions(namespaces=(0, 4))) != ""
+    assert before.fits(open_shard(path, CIRRUS_NAMES), options) == ""
+    assert before.fits(open_shard(path, CIRRUS_NAMES), CirrusSettings(namespaces="0,4").options) != ""
 
 
 @pytest.mark.parametrize("place", [0, 65_535, -65_536, -1])
 def test_a_file_of_the_same_size_with_another_end_is_another_file(tmp_path: Path, place: int) -> None:
     path = tmp_path / "enwiki_content-20261115-00000.json"
     path.write_bytes(bytes(300_000))
-    before = begin(open_shard(path), "run", ReaderOptions())
+    before = begin(open_shard(path, CIRRUS_NAMES), "run", CirrusSettings().options)
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
-    assert before.fits(open_shard(path), ReaderOptions()) == "the file is another one than before"
+    assert (
+        before.fits(open_shard(path, CIRRUS_NAMES), CirrusSettings().options) == "the file is another one than before"
+    )
 
 
 def test_bytes_that_are_no_progress_are_none() -> None:

@@ -1,0 +1,39 @@
+"""What all producers of files take."""
+
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+from pydantic import Field
+
+from pipeline.cli import ARGUMENT, FLAG
+from pipeline.settings import ServiceSettings
+
+
+class FileSettings(ServiceSettings):
+    """What to read, how much of it, and how often to write down how far it came."""
+
+    DECIDING: ClassVar[frozenset[str]] = frozenset({"sample", "min_length"})
+    """Fields that decide which entries become pages, and what they say: with others, a file is read from its start."""
+
+    sources: list[str] = Field([], description="Files, folders of them, or globs.", json_schema_extra={ARGUMENT: True})
+    limit: int | None = Field(None, ge=0, description="Send at most so many pages, counted over all runs.")
+    sample: float = Field(
+        1.0, gt=0, le=1, description="Share of the pages to send, such as 0.01; the same ones every time."
+    )
+    min_length: int = Field(0, ge=0, description="Leave out pages with fewer characters of text.")
+    processes: int = Field(0, ge=0, le=1024, description="Files read at once; 0: one a core.")
+    again: bool = Field(False, description="Send everything again, whatever was sent before.")
+    json_output: bool = Field(
+        False, description="Print one JSON document at the end, nothing else.", json_schema_extra={FLAG: "--json"}
+    )
+    progress_pages: int = Field(1_000, ge=1, description="Write progress after so many pages,")
+    progress_seconds: float = Field(2.0, gt=0, description="or so many seconds, whichever comes first.")
+
+    @property
+    def options(self) -> str:
+        """The deciding fields as JSON, but for those at their defaults: one that is new tomorrow changes nothing."""
+        fields = type(self).model_fields
+        chosen = {name: getattr(self, name) for name in sorted(self.DECIDING)}
+        return json.dumps({name: value for name, value in chosen.items() if value != fields[name].default})
