@@ -1,45 +1,26 @@
-"""A document of a CirrusSearch index to a page, or to the reason why it is none.
-
-Only the fields that we need are ever built: skipping the rest (half of a document is its wikitext) is what makes
-msgspec twice as fast as a full parser here. A document of the expected types takes one pass. One with a wrong type
-takes a second, in which an optional field that is wrong is left out and noted, and only a wrong id, title or text
-loses the page.
-"""
+"""A document of a CirrusSearch index to a page, or to the reason why it is none."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
-import msgspec.structs
 
 from pipeline.records import Page, text_hash, valid_page_id, valid_wiki
-from producers.dump_entries import NOT_JSON, Action
+from producers.cirrus_json import Document, Dropped, Malformed, decode
+from producers.disambiguation import is_disambiguation
+from producers.document_rules import DocumentRules
+from producers.dump_entries import Action
+from producers.references import without_references
 from producers.sources import Origin
 from producers.wiki_sites import page_url, site
 
 INT64_MAX = 2**63 - 1
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A document that is left out on purpose."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """Bytes that no document can be read from, or one that cannot be told whose it is."""
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,73 +31,54 @@ class Read:
     mended: list[str] = field(default_factory=list)
 
 
-class Redirect(msgspec.Struct):
-    """A page that leads to the document's."""
-
-    title: str | None = None
-    namespace: int | None = 0
-
-
-class _Document(msgspec.Struct):
-    """The fields that we need, of those in the index mapping that Wikimedia publishes."""
-
-    page_id: int | str | None = None
-    page_type: str | None = None
-    namespace: int | None = None
-    namespace_text: str | None = None
-    wiki: str | None = None
-    title: str | None = None
-    text: str | None = None
-    opening_text: str | None = None
-    version: int | None = None
-    language: str | None = None
-    timestamp: str | None = None
-    category: list[str] | None = None
-    redirect: list[Redirect] | None = None
-    incoming_links: int | None = None
-    popularity_score: float | None = None
-    wikibase_item: str | None = None
-
-
-_RawDocument = msgspec.defstruct(
-    "_RawDocument", [(name, msgspec.Raw, msgspec.Raw(b"null")) for name in _Document.__struct_fields__]
-)
-
-_document = msgspec.json.Decoder(_Document)
-_raw_document: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_RawDocument)
-_field_types: dict[str, Any] = {f.name: f.type for f in msgspec.structs.fields(_Document)}
-
-_REQUIRED = ("title", "text")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
 class DocumentReader:
-    """Makes pages of the documents of one file, keeping those in the chosen namespaces."""
+    """Makes pages of the documents of one file, as the rules have it."""
 
-    def __init__(self, origin: Origin, namespaces: frozenset[int]) -> None:
+    def __init__(self, origin: Origin, rules: DocumentRules) -> None:
         self._origin = origin
-        self._namespaces = namespaces
+        self._rules = rules
 
     def read(self, action: Action | None, data: bytes | bytearray) -> Read | Dropped | Malformed:
         """The page in `data`, or why there is none; `action` is None when its line was lost."""
         mended: list[str] = []
-        document = _decode(data, mended)
+        document = decode(data, mended)
         if isinstance(document, Dropped | Malformed):
             return document
-        if document.page_type == "redirect":
-            return Dropped("redirect")
-        if (document.namespace or 0) not in self._namespaces:
-            return Dropped("namespace")
+        if reason := self._unwanted(document):
+            return Dropped(reason)
         page_id = _page_id(document, action, mended)
         if not isinstance(page_id, str):
             return page_id
         return self._page(document, page_id, mended)
 
-    def _page(self, document: _Document, page_id: str, mended: list[str]) -> Read | Dropped:
+    def _unwanted(self, document: Document) -> str:
+        """Why the document is left out whatever its id is."""
+        rules = self._rules
+        if document.page_type == "redirect" and rules.redirects != "page":
+            return "redirect"
+        if (document.namespace or 0) not in rules.namespaces:
+            return "namespace"
+        if document.content_model not in (None, "", "wikitext"):
+            return "content_model"
+        return self._filtered(document)
+
+    def _filtered(self, document: Document) -> str:
+        rules = self._rules
+        if rules.disambiguation == "skip" and is_disambiguation(document.category or ()):
+            return "disambiguation"
+        if rules.categories and rules.categories.isdisjoint(name.casefold() for name in document.category or ()):
+            return "category"
+        if rules.min_popularity > (document.popularity_score or 0.0):
+            return "unpopular"
+        return ""
+
+    def _page(self, document: Document, page_id: str, mended: list[str]) -> Read | Dropped:
         title = _full_title(document)
         if not title:
             return Dropped("missing_title")
-        text = document.text or ""
+        if self._rules.pages is not None and self._rules.pages.isdisjoint((page_id, title)):
+            return Dropped("not_listed")
+        text = self._text(document, title)
         if not text or text.isspace():
             return Dropped("empty")
         wiki = self._wiki(document, mended)
@@ -132,7 +94,7 @@ class DocumentReader:
             url=page_url(wiki, title),
             timestamp=document.timestamp or "",
             categories=tuple(document.category or ()),
-            aliases=_aliases(document),
+            aliases=() if self._rules.redirects == "skip" else _aliases(document),
             incoming_links=_kept("incoming_links", document.incoming_links, _is_count, mended),
             popularity_score=_kept("popularity_score", document.popularity_score, math.isfinite, mended),
             language=document.language or site(wiki)[1],
@@ -143,7 +105,13 @@ class DocumentReader:
         )
         return Read(page, mended)
 
-    def _wiki(self, document: _Document, mended: list[str]) -> str:
+    def _text(self, document: Document, title: str) -> str:
+        text = document.text or ""
+        if document.page_type == "redirect":
+            return text or title  # all that a redirect says
+        return without_references(text, document.heading or ()) if self._rules.references == "drop" else text
+
+    def _wiki(self, document: Document, mended: list[str]) -> str:
         if document.wiki and valid_wiki(document.wiki):
             return document.wiki
         if document.wiki:
@@ -151,7 +119,7 @@ class DocumentReader:
         return self._origin.wiki
 
 
-def _page_id(document: _Document, action: Action | None, mended: list[str]) -> str | Dropped | Malformed:
+def _page_id(document: Document, action: Action | None, mended: list[str]) -> str | Dropped | Malformed:
     """The document's own id, or the action's: the layout used until 2025 has it only there.
 
     When both are there and differ, one of them is damaged or lines were lost between them: sending the page under
@@ -171,18 +139,18 @@ def _page_id(document: _Document, action: Action | None, mended: list[str]) -> s
     return page_id
 
 
-def _full_title(document: _Document) -> str:
+def _full_title(document: Document) -> str:
     """`Talk:Amber`: the index has the namespace's name in a field of its own."""
     title = (document.title or "").strip()
     return f"{document.namespace_text}:{title}" if title and document.namespace and document.namespace_text else title
 
 
-def _aliases(document: _Document) -> tuple[str, ...]:
+def _aliases(document: Document) -> tuple[str, ...]:
     titles = [r.title for r in document.redirect or () if r.title and not r.namespace and r.title != document.title]
     return tuple(dict.fromkeys(titles))
 
 
-def _metadata(document: _Document) -> str:
+def _metadata(document: Document) -> str:
     item = document.wikibase_item
     return msgspec.json.encode({"wikibase_item": item}).decode() if item else ""
 
@@ -196,69 +164,3 @@ def _kept(name: str, value: T | None, good: Callable[[T], bool], mended: list[st
         return value
     mended.append(name)
     return None
-
-
-def _decode(data: bytes | bytearray, mended: list[str]) -> _Document | Dropped | Malformed:
-    try:
-        return _document.decode(data)
-    except msgspec.ValidationError:
-        return _decode_tolerantly(data, mended)
-    except _UNREADABLE:
-        repaired = repair_text(data)
-        if repaired is None:
-            return Malformed(NOT_JSON)
-        mended.append("text_encoding")
-        return _decode_tolerantly(repaired, mended)
-
-
-def _decode_tolerantly(data: bytes | bytearray, mended: list[str]) -> _Document | Dropped | Malformed:
-    """Field by field, so that a wrong one costs itself and not the document."""
-    try:
-        raw = _raw_document.decode(data)
-    except msgspec.ValidationError:
-        return Malformed("not_an_object")
-    except _UNREADABLE:
-        repaired = repair_text(data)
-        if repaired is None:
-            return Malformed(NOT_JSON)
-        mended.append("text_encoding")
-        return _decode_tolerantly(repaired, mended)
-    document = _Document()
-    for name, wanted in _field_types.items():
-        try:
-            setattr(document, name, msgspec.json.decode(getattr(raw, name), type=wanted))
-        except _UNREADABLE:
-            if name in _REQUIRED:
-                return Dropped("bad_type")
-            if name == "redirect":
-                document.redirect = _good_redirects(getattr(raw, name))
-            mended.append(name)
-    return document
-
-
-def _good_redirects(raw: msgspec.Raw) -> list[Redirect]:
-    """The readable entries of a list of which some are not."""
-    good = []
-    try:
-        for entry in msgspec.json.decode(raw, type=list[msgspec.Raw]):
-            with suppress(*_UNREADABLE):
-                good.append(msgspec.json.decode(entry, type=Redirect))
-    except _UNREADABLE:
-        return []
-    return good
-
-
-# Escapes in order, so that the second backslash of `\\ud800` is not taken for the start of one.
-_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
-_LONE_SURROGATE_LENGTH = len(rb"\ud800")
-
-
-def repair_text(data: bytes | bytearray) -> bytes | None:
-    """The bytes with U+FFFD for bad UTF-8 and halves of surrogate pairs; None when there is neither."""
-    repaired = _ESCAPE.sub(_without_lone_surrogate, data.decode("utf-8", "replace").encode())
-    return None if repaired == data else repaired
-
-
-def _without_lone_surrogate(escape: re.Match[bytes]) -> bytes:
-    found = escape.group()
-    return rb"\ufffd" if len(found) == _LONE_SURROGATE_LENGTH else found

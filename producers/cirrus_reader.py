@@ -24,7 +24,7 @@ class CirrusReader:
         self._dump = DumpFile(path)
         self._start = start.position
         self._max_line_bytes = settings.max_line_bytes
-        documents = DocumentReader(Origin(start.wiki, start.snapshot), settings.kept_namespaces)
+        documents = DocumentReader(Origin(start.wiki, start.snapshot), settings.rules)
         self._pages = DumpPages(documents, start.ledger.copy())
 
     @property

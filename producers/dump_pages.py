@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pipeline.records import Page
-from producers.cirrus_documents import DocumentReader, Dropped, Malformed
+from producers.cirrus_documents import DocumentReader
+from producers.cirrus_json import Dropped, Malformed
 from producers.dump_entries import Entry
 from producers.ledger import Ledger
 

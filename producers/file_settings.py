@@ -35,5 +35,9 @@ class FileSettings(ServiceSettings):
     def options(self) -> str:
         """The deciding fields as JSON, but for those at their defaults: one that is new tomorrow changes nothing."""
         fields = type(self).model_fields
-        chosen = {name: getattr(self, name) for name in sorted(self.DECIDING)}
+        chosen = {name: self.deciding(name) for name in sorted(self.DECIDING)}
         return json.dumps({name: value for name, value in chosen.items() if value != fields[name].default})
+
+    def deciding(self, name: str) -> object:
+        """What a deciding field says, as JSON can."""
+        return getattr(self, name)

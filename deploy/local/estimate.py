@@ -159,7 +159,7 @@ def _spread(shards: Sequence[Shard]) -> list[Shard]:
 def _read(shard: Shard, settings: RunSettings) -> tuple[_Sample, int]:
     """The shard's beginning, and how many compressed bytes it was."""
     dump, ledger, sample = DumpFile(shard.path), Ledger(), _Sample()
-    pages = DumpPages(DocumentReader(shard.origin, settings.kept_namespaces), ledger)
+    pages = DumpPages(DocumentReader(shard.origin, settings.rules), ledger)
     with suppress(Damaged, OSError):  # the producer says it, with its place
         for entry in read_entries(read_lines(_beginning(dump), max_bytes=settings.max_line_bytes)):
             page = pages.take(entry)

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from pipeline.records import Page, decode, encode, text_hash
-from producers.cirrus_documents import DocumentReader, Dropped, Malformed, Origin, Read, repair_text
+from producers.cirrus_documents import DocumentReader, Read
+from producers.cirrus_json import Dropped, Malformed, repair_text
+from producers.document_rules import DocumentRules
 from producers.dump_entries import Action
+from producers.sources import Origin
 from tests.dumps import document, dumped
 
 ORIGIN = Origin("enwiki", "20261115")
@@ -21,7 +24,7 @@ def read(
     action: Action | None = ACTION,
     namespaces: tuple[int, ...] = (0,),
 ) -> Read | Dropped | Malformed:
-    reader = DocumentReader(ORIGIN, frozenset(namespaces))
+    reader = DocumentReader(ORIGIN, DocumentRules(namespaces=frozenset(namespaces)))
     return reader.read(action, data if isinstance(data, bytes) else dumped(data))
 
 
@@ -214,7 +217,7 @@ def test_a_page_of_another_namespace_has_its_full_title() -> None:
 
 
 def test_a_file_that_says_no_wiki_needs_documents_that_do() -> None:
-    reader = DocumentReader(Origin("", ""), frozenset({0}))
+    reader = DocumentReader(Origin("", ""), DocumentRules())
     assert reader.read(None, dumped(document(12, wiki=None))) == Dropped("missing_wiki")
     assert isinstance(reader.read(None, dumped(document(12))), Read)
 
@@ -222,3 +225,53 @@ def test_a_file_that_says_no_wiki_needs_documents_that_do() -> None:
 def test_a_page_of_5_mb_is_a_page() -> None:
     text = "Größe ☃ " * 500_000
     assert page_of(document(12, text=text, source_text=text)).text == text
+
+
+def dropped(rules: DocumentRules, **fields: object) -> str:
+    """The reason that these rules leave this document out for; empty when they keep it."""
+    read = DocumentReader(ORIGIN, rules).read(Action("7"), dumped(document(7, **fields)))
+    return read.reason if isinstance(read, Dropped) else ""
+
+
+@pytest.mark.parametrize(
+    ("rules", "fields", "reason"),
+    [
+        (DocumentRules(), {"content_model": "wikitext"}, ""),
+        (DocumentRules(), {"content_model": "json"}, "content_model"),
+        (DocumentRules(disambiguation="skip"), {"category": ["All disambiguation pages"]}, "disambiguation"),
+        (DocumentRules(disambiguation="skip"), {"category": ["Wikipedia:Begriffsklärung"]}, "disambiguation"),
+        (DocumentRules(disambiguation="skip"), {"category": ["曖昧さ回避"]}, "disambiguation"),
+        (DocumentRules(disambiguation="skip"), {"category": ["Articles with links needing disambiguation"]}, ""),
+        (DocumentRules(), {"category": ["All disambiguation pages"]}, ""),
+        (DocumentRules(categories=frozenset({"mammals"})), {"category": ["Mammals"]}, ""),
+        (DocumentRules(categories=frozenset({"mammals"})), {"category": ["Birds"]}, "category"),
+        (DocumentRules(categories=frozenset({"mammals"})), {"category": None}, "category"),
+        (DocumentRules(min_popularity=0.5), {"popularity_score": 0.4}, "unpopular"),
+        (DocumentRules(min_popularity=0.5), {"popularity_score": None}, "unpopular"),
+        (DocumentRules(pages=frozenset({"7"})), {}, ""),
+        (DocumentRules(pages=frozenset({"Amber"})), {"title": "Amber"}, ""),
+        (DocumentRules(pages=frozenset({"8"})), {}, "not_listed"),
+        (DocumentRules(redirects="alias"), {"page_type": "redirect"}, "redirect"),
+        (DocumentRules(redirects="page"), {"page_type": "redirect", "namespace": 4}, "namespace"),
+    ],
+)
+def test_what_the_rules_leave_out_is_counted_under_its_reason(
+    rules: DocumentRules, fields: dict[str, object], reason: str
+) -> None:
+    assert dropped(rules, **fields) == reason
+
+
+def test_a_redirect_as_a_page_of_its_own_says_its_title() -> None:
+    old = document(7, page_type="redirect", title="Old name", text="", redirect=[])
+    read = DocumentReader(ORIGIN, DocumentRules(redirects="page")).read(Action("7"), dumped(old))
+    assert isinstance(read, Read)
+    assert (read.page.title, read.page.text) == ("Old name", "Old name")
+
+
+def test_aliases_are_left_out_where_redirects_are() -> None:
+    page = dumped(document(7, redirect=[{"title": "Old name", "namespace": 0}]))
+    for redirects, aliases in (("alias", ("Old name",)), ("page", ("Old name",)), ("skip", ())):
+        reader = DocumentReader(ORIGIN, DocumentRules(redirects=redirects))
+        read = reader.read(Action("7"), page)
+        assert isinstance(read, Read)
+        assert read.page.aliases == aliases

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.records import Page
 from producers.cirrus_documents import DocumentReader
+from producers.document_rules import DocumentRules
 from producers.dump_entries import read_entries
 from producers.dump_lines import BEGINNING, Position, read_lines
 from producers.dump_pages import DumpPages
@@ -32,7 +33,7 @@ class Reading:
 
 def reading(data: bytes, start: Position = BEGINNING, ledger: Ledger | None = None) -> Reading:
     out = Reading(ledger=(ledger or Ledger()).copy())
-    pages = DumpPages(DocumentReader(Origin("enwiki", "20261115"), frozenset({0})), out.ledger)
+    pages = DumpPages(DocumentReader(Origin("enwiki", "20261115"), DocumentRules()), out.ledger)
     for entry in read_entries(read_lines([data], start, max_bytes=MAX_LINE)):
         page = pages.take(entry)
         if page is not None:
@@ -170,7 +171,7 @@ def test_every_line_of_a_mixed_dump_is_accounted_for(layout: str) -> None:
 
 def test_a_page_refused_by_kafka_moves_from_produced_to_dropped() -> None:
     ledger = Ledger()
-    pages = DumpPages(DocumentReader(Origin("enwiki", ""), frozenset({0})), ledger)
+    pages = DumpPages(DocumentReader(Origin("enwiki", ""), DocumentRules()), ledger)
     for entry in read_entries(read_lines([joined(pair(1))])):
         assert pages.take(entry) is not None
         ledger.refuse("too_large")
