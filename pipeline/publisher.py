@@ -146,10 +146,13 @@ class Publisher:
         """
         checked = list(messages)
         for message in checked:
-            limit = self._cluster.max_message_bytes(message.topic)
-            if message.size > limit:
-                raise RecordTooLarge(message, limit)
+            if not self.takes(message):
+                raise RecordTooLarge(message, self._cluster.max_message_bytes(message.topic))
         return Delivery(self, [self._send_new(message) for message in checked])
+
+    def takes(self, message: Message) -> bool:
+        """Whether the message is no larger than its topic takes."""
+        return message.size <= self._cluster.max_message_bytes(message.topic)
 
     @property
     def bytes_in_flight(self) -> int:

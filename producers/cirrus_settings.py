@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from pipeline.records import valid_wiki
 from producers.document_rules import Disambiguation, DocumentRules, Redirects, References, read_pages_file
 from producers.dump_lines import MAX_LINE_BYTES
 from producers.file_settings import FileSettings
@@ -19,6 +21,18 @@ def _namespaces(value: str) -> str:
     except ValueError:
         raise ValueError("numbers with commas between them, such as 0,14") from None
     return ",".join(map(str, numbers))
+
+
+def _wiki(value: str) -> str:
+    if value and not valid_wiki(value):
+        raise ValueError("not a wiki's name, such as enwiki")
+    return value
+
+
+def _date(value: str) -> str:
+    if value and not re.fullmatch(r"\d{8}", value):
+        raise ValueError("a date such as 20261115")
+    return value
 
 
 def _categories(value: str) -> str:
@@ -53,6 +67,7 @@ class CirrusSettings(FileSettings):
     )
     min_popularity: float = Field(0.0, ge=0, le=1, description="Keep pages with at least this popularity_score.")
     pages_file: Path | None = Field(None, description="Keep the pages of this file: ids or titles, one a line.")
+    wiki: Annotated[str, AfterValidator(_wiki)] = Field("", description="A wiki's name, such as simplewiki.")
     allow_older: bool = Field(False, description="Send a snapshot though a newer one of its wiki was sent before.")
     max_line_bytes: int = Field(MAX_LINE_BYTES, ge=1024, description="Longer lines of a dump are skipped, and counted.")
 
@@ -75,3 +90,12 @@ class CirrusSettings(FileSettings):
             listed = "\n".join(sorted(read_pages_file(self.pages_file)))
             return hashlib.blake2b(listed.encode(), digest_size=8).hexdigest()
         return super().deciding(name)
+
+
+class CirrusCommandSettings(CirrusSettings):
+    """What `python -m producers.cirrus` takes: besides reading, it can end a snapshot."""
+
+    finish: Annotated[str, AfterValidator(_date)] = Field(
+        "", description="Read nothing; delete what this snapshot (YYYYMMDD) lacks, once all of it has been read."
+    )
+    max_deletions: float = Field(0.01, ge=0, le=1, description="Share of the pages that --finish may delete.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import ClassVar
 
 from pydantic import Field
@@ -28,6 +29,15 @@ class FileSettings(ServiceSettings):
     json_output: bool = Field(
         False, description="Print one JSON document at the end, nothing else.", json_schema_extra={FLAG: "--json"}
     )
+    refresh_metadata: bool = Field(
+        False, description="Send pages again of which only links, popularity or categories have changed, too."
+    )
+    shard_index: int = Field(
+        default_factory=lambda: int(os.environ.get("JOB_COMPLETION_INDEX", "0")),
+        ge=0,
+        description="This producer's number among --shard-count, from 0; Kubernetes sets JOB_COMPLETION_INDEX.",
+    )
+    shard_count: int = Field(1, ge=1, le=100_000, description="Producers that share the files.")
     progress_pages: int = Field(1_000, ge=1, description="Write progress after so many pages,")
     progress_seconds: float = Field(2.0, gt=0, description="or so many seconds, whichever comes first.")
 

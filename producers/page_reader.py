@@ -19,6 +19,9 @@ S = TypeVar("S", bound=FileSettings)
 
 MODULES = {
     "cirrus": "producers.cirrus",
+    "jsonl": "producers.jsonl",
+    "parquet": "producers.parquet",
+    "wikitext": "producers.wikitext",
 }
 """Kind of file -> the command that reads it, which has the kind as `KIND`."""
 
@@ -62,6 +65,8 @@ class FileKind(Generic[S]):
     settings: type[S]
     open_reader: Callable[[Path, Progress, S], PageReader]
     """The file, the progress to go on from, and the settings to a reader of it."""
+    manifests: bool = False
+    """Whether its files are snapshots, whose pages are compared with those of the snapshot before."""
 
 
 def kind_named(name: str) -> FileKind[FileSettings]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,6 +13,13 @@ from producers.ledger import Ledger
 from producers.sources import Shard
 
 SCHEMA_VERSION = 1
+
+
+class PagesTopic(NamedTuple):
+    """The topic `pages` as it is when a run begins."""
+
+    id: str
+    ends: dict[int, int]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +33,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str
     size: int
     checksum: str
+    pages_topic: str
+    """Id of the topic `pages`: what was sent to one that is no more was not sent."""
+    floor: dict[int, int] = {}
+    """Ends of the partitions of `pages` when this shard was begun: what it sent stands behind them."""
     options: str
     """What decides which entries become pages (`FileSettings.options`); with others a shard is another shard."""
     line: int = 0
@@ -42,8 +53,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     def position(self) -> Position:
         return Position(self.line, self.offset)
 
-    def fits(self, shard: Shard, options: str) -> str:
+    def fits(self, shard: Shard, options: str, pages_topic: str) -> str:
         """Empty when this is progress in that very file with the same options, else what is different."""
+        if self.pages_topic != pages_topic:
+            return "the topic pages is another one than before"
         if (self.size, self.checksum) != (shard.size, shard.checksum):
             return "the file is another one than before"
         if self.options != options:
@@ -54,7 +67,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
-def begin(shard: Shard, run: str, options: str) -> Progress:
+def begin(shard: Shard, run: str, options: str, pages: PagesTopic) -> Progress:
     """Progress in a shard of which nothing has been read."""
     return Progress(
         run=run,
@@ -63,8 +76,15 @@ def begin(shard: Shard, run: str, options: str) -> Progress:
         snapshot=shard.origin.snapshot,
         size=shard.size,
         checksum=shard.checksum,
+        pages_topic=pages.id,
+        floor=dict(pages.ends),
         options=options,
     )
+
+
+def rewound(progress: Progress) -> Progress:
+    """The same shard with nothing read of it."""
+    return msgspec.structs.replace(progress, line=0, offset=0, ledger=Ledger())
 
 
 class _Envelope(msgspec.Struct):
@@ -97,8 +117,3 @@ def read_progress(cluster: Cluster, topic: str, kind: str = "cirrus") -> dict[st
         if record.key is not None and record.key.startswith(f"{kind}/".encode()):
             newest[record.key.decode("utf-8", "replace")] = record.value
     return {key: decode(value) for key, value in newest.items() if value is not None}
-
-
-def newest_snapshot(progress: Iterable[Progress | None], wiki: str) -> str:
-    """The newest snapshot of a wiki that any shard has been read of; empty when there is none."""
-    return max((p.snapshot for p in progress if p is not None and p.wiki == wiki), default="")

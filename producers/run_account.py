@@ -13,6 +13,7 @@ from pipeline.errors import Exit
 from pipeline.metrics import Metrics
 from producers.ledger import Ledger, total
 from producers.progress import Progress
+from producers.rivals import Rival
 from producers.shard_job import Report, State
 from producers.shard_processes import Event
 from producers.sources import Shard
@@ -37,7 +38,7 @@ class ShardAccount:
     @property
     def produced_now(self) -> int:
         """Pages sent by this run alone."""
-        return self.ledger.produced - self.start.ledger.produced
+        return max(0, self.ledger.produced - self.start.ledger.produced)
 
 
 @dataclass(slots=True)
@@ -68,6 +69,15 @@ class RunAccount:
         elif account.state in ("waiting", "reading"):
             account.state = "stopped"
             account.error = "stopped before Kafka had acknowledged all of it: the rest is sent again next time"
+
+    def overtaken(self, rival: Rival) -> None:
+        """Fails the shard that another run reads as well."""
+        account = self.shards[rival.key]
+        account.state, account.exit_code = "failed", Exit.TRY_AGAIN
+        account.error = (
+            f"{account.shard.path}: run {rival.run} reads it too; this one stops, nothing is lost: let one of them go "
+            "on, or part the shards with --shard-index and --shard-count"
+        )
 
     @property
     def ledger(self) -> Ledger:

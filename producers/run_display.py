@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
-from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,7 +17,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from producers.ledger import Ledger
+from producers.ledger.table import ledger_columns, ledger_numbers, reasons
 from producers.run_account import RunAccount, ShardAccount
 
 LINE_SECONDS = 5.0
@@ -118,27 +116,13 @@ class Lines:
 def ledger_table(account: RunAccount) -> Table:
     """The ledger, shard by shard, with the sums that must balance, for a terminal of 80 columns."""
     whole = account.ledger
-    reasons = [
-        f"{what}: {_reasons(counts)}"
-        for what, counts in (("dropped", whole.dropped), ("malformed", whole.malformed), ("mended", whole.mended))
-        if counts
-    ]
-    table = Table(
-        title="Ledger: read = produced + dropped + malformed",
-        title_justify="left",
-        caption="\n".join(reasons),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("shard", overflow="fold")
-    for name in ("lines", "read", "produced", "dropped", "malformed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table = ledger_columns("Ledger: read = produced + dropped + malformed")
+    table.caption = reasons(whole)
     for shard in _shown(account):
-        table.add_row(short_name(shard.shard.name), *_numbers(shard.ledger), shard.state)
+        table.add_row(short_name(shard.shard.name), *ledger_numbers(shard.ledger), shard.state)
     table.add_section()
-    table.add_row(f"all {len(account.shards)}", *_numbers(whole), "balanced" if whole.balanced else "UNBALANCED")
+    state = "balanced" if whole.balanced else "UNBALANCED"
+    table.add_row(f"all {len(account.shards)}", *ledger_numbers(whole), state)
     return table
 
 
@@ -152,12 +136,3 @@ def _shown(account: RunAccount) -> list[ShardAccount]:
     if len(shards) <= SHARDS_SHOWN:
         return shards
     return [shard for shard in shards if shard.state not in ("finished", "skipped")]
-
-
-def _numbers(ledger: Ledger) -> tuple[str, ...]:
-    numbers = (ledger.lines, ledger.read, ledger.produced, sum(ledger.dropped.values()), sum(ledger.malformed.values()))
-    return tuple(f"{number:,}" for number in numbers)
-
-
-def _reasons(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{reason} {count:,}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))

@@ -25,12 +25,16 @@ class PageSender:
         self._topic = topic
         self._dead_letters = dead_letters
 
+    def fits(self, page: Page) -> bool:
+        """Whether Kafka takes a record of this page's size."""
+        return self._publisher.takes(self._message(page))
+
     def send(self, page: Page, source: str, number: int) -> Handed | None:
         """Hands the page over; None when it is too large and went, acknowledged, to the dead letters.
 
         `source` and `number` say where it comes from, such as a file's name and a line.
         """
-        message = Message(self._topic, page.key.encode(), encode(page))
+        message = self._message(page)
         try:
             delivery = self._publisher.publish([message])
         except RecordTooLarge as error:
@@ -43,6 +47,9 @@ class PageSender:
         """Hands a tombstone over: the page goes from the table."""
         message = Message(self._topic, key.encode(), None)
         return Handed(self._publisher.publish([message]), message.size)
+
+    def _message(self, page: Page) -> Message:
+        return Message(self._topic, page.key.encode(), encode(page))
 
 
 def _letter(message: Message, source: str, number: int, error: RecordTooLarge) -> DeadLetter:

@@ -20,6 +20,7 @@ from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.publisher import Publisher
 from producers.page_reader import kind_named
+from producers.progress import rewound
 from producers.shard_job import STOP, Report, ShardJob
 from producers.shard_reader import MAX_BYTES_IN_FLIGHT, ReportTo, ShardReader
 
@@ -32,8 +33,12 @@ def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
         settings = kind.settings(**msgspec.json.decode(job.settings))
         cluster = Cluster.connect(settings)
         with Publisher(cluster, max_bytes_in_flight=MAX_BYTES_IN_FLIGHT) as publisher:
-            pages = kind.open_reader(Path(job.path), job.start, settings)
-            reader = ShardReader(job, settings, reader=pages, publisher=publisher, report=report)
+            # A manifest is of the whole file, so what earlier runs sent is read once more, and not sent.
+            start = rewound(job.start) if kind.manifests else job.start
+            pages = kind.open_reader(Path(job.path), start, settings)
+            reader = ShardReader(
+                job, settings, reader=pages, manifest=kind.manifests, publisher=publisher, report=report
+            )
             state = reader.run(stopping)
             reader.report(state)
         return Exit.DONE

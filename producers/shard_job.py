@@ -29,12 +29,22 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     start: Progress
     settings: str
     """The parent's settings as JSON: flags count in the child as well."""
+    baseline: str = ""
+    """Folder with what `pages` held of the wiki before this snapshot; empty: every page is sent."""
     limit: int | None = None
     """Stop when the shard's ledger, over all runs, says so many pages."""
 
 
-def job_for(shard: Shard, start: Progress, settings: str, limit: int | None) -> ShardJob:
-    return ShardJob(kind=shard.kind, path=str(shard.path), key=shard.key, start=start, settings=settings, limit=limit)
+def job_for(shard: Shard, start: Progress, settings: str, *, baseline: str, limit: int | None) -> ShardJob:
+    return ShardJob(
+        kind=shard.kind,
+        path=str(shard.path),
+        key=shard.key,
+        start=start,
+        settings=settings,
+        baseline=baseline,
+        limit=limit,
+    )
 
 
 State = Literal["waiting", "reading", "finished", "limited", "stopped", "failed", "skipped"]

@@ -8,19 +8,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import CheckFailed, Exit, Fatal, TryAgain
+from pipeline.manifests import Manifest, manifest_parts
 from pipeline.metrics import Metrics
-from pipeline.publisher import Publisher, RecordTooLarge
+from pipeline.publisher import Message, Publisher, RecordTooLarge
 from pipeline.records import Page
 from pipeline.settings import MIB
 from pipeline.topics import corpus_topics
 from producers.dump_blocks import Damaged
 from producers.file_settings import FileSettings
-from producers.filters import PageFilter
 from producers.in_flight import Checkpoint, InFlight
+from producers.page_gate import PageGate
 from producers.page_reader import PageReader, Passed
 from producers.progress_writer import ProgressWriter
 from producers.sender import PageSender
@@ -55,14 +57,18 @@ class ShardReader:
         settings: FileSettings,
         *,
         reader: PageReader,
+        manifest: bool,
         publisher: Publisher,
         report: ReportTo,
     ) -> None:
         topics = corpus_topics(settings)
         self._job = job
         self._reader = reader
-        self._filter = PageFilter.of(settings)
+        self._gate = PageGate(settings, job.baseline, manifest=manifest)
+        self._caught_up = not manifest or job.start.line == 0
         self._report_to = report
+        self._publisher = publisher
+        self._progress_topic = topics.progress
         self._name = Path(job.path).name
         dead_letters = DeadLetters(publisher, topics.dead_letters, Metrics(STAGE), settings.max_dead_letters)
         self._sender = PageSender(publisher, topics.pages, dead_letters)
@@ -99,7 +105,7 @@ class ShardReader:
     def report(self, state: State, error: str = "", exit_code: int = Exit.DONE) -> None:
         """Tells the parent how the shard stands."""
         reading = state == "reading"
-        ledger = self._reader.ledger if reading else self._in_flight.acknowledged().ledger
+        ledger = self._reader.ledger if reading and self._caught_up else self._in_flight.acknowledged().ledger
         self._reported_at = time.monotonic()
         self._report_to(
             Report(
@@ -123,21 +129,27 @@ class ShardReader:
         return True
 
     def _take(self, passed: Passed) -> None:
-        if passed.page is not None:
-            self._send(passed.page, passed.after.line - 1)
-        self._position = passed.after
-        self._unmarked += 1
-
-    def _send(self, page: Page, line: int) -> None:
-        if reason := self._filter.refuses(page):
+        line = passed.after.line
+        if passed.page is not None and (reason := self._refused(passed.page, line - 1)):
             self._reader.ledger.refuse(reason)
-        elif (handed := self._sender.send(page, self._name, line)) is None:
-            self._reader.ledger.refuse("too_large")
-        else:
-            self._in_flight.sent(handed.delivery, handed.size)
+        if self._caught_up:
+            self._position = passed.after
+            self._unmarked += 1
+        self._caught_up = self._caught_up or line >= self._job.start.line
+
+    def _refused(self, page: Page, line: int) -> str:
+        """Sends the page, unless an earlier run has, or says why not."""
+        if reason := self._gate.refuses(page):
+            return reason
+        if not self._caught_up:
+            return "" if self._sender.fits(page) else self._gate.too_large(page)
+        if (handed := self._sender.send(page, self._name, line)) is None:
+            return self._gate.too_large(page)
+        self._in_flight.sent(handed.delivery, handed.size)
+        return ""
 
     def _keep_up(self, stopping: threading.Event) -> None:
-        due = self._progress.due(self._reader.ledger.produced)
+        due = self._caught_up and self._progress.due(self._reader.ledger.produced)
         if due or self._unmarked >= ENTRIES_A_MARK:
             self._mark()
         if due:
@@ -160,10 +172,30 @@ class ShardReader:
             reached = self._in_flight.wait(ACKNOWLEDGE_SECONDS)
         except RecordTooLarge as error:
             raise Fatal(f"the brokers take smaller records than their topic says: {error}") from error
+        if finished:
+            self._publish_manifest()
         self._progress.finish(reached, finished=finished, damage=damage, timeout_s=ACKNOWLEDGE_SECONDS)
+
+    def _publish_manifest(self) -> None:
+        """Before the progress that says so: a finished shard has its manifest."""
+        if self._gate.manifest is None:
+            return
+        start = self._job.start
+        blank = Manifest(
+            wiki=start.wiki,
+            snapshot=start.snapshot,
+            shard=self._job.key,
+            options=start.options,
+            pages_topic=start.pages_topic,
+        )
+        for part in manifest_parts(self._gate.manifest.entries(), blank):
+            message = Message(self._progress_topic, part.key, msgspec.msgpack.encode(part))
+            self._publisher.publish([message]).wait(ACKNOWLEDGE_SECONDS)
 
     def _stop(self) -> State:
         """Writes down what is acknowledged; a Kafka that does not answer now costs work later, nothing else."""
+        if not self._caught_up:
+            return "stopped"
         self._mark()
         deadline = time.monotonic() + STOP_SECONDS
         with contextlib.suppress(TryAgain, RecordTooLarge):

@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import UsageError
 
 EDGE_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """What a file's name and path say about the documents in it; empty what they do not say."""
 
     wiki: str = ""

@@ -52,9 +52,11 @@ def joined(lines: Sequence[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-def write_shard(folder: Path, lines: Sequence[bytes], number: int = 0, wiki: str = "enwiki") -> Path:
+def write_shard(
+    folder: Path, lines: Sequence[bytes], number: int = 0, wiki: str = "enwiki", snapshot: str = "20261115"
+) -> Path:
     """A bz2 shard of today's layout."""
-    path = folder / f"index_name={wiki}_content" / f"{wiki}_content-20261115-{number:05}.json.bz2"
+    path = folder / f"index_name={wiki}_content" / f"{wiki}_content-{snapshot}-{number:05}.json.bz2"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bz2.compress(joined(lines)))
     return path

@@ -62,7 +62,7 @@ class LocalKafka:
 
     def __init__(self, data_dir: Path, port: int = PREFERRED_PORT) -> None:
         self.data_dir = data_dir
-        self.folder = data_dir.absolute() / "kafka"
+        self.folder = data_dir.resolve() / "kafka"  # Kafka formats no folder that is named with ..
         self.log = self.folder / "broker.log"
         self._preferred = port
         self._child: Child | None = None
@@ -167,8 +167,10 @@ class LocalKafka:
         )
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
         if done.returncode != 0:
-            reason = (done.stderr or done.stdout).strip().splitlines() or [f"exit code {done.returncode}"]
-            raise Fatal(f"{self.folder / 'log'} cannot be formatted for Kafka: {reason[0]}")
+            # Its log lines begin with the thread's name in brackets; what is wrong comes behind them.
+            said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and line[0] not in "[\t"]
+            reason = said[0] if said else f"exit code {done.returncode}"
+            raise Fatal(f"{self.folder / 'log'} cannot be formatted for Kafka: {reason}")
 
     def _wait_until_it_answers(self, ports: Ports) -> None:
         deadline = time.monotonic() + START_S

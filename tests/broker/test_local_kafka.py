@@ -116,11 +116,12 @@ def test_a_second_broker_on_the_same_folder_is_refused_and_told_who_has_it(
         owner.wait(30)
 
 
-def test_a_taken_port_makes_it_choose_another(tmp_path: Path) -> None:
+def test_a_taken_port_makes_it_choose_another_and_its_folder_may_be_named_with_dots(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with LocalKafka(tmp_path, port=port) as broker:
+        (tmp_path / "beside").mkdir()
+        with LocalKafka(tmp_path / "beside" / ".." / "data", port=port) as broker:
             assert broker.bootstrap != f"{HOST}:{port}"
             assert answers(broker.bootstrap)

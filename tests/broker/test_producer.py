@@ -64,7 +64,9 @@ class Producer:
 
     def progress(self) -> dict[str, Progress]:
         found: dict[str, Progress] = {}
-        for _, value in self._records(self.topics.progress):
+        for key, value in self._records(self.topics.progress):
+            if not key.startswith(b"cirrus/"):
+                continue
             record = progress_records.decode(value or b"")
             assert record is not None
             found[record.shard] = record

@@ -9,9 +9,11 @@ import pytest
 from pipeline.errors import UsageError
 from producers.cirrus_names import CIRRUS_NAMES, origin_of
 from producers.cirrus_settings import CirrusSettings
-from producers.progress import begin, decode, encode
+from producers.progress import PagesTopic, begin, decode, encode
 from producers.sources import Origin, find_shards, open_shard
 from tests.dumps import pair, write_legacy, write_shard
+
+PAGES = PagesTopic("pages-id", {0: 0})
 
 
 def names(*sources: str | Path) -> list[str]:
@@ -89,25 +91,34 @@ def test_wiki_and_snapshot_are_read_from_the_name(path: str, wiki: str, snapshot
 def test_progress_fits_only_the_same_file_read_in_the_same_way(tmp_path: Path) -> None:
     path = write_shard(tmp_path, pair(1))
     options = CirrusSettings(namespaces="0").options
-    before = decode(encode(begin(open_shard(path, CIRRUS_NAMES), "run", options)))
+    before = decode(encode(begin(open_shard(path, CIRRUS_NAMES), "run", options, PAGES)))
     assert before is not None
-    assert before.fits(open_shard(path, CIRRUS_NAMES), options) == ""
-    assert before.fits(open_shard(path, CIRRUS_NAMES), CirrusSettings(namespaces="0,4").options) != ""
+    assert before.fits(open_shard(path, CIRRUS_NAMES), options, PAGES.id) == ""
+    assert before.fits(open_shard(path, CIRRUS_NAMES), CirrusSettings(namespaces="0,4").options, PAGES.id) != ""
 
 
 @pytest.mark.parametrize("place", [0, 65_535, -65_536, -1])
 def test_a_file_of_the_same_size_with_another_end_is_another_file(tmp_path: Path, place: int) -> None:
     path = tmp_path / "enwiki_content-20261115-00000.json"
     path.write_bytes(bytes(300_000))
-    before = begin(open_shard(path, CIRRUS_NAMES), "run", CirrusSettings().options)
+    before = begin(open_shard(path, CIRRUS_NAMES), "run", CirrusSettings().options, PAGES)
     content = bytearray(path.read_bytes())
     content[place] ^= 1
     path.write_bytes(content)
     assert (
-        before.fits(open_shard(path, CIRRUS_NAMES), CirrusSettings().options) == "the file is another one than before"
+        before.fits(open_shard(path, CIRRUS_NAMES), CirrusSettings().options, PAGES.id)
+        == "the file is another one than before"
     )
 
 
 def test_bytes_that_are_no_progress_are_none() -> None:
     assert decode(b"\xc1 nonsense") is None
     assert decode(b"") is None
+
+
+def test_progress_counts_for_nothing_when_pages_is_another_topic(tmp_path: Path) -> None:
+    path = tmp_path / "enwiki_content-20261115-00000.json"
+    path.write_bytes(b"{}")
+    shard, options = open_shard(path, CIRRUS_NAMES), CirrusSettings().options
+    before = begin(shard, "run", options, PAGES)
+    assert before.fits(shard, options, "another-id") == "the topic pages is another one than before"
