@@ -97,6 +97,11 @@ class Delivery:
         """Whether all are acknowledged; never blocks."""
         return all(sent.future is not None and sent.future.succeeded() for sent in self._sent)
 
+    @property
+    def records(self) -> list[RecordMetadata]:
+        """Where they stand, once they are `done`."""
+        return [sent.future.value for sent in self._sent]
+
     def wait(self, timeout_s: float = GIVE_UP_SECONDS) -> list[RecordMetadata]:
         """Blocks until all replicas in sync have every message; the metadata has partitions and offsets.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,12 +45,18 @@ class Found:
     pages: PagesTopic
 
 
+Starts = Sequence[tuple[Shard, Progress]]
+"""The shards of this producer, and where each goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """What a kind of file adds to a run."""
 
     baselines: dict[str, Path] = field(default_factory=dict)
     """Wiki -> folder with what `pages` holds of it."""
+    sent: dict[str, Path] = field(default_factory=dict)
+    """Wiki -> folder with what earlier runs of these shards sent after they last wrote down their progress."""
 
 
 class FileRun(Generic[S]):
@@ -69,8 +75,9 @@ class FileRun(Generic[S]):
         mine = _mine(settings, shards)
         with Service("produce", settings) as service, closing(Cluster.connect(settings)) as cluster:
             found = self._found(cluster, shards, service)
-            prepared = self.prepare(cluster, found, service)
-            account = RunAccount.of([(shard, self._start(shard, found, service)) for shard in mine])
+            starts = [(shard, self._start(shard, found, service)) for shard in mine]
+            prepared = self.prepare(cluster, found, starts, service)
+            account = RunAccount.of(starts)
             skipped = sum(shard.state == "skipped" for shard in account.shards.values())
             service.log.info("planned", run=self.run_id, shards=len(mine), finished_before=skipped)
             service.ready = True
@@ -80,7 +87,7 @@ class FileRun(Generic[S]):
         _raise_failures(account)
         return Exit.DONE
 
-    def prepare(self, cluster: Cluster, found: Found, service: Service) -> Prepared:
+    def prepare(self, cluster: Cluster, found: Found, starts: Starts, service: Service) -> Prepared:
         """What a kind of file checks and makes before anything is sent; may raise."""
         return Prepared()
 
@@ -117,8 +124,9 @@ class FileRun(Generic[S]):
                 if left <= 0:
                     return
                 limit = shard.ledger.produced + left
-            baseline = prepared.baselines.get(shard.shard.origin.wiki)
-            yield job_for(shard.shard, shard.start, chosen, baseline=str(baseline or ""), limit=limit)
+            wiki = shard.shard.origin.wiki
+            baseline, sent = (str(folders.get(wiki, "")) for folders in (prepared.baselines, prepared.sent))
+            yield job_for(shard.shard, shard.start, chosen, baseline=baseline, sent=sent, limit=limit)
 
     def _produce(self, account: RunAccount, prepared: Prepared, service: Service, rivals: Rivals) -> None:
         # With a limit one after the other: the same pages every time, and never one too many.

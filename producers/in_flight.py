@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from pipeline.settings import MIB
@@ -12,11 +13,24 @@ from producers.ledger import Ledger
 MAX_BYTES = 32 * MIB
 
 
+class Acknowledged(Protocol):
+    """Where a record stands."""
+
+    @property
+    def partition(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
+
+
 class Delivery(Protocol):
     """What `pipeline.publisher.Delivery` promises."""
 
     @property
     def done(self) -> bool: ...
+
+    @property
+    def records(self) -> Sequence[Acknowledged]: ...
 
     def wait(self, timeout_s: float = ...) -> object: ...
 
@@ -26,6 +40,8 @@ class Checkpoint(NamedTuple):
 
     position: Position
     ledger: Ledger
+    ends: dict[int, int] = {}  # noqa: RUF012 - never changed
+    """Partition -> offset behind the last record of this file before this place."""
 
 
 class _Sent(NamedTuple):
@@ -45,6 +61,7 @@ class InFlight:
         self._reached = start
         self._bytes = 0
         self._max_bytes = max_bytes
+        self._ends = dict(start.ends)
 
     def sent(self, delivery: Delivery, size: int) -> None:
         """Adds what was just handed to the publisher; waits for the oldest while too much is held."""
@@ -78,9 +95,11 @@ class InFlight:
         while self._queue:
             oldest = self._queue[0]
             if isinstance(oldest, Checkpoint):
-                self._reached = oldest
+                self._reached = oldest._replace(ends=dict(self._ends))
             elif oldest.delivery.done:
                 self._bytes -= oldest.size
+                for record in oldest.delivery.records:
+                    self._ends[record.partition] = max(record.offset + 1, self._ends.get(record.partition, 0))
             else:
                 return
             self._queue.popleft()

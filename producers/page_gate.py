@@ -18,9 +18,10 @@ TOO_LARGE = "too_large"
 class PageGate:
     """Decides on each page, and keeps the manifest of those that the snapshot has, sent or not."""
 
-    def __init__(self, settings: FileSettings, baseline: str, *, manifest: bool) -> None:
+    def __init__(self, settings: FileSettings, baseline: str, sent: str, *, manifest: bool) -> None:
         self._filter = PageFilter.of(settings)
-        self._baseline = Baseline.open(Path(baseline)) if baseline else None
+        self._baseline = _opened(baseline)
+        self._sent = _opened(sent)
         self._refresh = settings.refresh_metadata
         self.manifest = ManifestBuilder() if manifest else None
 
@@ -40,9 +41,20 @@ class PageGate:
             self.manifest.add(page.page_id, UNKNOWN, UNKNOWN)
         return TOO_LARGE
 
+    def was_sent(self, page: Page) -> bool:
+        """Whether an earlier run has sent it after it last wrote down its progress."""
+        number = numeric_id(page.page_id) if self._sent is not None else None
+        if self._sent is None or number is None:
+            return False
+        return self._sent.find(number) == (content_hash(page), details_hash(page))
+
     def _is_known(self, page: Page, content: int, details: int) -> bool:
         number = numeric_id(page.page_id)
         if self._baseline is None or number is None:
             return False
         known = self._baseline.find(number)
         return known is not None and known[0] == content and (known[1] == details or not self._refresh)
+
+
+def _opened(folder: str) -> Baseline | None:
+    return Baseline.open(Path(folder)) if folder else None

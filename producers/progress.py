@@ -37,6 +37,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Id of the topic `pages`: what was sent to one that is no more was not sent."""
     floor: dict[int, int] = {}
     """Ends of the partitions of `pages` when this shard was begun: what it sent stands behind them."""
+    ends: dict[int, int] = {}
+    """Partition -> offset behind the last record that was sent before `line`: what was sent after it stands there."""
     options: str
     """What decides which entries become pages (`FileSettings.options`); with others a shard is another shard."""
     line: int = 0
@@ -78,6 +80,7 @@ def begin(shard: Shard, run: str, options: str, pages: PagesTopic) -> Progress:
         checksum=shard.checksum,
         pages_topic=pages.id,
         floor=dict(pages.ends),
+        ends=dict(pages.ends),
         options=options,
     )
 

@@ -27,6 +27,14 @@ class ProgressWriter:
         self._tried_at_page = start.ledger.produced
         self._delivery: Delivery | None = None
 
+    def begin(self, timeout_s: float) -> None:
+        """Writes down, before anything is sent, behind which records of `pages` that will stand.
+
+        Raises:
+            TryAgain: that took longer than `timeout_s`.
+        """
+        self._publisher.publish([Message(self._topic, self._key, encode(self._written))]).wait(timeout_s)
+
     def due(self, produced: int) -> bool:
         """Whether it is time for a record, with `produced` pages handed over so far."""
         if self._delivery is not None and not self._delivery.done:
@@ -52,6 +60,12 @@ class ProgressWriter:
     def _send(self, reached: Checkpoint, *, finished: bool, damage: str) -> None:
         line, offset = reached.position
         self._written = msgspec.structs.replace(
-            self._written, line=line, offset=offset, ledger=reached.ledger, finished=finished, damage=damage
+            self._written,
+            line=line,
+            offset=offset,
+            ledger=reached.ledger,
+            ends=reached.ends,
+            finished=finished,
+            damage=damage,
         )
         self._delivery = self._publisher.publish([Message(self._topic, self._key, encode(self._written))])

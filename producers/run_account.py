@@ -34,6 +34,8 @@ class ShardAccount:
     error: str = ""
     exit_code: int = Exit.DONE
     peak_memory_bytes: int = 0
+    overtaken: bool = False
+    """Another run reads it too: what its process says of its end counts for nothing."""
 
     @property
     def produced_now(self) -> int:
@@ -59,9 +61,12 @@ class RunAccount:
         if event.report is not None:
             _count(metrics, account, event.report)
             report = event.report
-            account.state, account.ledger, account.error = report.state, report.ledger, report.error
-            account.bytes_read, account.exit_code = report.bytes_read, report.exit_code
+            account.ledger, account.bytes_read = report.ledger, report.bytes_read
             account.peak_memory_bytes = report.peak_memory_bytes
+            if not account.overtaken:
+                account.state, account.error, account.exit_code = report.state, report.error, report.exit_code
+        elif account.overtaken:
+            pass  # however its process ended
         elif event.exit_code != Exit.DONE:
             # It wrote down its progress as it went: what it handed over and did not write down is sent again.
             account.state, account.exit_code = "failed", Exit.TRY_AGAIN
@@ -73,7 +78,7 @@ class RunAccount:
     def overtaken(self, rival: Rival) -> None:
         """Fails the shard that another run reads as well."""
         account = self.shards[rival.key]
-        account.state, account.exit_code = "failed", Exit.TRY_AGAIN
+        account.state, account.exit_code, account.overtaken = "failed", Exit.TRY_AGAIN, True
         account.error = (
             f"{account.shard.path}: run {rival.run} reads it too; this one stops, nothing is lost: let one of them go "
             "on, or part the shards with --shard-index and --shard-count"

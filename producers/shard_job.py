@@ -31,11 +31,13 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """The parent's settings as JSON: flags count in the child as well."""
     baseline: str = ""
     """Folder with what `pages` held of the wiki before this snapshot; empty: every page is sent."""
+    sent: str = ""
+    """Folder with what earlier runs sent of the wiki after they last wrote down their progress; empty: nothing."""
     limit: int | None = None
     """Stop when the shard's ledger, over all runs, says so many pages."""
 
 
-def job_for(shard: Shard, start: Progress, settings: str, *, baseline: str, limit: int | None) -> ShardJob:
+def job_for(shard: Shard, start: Progress, settings: str, *, baseline: str, sent: str, limit: int | None) -> ShardJob:
     return ShardJob(
         kind=shard.kind,
         path=str(shard.path),
@@ -43,6 +45,7 @@ def job_for(shard: Shard, start: Progress, settings: str, *, baseline: str, limi
         start=start,
         settings=settings,
         baseline=baseline,
+        sent=sent,
         limit=limit,
     )
 

@@ -64,7 +64,7 @@ class ShardReader:
         topics = corpus_topics(settings)
         self._job = job
         self._reader = reader
-        self._gate = PageGate(settings, job.baseline, manifest=manifest)
+        self._gate = PageGate(settings, job.baseline, job.sent, manifest=manifest)
         self._caught_up = not manifest or job.start.line == 0
         self._report_to = report
         self._publisher = publisher
@@ -73,7 +73,7 @@ class ShardReader:
         dead_letters = DeadLetters(publisher, topics.dead_letters, Metrics(STAGE), settings.max_dead_letters)
         self._sender = PageSender(publisher, topics.pages, dead_letters)
         self._position = job.start.position
-        self._in_flight = InFlight(Checkpoint(self._position, job.start.ledger.copy()))
+        self._in_flight = InFlight(Checkpoint(self._position, job.start.ledger.copy(), dict(job.start.ends)))
         self._unmarked = 0
         self._reported_at = 0.0
         self._progress = ProgressWriter(
@@ -92,6 +92,8 @@ class ShardReader:
             CheckFailed: the file is damaged; everything before the damage was sent.
             TryAgain: Kafka is away.
         """
+        if self._job.start.line == 0:
+            self._progress.begin(ACKNOWLEDGE_SECONDS)
         try:
             state: State = "finished" if self._read(stopping) else "limited"
         except _Stopped:
@@ -141,7 +143,7 @@ class ShardReader:
         """Sends the page, unless an earlier run has, or says why not."""
         if reason := self._gate.refuses(page):
             return reason
-        if not self._caught_up:
+        if not self._caught_up or self._gate.was_sent(page):
             return "" if self._sender.fits(page) else self._gate.too_large(page)
         if (handed := self._sender.send(page, self._name, line)) is None:
             return self._gate.too_large(page)

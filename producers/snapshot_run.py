@@ -13,7 +13,8 @@ from pipeline.kafka import Cluster
 from pipeline.publisher import Message, Publisher
 from pipeline.service import Service
 from producers.cirrus_settings import CirrusSettings
-from producers.file_run import FileRun, Found, Prepared
+from producers.file_run import FileRun, Found, Prepared, Starts
+from producers.progress import Progress
 from producers.snapshots import Plan, SnapshotReader
 from producers.sources import Origin
 
@@ -30,7 +31,7 @@ class SnapshotRun(FileRun[CirrusSettings]):
             self._folder = Path(folder)
             return super().run()
 
-    def prepare(self, cluster: Cluster, found: Found, service: Service) -> Prepared:
+    def prepare(self, cluster: Cluster, found: Found, starts: Starts, service: Service) -> Prepared:
         """Writes down which shards each snapshot has, and makes the baselines.
 
         Raises:
@@ -50,7 +51,22 @@ class SnapshotRun(FileRun[CirrusSettings]):
                 service.turned()
                 service.log.info("compares", wiki=wiki, snapshot=snapshot, pages_known=len(known))
                 baselines[wiki] = folder
-        return Prepared(baselines)
+        return Prepared(baselines, self._sent(found, reader, starts))
+
+    def _sent(self, found: Found, reader: SnapshotReader, starts: Starts) -> dict[str, Path]:
+        """What a run that was killed had sent and not written down: it is not sent again."""
+        broken_off: dict[str, list[Progress]] = {}
+        for shard, start in starts:
+            before = found.snapshots.progress.get(shard.key)
+            goes_on = before is not None and before.ends == start.ends and before.floor == start.floor
+            if goes_on and not start.finished and shard.origin.wiki:
+                broken_off.setdefault(shard.origin.wiki, []).append(start)
+        folders = {}
+        for wiki, shards in broken_off.items():
+            folders[wiki] = self._folder / f"{wiki}-sent"
+            folders[wiki].mkdir()
+            reader.sent_after(wiki, shards, folders[wiki])
+        return folders
 
     def _comparable(self, found: Found, wiki: str, snapshot: str, service: Service) -> bool:
         last = found.snapshots.complete.get(wiki)

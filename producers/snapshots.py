@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -176,6 +176,13 @@ class SnapshotReader:
         if open_:
             floor = {partition: min(p.floor.get(partition, 0) for p in open_) for partition in open_[0].floor}
             writer.add(sent_since(self.cluster, self.pages_topic, wiki, floor))
+        return writer.finish()
+
+    def sent_after(self, wiki: str, shards: Sequence[Progress], folder: Path) -> Baseline:
+        """What `pages` has got of the wiki since any of these shards wrote down its progress."""
+        ends = {partition: min(p.ends.get(partition, 0) for p in shards) for partition in shards[0].ends}
+        writer = BaselineWriter(folder)
+        writer.add(sent_since(self.cluster, self.pages_topic, wiki, ends))
         return writer.finish()
 
     def said_by(self, wiki: str, snapshot: str, folder: Path) -> Baseline:

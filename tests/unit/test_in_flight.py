@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from producers.dump_lines import BEGINNING, Position
 from producers.in_flight import Checkpoint, InFlight
@@ -11,12 +12,20 @@ from producers.ledger import Ledger
 START = Checkpoint(BEGINNING, Ledger())
 
 
+class Stands(NamedTuple):
+    """Where a record stands."""
+
+    partition: int
+    offset: int
+
+
 @dataclass
 class HeldDelivery:
     """Done when the test says so, or when somebody waits for it."""
 
     done: bool = False
     waited: bool = False
+    records: tuple[Stands, ...] = ()
 
     def wait(self, timeout_s: float = 0) -> None:
         self.waited = self.done = True
@@ -57,3 +66,15 @@ def test_what_one_slow_partition_holds_back_is_bounded() -> None:
     assert not slow.waited
     flight.sent(HeldDelivery(done=True), 1)
     assert slow.waited
+
+
+def test_a_checkpoint_says_behind_which_records_it_lies() -> None:
+    in_flight = InFlight(Checkpoint(BEGINNING, Ledger(), {0: 5, 1: 5}))
+    in_flight.sent(HeldDelivery(done=True, records=(Stands(0, 7),)), 1)
+    in_flight.mark(Checkpoint(Position(1, 10), Ledger()))
+    later = HeldDelivery(done=False, records=(Stands(1, 9),))
+    in_flight.sent(later, 1)
+    in_flight.mark(Checkpoint(Position(2, 20), Ledger()))
+    assert in_flight.acknowledged().ends == {0: 8, 1: 5}
+    later.done = True
+    assert in_flight.acknowledged().ends == {0: 8, 1: 10}
