@@ -9,24 +9,19 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from pipeline.records import valid_wiki
 from producers.document_rules import Disambiguation, DocumentRules, Redirects, References, read_pages_file
+from producers.download_settings import DownloadSettings
 from producers.dump_lines import MAX_LINE_BYTES
 from producers.file_settings import FileSettings
 
 
-def _namespaces(value: str) -> str:
+def sorted_namespaces(value: str) -> str:
+    """Checks a list of namespaces, and puts it in order."""
     try:
         numbers = sorted({int(number) for number in value.split(",")})
     except ValueError:
         raise ValueError("numbers with commas between them, such as 0,14") from None
     return ",".join(map(str, numbers))
-
-
-def _wiki(value: str) -> str:
-    if value and not valid_wiki(value):
-        raise ValueError("not a wiki's name, such as enwiki")
-    return value
 
 
 def _date(value: str) -> str:
@@ -39,7 +34,7 @@ def _categories(value: str) -> str:
     return "|".join(sorted({name.strip() for name in value.split("|") if name.strip()}))
 
 
-class CirrusSettings(FileSettings):
+class CirrusSettings(FileSettings, DownloadSettings):
     """Which documents of a CirrusSearch dump become pages."""
 
     DECIDING: ClassVar[frozenset[str]] = FileSettings.DECIDING | {
@@ -52,7 +47,7 @@ class CirrusSettings(FileSettings):
         "pages_file",
     }
 
-    namespaces: Annotated[str, AfterValidator(_namespaces)] = Field(
+    namespaces: Annotated[str, AfterValidator(sorted_namespaces)] = Field(
         "0", description="Namespaces to keep, such as 0,14."
     )
     redirects: Redirects = Field(
@@ -67,7 +62,6 @@ class CirrusSettings(FileSettings):
     )
     min_popularity: float = Field(0.0, ge=0, le=1, description="Keep pages with at least this popularity_score.")
     pages_file: Path | None = Field(None, description="Keep the pages of this file: ids or titles, one a line.")
-    wiki: Annotated[str, AfterValidator(_wiki)] = Field("", description="A wiki's name, such as simplewiki.")
     allow_older: bool = Field(False, description="Send a snapshot though a newer one of its wiki was sent before.")
     max_line_bytes: int = Field(MAX_LINE_BYTES, ge=1024, description="Longer lines of a dump are skipped, and counted.")
 

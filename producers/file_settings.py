@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from pipeline.cli import ARGUMENT, FLAG
+from pipeline.errors import UsageError
 from pipeline.settings import ServiceSettings
 
 
@@ -32,14 +33,20 @@ class FileSettings(ServiceSettings):
     refresh_metadata: bool = Field(
         False, description="Send pages again of which only links, popularity or categories have changed, too."
     )
-    shard_index: int = Field(
-        default_factory=lambda: int(os.environ.get("JOB_COMPLETION_INDEX", "0")),
-        ge=0,
-        description="This producer's number among --shard-count, from 0; Kubernetes sets JOB_COMPLETION_INDEX.",
+    shard_index: int | None = Field(
+        None, ge=0, description="This producer's number among --shard-count, from 0; unset: JOB_COMPLETION_INDEX, or 0."
     )
     shard_count: int = Field(1, ge=1, le=100_000, description="Producers that share the files.")
-    progress_pages: int = Field(1_000, ge=1, description="Write progress after so many pages,")
+    progress_pages: int = Field(100, ge=1, description="Write progress after so many pages,")
     progress_seconds: float = Field(2.0, gt=0, description="or so many seconds, whichever comes first.")
+
+    @property
+    def own_index(self) -> int:
+        """`shard_index`, or what Kubernetes gives the pods of an Indexed Job."""
+        given = os.environ.get("JOB_COMPLETION_INDEX", "0")
+        if self.shard_index is None and not given.isdecimal():
+            raise UsageError(f"JOB_COMPLETION_INDEX is {given!r}, not a number from 0")
+        return int(given) if self.shard_index is None else self.shard_index
 
     @property
     def options(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from pipeline.errors import Exit
+from pipeline.errors import CirrostreamError, Exit
 from pipeline.metrics import Metrics
 from producers.ledger import Ledger, total
 from producers.progress import Progress
@@ -48,12 +48,18 @@ class RunAccount:
     """All shards of a run, by the key of their progress."""
 
     shards: dict[str, ShardAccount]
+    source_error: CirrostreamError | None = None
+    """Why no more files came."""
     started_at: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, shards: Iterable[tuple[Shard, Progress]]) -> RunAccount:
         """The account at the start, with each shard's progress of earlier runs."""
         return cls({shard.key: _begin(shard, start) for shard, start in shards})
+
+    def add(self, shard: Shard, start: Progress) -> None:
+        """Takes in a shard that has come."""
+        self.shards[shard.key] = _begin(shard, start)
 
     def take(self, event: Event, metrics: Metrics) -> None:
         """Brings the account and the metrics up to date with what a shard's process said."""
@@ -75,7 +81,7 @@ class RunAccount:
             account.state = "stopped"
             account.error = "stopped before Kafka had acknowledged all of it: the rest is sent again next time"
 
-    def overtaken(self, rival: Rival) -> None:
+    def overtake(self, rival: Rival) -> None:
         """Fails the shard that another run reads as well."""
         account = self.shards[rival.key]
         account.state, account.exit_code, account.overtaken = "failed", Exit.TRY_AGAIN, True

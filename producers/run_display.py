@@ -17,6 +17,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from producers.download_progress import DownloadProgress
 from producers.ledger.table import ledger_columns, ledger_numbers, reasons
 from producers.run_account import RunAccount, ShardAccount
 
@@ -28,7 +29,7 @@ SHARDS_SHOWN = 24
 class Display(Protocol):
     """Shows an account while it changes."""
 
-    def show(self, account: RunAccount) -> None: ...
+    def show(self, account: RunAccount, downloads: DownloadProgress | None) -> None: ...
 
     def __enter__(self) -> Display: ...
 
@@ -59,7 +60,7 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def show(self, account: RunAccount) -> None:
+    def show(self, account: RunAccount, downloads: DownloadProgress | None) -> None:
         for key, shard in account.shards.items():
             if shard.state == "reading":
                 self._update(
@@ -74,6 +75,11 @@ class Bars:
         done = sum(shard.bytes_read for shard in account.shards.values())
         size = sum(shard.shard.size for shard in account.shards.values())
         pages = f"{account.ledger.produced:,} pages, {account.pages_per_second:,.0f}/s"
+        if downloads is not None:
+            files = (
+                f"{downloads.finished} of {len(downloads.files)} files, {downloads.bytes_per_second / 1e6:,.1f} MB/s"
+            )
+            self._update("downloads", "downloads", downloads.have, downloads.size, files)
         self._update("", f"all {len(account.shards)} shards", done, size, pages)
 
     def _update(self, key: str, name: str, done: int, size: int, pages: str) -> None:
@@ -95,13 +101,22 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def show(self, account: RunAccount) -> None:
+    def show(self, account: RunAccount, downloads: DownloadProgress | None) -> None:
         if time.monotonic() - self._shown_at < LINE_SECONDS:
             return
         self._shown_at = time.monotonic()
         done = sum(shard.bytes_read for shard in account.shards.values())
         size = sum(shard.shard.size for shard in account.shards.values())
         rate = done / max(0.001, time.monotonic() - account.started_at)
+        if downloads is not None:
+            self._log.info(
+                "downloading",
+                files_here=downloads.finished,
+                files=len(downloads.files),
+                percent=round(100 * downloads.have / max(1, downloads.size), 1),
+                bytes_per_second=round(downloads.bytes_per_second),
+                eta_seconds=None if downloads.eta_seconds is None else round(downloads.eta_seconds),
+            )
         self._log.info(
             "producing",
             shards_finished=sum(s.state in ("finished", "skipped") for s in account.shards.values()),

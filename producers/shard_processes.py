@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -74,14 +74,25 @@ class _Child:
         events.put(Event(self.key, None, Exit.DONE if said_end or self._killed else code or Exit.FATAL))
 
 
+class Jobs(Protocol):
+    """Jobs in their order, as they can be done."""
+
+    @property
+    def exhausted(self) -> bool: ...
+
+    def take(self) -> ShardJob | None:
+        """The next job; None when there is none now."""
+        ...
+
+
 class ShardProcesses:
     """Runs jobs, in their order, in at most `at_once` processes.
 
     A job is asked for when there is room for it, so that it may depend on what those before it reported.
     """
 
-    def __init__(self, jobs: Iterator[ShardJob], at_once: int) -> None:
-        self._waiting = jobs
+    def __init__(self, jobs: Jobs, at_once: int) -> None:
+        self._jobs = jobs
         self._running: dict[str, _Child] = {}
         self._at_once = at_once
         self._events: queue.Queue[Event] = queue.Queue()
@@ -97,28 +108,32 @@ class ShardProcesses:
     def events(self, tick_seconds: float = 0.25) -> Iterator[Event | None]:
         """What the processes say until all have ended; None when none said anything for a while."""
         self._start_more()
-        while self._running:
+        while self._running or (self._stop_by is None and not self._jobs.exhausted):
             self._kill_late()
+            event: Event | None
             try:
                 event = self._events.get(timeout=tick_seconds)
             except queue.Empty:
-                yield None
-                continue
-            if event.report is None:
+                event = None
+            if event is not None and event.report is None:
                 del self._running[event.key]
-                self._start_more()
             yield event
+            self._start_more()
+
+    @property
+    def running(self) -> bool:
+        """Whether any process is."""
+        return bool(self._running)
 
     def stop(self) -> None:
         """Starts no more, and lets those that run write down what is acknowledged."""
-        self._waiting = iter(())
         if self._stop_by is None:
             self._stop_by = time.monotonic() + STOP_SECONDS
             for child in self._running.values():
                 child.stop()
 
     def _start_more(self) -> None:
-        while len(self._running) < self._at_once and (job := next(self._waiting, None)) is not None:
+        while self._stop_by is None and len(self._running) < self._at_once and (job := self._jobs.take()) is not None:
             self._running[job.key] = _Child(job, self._events)
 
     def _kill_late(self) -> None:

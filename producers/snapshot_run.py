@@ -13,7 +13,7 @@ from pipeline.kafka import Cluster
 from pipeline.publisher import Message, Publisher
 from pipeline.service import Service
 from producers.cirrus_settings import CirrusSettings
-from producers.file_run import FileRun, Found, Prepared, Starts
+from producers.file_run import FileRun, Found, Prepared
 from producers.progress import Progress
 from producers.snapshots import Plan, SnapshotReader
 from producers.sources import Origin
@@ -31,13 +31,13 @@ class SnapshotRun(FileRun[CirrusSettings]):
             self._folder = Path(folder)
             return super().run()
 
-    def prepare(self, cluster: Cluster, found: Found, starts: Starts, service: Service) -> Prepared:
+    def prepare(self, cluster: Cluster, found: Found, service: Service) -> Prepared:
         """Writes down which shards each snapshot has, and makes the baselines.
 
         Raises:
             UsageError: a snapshot is older than one that was sent before.
         """
-        origins = sorted({shard.origin for shard in found.shards if shard.origin.wiki})
+        origins = sorted({file.origin for file in found.expected if file.origin.wiki})
         if not self.settings.allow_older:
             _refuse_older(found, origins)
         _write_plans(cluster, found, origins)
@@ -51,16 +51,17 @@ class SnapshotRun(FileRun[CirrusSettings]):
                 service.turned()
                 service.log.info("compares", wiki=wiki, snapshot=snapshot, pages_known=len(known))
                 baselines[wiki] = folder
-        return Prepared(baselines, self._sent(found, reader, starts))
+        return Prepared(baselines, self._sent(found, reader))
 
-    def _sent(self, found: Found, reader: SnapshotReader, starts: Starts) -> dict[str, Path]:
-        """What a run that was killed had sent and not written down: it is not sent again."""
+    def _sent(self, found: Found, reader: SnapshotReader) -> dict[str, Path]:
+        """What runs that were killed had sent and not written down: it is not sent again."""
         broken_off: dict[str, list[Progress]] = {}
-        for shard, start in starts:
-            before = found.snapshots.progress.get(shard.key)
-            goes_on = before is not None and before.ends == start.ends and before.floor == start.floor
-            if goes_on and not start.finished and shard.origin.wiki:
-                broken_off.setdefault(shard.origin.wiki, []).append(start)
+        for key in found.mine:
+            before = found.snapshots.progress.get(key)
+            if before is None or before.finished or not before.wiki or self.settings.again:
+                continue
+            if before.pages_topic == found.pages.id:
+                broken_off.setdefault(before.wiki, []).append(before)
         folders = {}
         for wiki, shards in broken_off.items():
             folders[wiki] = self._folder / f"{wiki}-sent"
@@ -84,12 +85,12 @@ class SnapshotRun(FileRun[CirrusSettings]):
 
 
 def _refuse_older(found: Found, origins: Sequence[Origin]) -> None:
-    for shard in found.shards:
-        wiki, snapshot = shard.origin
+    for file in found.expected:
+        wiki, snapshot = file.origin
         newest = max(found.snapshots.newest(wiki), *(origin.snapshot for origin in origins if origin.wiki == wiki), "")
         if snapshot and snapshot < newest:
             raise UsageError(
-                f"{shard.path}: snapshot {snapshot} of {wiki} is older than {newest}, which was sent before or stands "
+                f"{file.path}: snapshot {snapshot} of {wiki} is older than {newest}, which was sent before or stands "
                 "beside it; the newest sent wins, so pages would go back: --allow-older does it"
             )
 
@@ -98,7 +99,7 @@ def _write_plans(cluster: Cluster, found: Found, origins: Sequence[Origin]) -> N
     """Adds the shards that are new to what other producers have written down of the same snapshots."""
     messages = []
     for wiki, snapshot in origins:
-        keys = {shard.key for shard in found.shards if shard.origin == Origin(wiki, snapshot)}
+        keys = {file.key for file in found.expected if file.origin == Origin(wiki, snapshot)}
         known = found.snapshots.plans.get((wiki, snapshot))
         if known is None or keys - set(known.shards):
             shards = tuple(sorted(keys | set(known.shards if known is not None else ())))

@@ -64,7 +64,12 @@ class Shard:
     @property
     def key(self) -> str:
         """Key of its progress record."""
-        return f"{self.kind}/{self.origin.wiki or '-'}/{self.origin.snapshot or '-'}/{self.name}"
+        return shard_key(self.kind, self.origin, self.name)
+
+
+def shard_key(kind: str, origin: Origin, name: str) -> str:
+    """Key of the progress of a file of this name, whether it is here or not."""
+    return f"{kind}/{origin.wiki or '-'}/{origin.snapshot or '-'}/{name}"
 
 
 def find_shards(sources: Iterable[str], names: FileNames) -> list[Shard]:
@@ -103,8 +108,6 @@ def open_shard(path: Path, names: FileNames) -> Shard:
 
 
 def _paths(source: str, names: FileNames) -> Iterator[Path]:
-    if re.match(r"[a-z0-9]+://", source):
-        raise UsageError(f"{source}: only files of this machine can be read; fetch it first")
     path = Path(source).expanduser()
     if path.is_dir():
         found = _in_folder(path, names)

@@ -16,7 +16,6 @@ from pipeline.model_files import ModelFiles
 from pipeline.topics import CorpusTopics
 from producers.ledger import Ledger, total
 from producers.progress import read_progress
-from producers.sources import Shard
 
 INTERRUPTED = 130
 """What shells give a command that Ctrl-C has ended."""
@@ -65,17 +64,17 @@ class Reckoning:
     cluster: Cluster
     corpus: CorpusTopics
     settings: RunSettings
-    shards: list[Shard]
+    keys: list[str]
     started: datetime
     pages: int
     dead_letters: int
 
     @classmethod
     def begin(
-        cls, cluster: Cluster, corpus: CorpusTopics, settings: RunSettings, shards: list[Shard], started: datetime
+        cls, cluster: Cluster, corpus: CorpusTopics, settings: RunSettings, keys: list[str], started: datetime
     ) -> Reckoning:
         pages, letters = (sum(cluster.log_ends(topic).values()) for topic in (corpus.pages, corpus.dead_letters))
-        return cls(cluster, corpus, settings, shards, started, pages, letters)
+        return cls(cluster, corpus, settings, keys, started, pages, letters)
 
     def report(self, outcome: Outcome, model: ModelFiles, supervisor: Supervisor, watcher: Watcher) -> Report:
         """The report of the run that ended now; what cannot be asked any more is left out, never the report."""
@@ -107,7 +106,7 @@ class Reckoning:
             progress = read_progress(self.cluster, self.corpus.progress)
         except CirrostreamError:
             return Ledger()
-        found = (progress.get(shard.key) for shard in self.shards)
+        found = (progress.get(key) for key in self.keys)
         return total([each.ledger for each in found if each is not None])
 
     def _added(self, topic: str, before: int) -> int:

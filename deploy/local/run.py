@@ -43,7 +43,7 @@ from pipeline.replay import set_back
 from pipeline.settings import KafkaSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group
 from producers.cirrus_names import CIRRUS_NAMES
-from producers.sources import Shard, find_shards
+from producers.feeds import Feed, open_feed
 
 TURN_S = 0.1
 STOP_S = 30.0
@@ -64,14 +64,21 @@ def run_pipeline(settings: RunSettings) -> int:
         UsageError: nothing was started: no such source, no room, another run works on this data folder.
         Fatal, TryAgain: Kafka or its topics cannot be used.
     """
-    shards = find_shards(settings.sources, CIRRUS_NAMES)
+    feed = open_feed(settings, CIRRUS_NAMES)
+    settings = _pinned(settings, feed)
     with claimed(run_claim_path(settings.data_dir), LEFTOVER_S):
         model = resolve(settings, weights=False)
         machine = this_machine()
-        forecast = _estimate(settings, shards, model, machine)
+        forecast = _estimate(settings, feed, model, machine)
         with stop_signals() as stopping, local_kafka(settings) as kafka:
-            run = Run(settings, shards, model, machine, kafka, stopping, forecast)
+            run = Run(settings, [file.key for file in feed.expected], model, machine, kafka, stopping, forecast)
             return run.run()
+
+
+def _pinned(settings: RunSettings, feed: Feed) -> RunSettings:
+    """The settings with the date of the snapshot that is the latest now: the producer may ask again in a week."""
+    dates = {file.origin.snapshot for file in feed.expected}
+    return settings.model_copy(update={"snapshot": max(dates)}) if settings.wiki else settings
 
 
 @contextmanager
@@ -86,13 +93,14 @@ def local_kafka(settings: RunSettings) -> Iterator[LocalKafka | None]:
         yield kafka
 
 
-def _estimate(
-    settings: RunSettings, shards: list[Shard], model: ModelFiles, machine: Machine
-) -> estimates.Estimate | None:
+def _estimate(settings: RunSettings, feed: Feed, model: ModelFiles, machine: Machine) -> estimates.Estimate | None:
     if not settings.estimate:
         return None
+    if not feed.here:
+        _say(f"no estimate: {len(feed.expected):,} files are downloaded first, into {settings.data_dir / 'dumps'}")
+        return None
     rate, basis = expected_rate(settings.data_dir / "reports", model.tag, machine)
-    forecast = estimates.forecast(shards, settings, model.dimension or DEFAULT_DIMENSION, rate, basis)
+    forecast = estimates.forecast(feed.here, settings, model.dimension or DEFAULT_DIMENSION, rate, basis)
     _say(estimates.describe(forecast))
     estimates.check_disk(forecast, settings, local_kafka=not KafkaSettings().bootstrap_servers)
     return forecast
@@ -103,7 +111,8 @@ class Run:
     """One run, from its topics to its report."""
 
     settings: RunSettings
-    shards: list[Shard]
+    keys: list[str]
+    """Of the shards of the source, as `progress` has them."""
     model: ModelFiles
     machine: Machine
     kafka: LocalKafka | None
@@ -119,7 +128,7 @@ class Run:
             topics = ensure_model(cluster, self.settings, self.model.tag)
             if self.settings.rebuild:
                 set_back(cluster, corpus.pages, topics.chunk_group, {})
-            reckoning = Reckoning.begin(cluster, corpus, self.settings, self.shards, started)
+            reckoning = Reckoning.begin(cluster, corpus, self.settings, self.keys, started)
             supervisor, watcher = self._parts(cluster, corpus, topics)
             outcome = self._supervise(
                 supervisor, watcher, lambda: table_has_all(cluster, self.settings, topics.vectors)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NewType
 
 from deploy.local.extract import RawPage, extract, read_pages
-from deploy.local.wikitext import Article, read_article
 from pipeline.errors import Fatal
 from pipeline.settings import Settings
+from producers.wikitext_text import Article, read_article
 
 WIKI = "enwiki"
 SNAPSHOT = "20160501"
