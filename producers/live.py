@@ -1,0 +1,137 @@
+"""`python -m producers.live --wiki W`: the changes of a wiki into `pages`, within seconds of each."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from pipeline import logs
+from pipeline.cli import command, new_app, run
+from pipeline.dead_letters import DeadLetters
+from pipeline.errors import Exit, Fatal
+from pipeline.kafka import Cluster
+from pipeline.publisher import Publisher
+from pipeline.service import Service
+from pipeline.topics import ensure_corpus
+from producers.contact import user_agent
+from producers.event_stream import EventStream
+from producers.live_changes import Pending, page_ids
+from producers.live_outlet import Outlet
+from producers.live_position import LivePosition, begin, read_position
+from producers.live_settings import LiveSettings
+from producers.live_threads import Askers, Inlet
+from producers.live_work import LiveWork
+from producers.mediawiki_api import MediaWikiApi
+from producers.mediawiki_http import CONNECTIONS
+from producers.mediawiki_pages import Look, WikiPages
+from producers.mediawiki_wiki import Stopped, open_api, wait_or_stop
+from producers.sender import PageSender
+from producers.server_sent_events import ServerEvent
+
+MAX_PENDING = 20_000
+"""More pages to look at, after a long absence, and the stream has to wait."""
+
+EVENTS_A_TURN = 500
+TURN_SECONDS = 0.1
+STOP_SECONDS = 4.0
+
+app = new_app("Follows the changes of a wiki.")
+
+
+@command(app, LiveSettings)
+def live(settings: LiveSettings) -> int:
+    """Follows a wiki's public stream of changes: edits, moves, deletions and restores reach `pages` within seconds."""
+    logs.configure()
+    with Service("live", settings) as service, contextlib.suppress(Stopped):
+        agent = user_agent(settings.contact, settings.stream)
+        # Once the loop turns, only the loop says so: these calls come from other threads then.
+        api = open_api(settings, service, lambda: None if service.ready else service.turned())
+        cluster = Cluster.connect(settings)
+        topics = ensure_corpus(cluster, settings)
+        start = begin_or_go_on(settings, read_position(cluster, topics.progress, settings.wiki), service)
+        with Publisher(cluster, service.metrics) as publisher:
+            letters = DeadLetters(publisher, topics.dead_letters, service.metrics, settings.max_dead_letters)
+            sender = PageSender(publisher, topics.pages, letters)
+            outlet = Outlet(sender, publisher, topics, start, settings.progress_seconds)
+            follow(settings, service, api, _events(settings, service, agent, start), outlet)
+    return Exit.DONE
+
+
+def begin_or_go_on(settings: LiveSettings, stored: LivePosition | None, service: Service) -> LivePosition:
+    """Where to begin. Raises Fatal when the stream no longer has what came after."""
+    afresh = begin(settings.wiki, settings.stream, settings.since)
+    if stored is None:
+        service.log.info("begins", since=afresh.begun)
+        return afresh
+    if (settings.since and settings.since != stored.since) or settings.stream != stored.stream:
+        service.log.warning("begins again, as --since or --stream are others than before", since=afresh.begun)
+        return afresh
+    if stored.age_days > settings.max_away_days:
+        raise Fatal(
+            f"{settings.wiki}: nobody has followed its changes since {stored.at}, and the stream forgets what is older "
+            f"than {settings.max_away_days:g} days (--max-away-days): load a newer snapshot, then begin with its date "
+            "as --since"
+        )
+    service.log.info("goes on", since=stored.begun, event_id=stored.event_id, written=stored.at)
+    return stored
+
+
+def follow(
+    settings: LiveSettings, service: Service, api: MediaWikiApi, events: Inlet[ServerEvent], outlet: Outlet
+) -> None:
+    """Sends what the events lead to, until the service is to stop."""
+    pages = WikiPages(settings.wiki, settings.rules)
+
+    def look(batch: list[Pending]) -> list[Look]:
+        return [pages.look(said) for said in api.by_ids(page_ids(batch)).pages]
+
+    askers = Askers(look, CONNECTIONS)
+    work = LiveWork(
+        settings.wiki,
+        settings.rules,
+        settings.refetch_seconds,
+        send=outlet.send,
+        delete=outlet.delete,
+        metrics=service.metrics,
+        log=service.log,
+    )
+    service.ready = True
+    while not service.stopping.is_set():
+        _hear(work, events)
+        while askers.free and (batch := work.pending.take(time.monotonic(), api.pages_a_call)):
+            askers.ask(batch)
+        for batch, looks in askers.answered():
+            work.see(batch, looks, time.monotonic())
+        outlet.mark(*work.position)
+        outlet.turn()
+        service.turned()
+    outlet.finish(STOP_SECONDS)
+
+
+def _hear(work: LiveWork, events: Inlet[ServerEvent]) -> None:
+    room = MAX_PENDING - len(work.pending)
+    if room <= 0:
+        time.sleep(TURN_SECONDS)
+    for event in events.take(min(EVENTS_A_TURN, room), TURN_SECONDS):
+        work.hear(event, time.monotonic())
+
+
+def _events(settings: LiveSettings, service: Service, agent: str, start: LivePosition) -> Inlet[ServerEvent]:
+    def broken(why: str) -> None:
+        service.metrics.retry("stream")
+        service.log.info("connects to the stream again", because=why)
+
+    stream = EventStream(
+        settings.stream,
+        agent,
+        last_id=start.event_id,
+        since=start.begun,
+        silence_seconds=settings.silence_seconds,
+        sleep=lambda seconds: wait_or_stop(seconds, service.stopping),
+        broken=broken,
+    )
+    return Inlet(stream.events(), service.stopping)
+
+
+if __name__ == "__main__":
+    run(app, "producers.live")

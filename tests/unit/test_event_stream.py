@@ -1,0 +1,186 @@
+"""The stream of events: read in whatever pieces it comes, connected to again, and never without bound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import Fatal, TryAgain
+from producers.event_stream import TRIES, EventStream
+from producers.server_sent_events import EventParser, ServerEvent
+from tests.wiki_server import FakeWiki, Reply, Served, served
+
+STREAM = (
+    b":ok\n\n"
+    b'event: message\nid: [{"offset":1}]\ndata: {"a":1}\n\n'
+    b"id: 2\r\ndata: two\r\ndata:lines\r\n\r\n"
+    b"retry: 100\n\n"
+    b"data: an id that stays\r\r"
+    b"event: other\ndata\nunknown: x\n\n"
+    b"data: cut off by the end\n"
+)
+EVENTS = [
+    ServerEvent('[{"offset":1}]', "message", b'{"a":1}'),
+    ServerEvent("2", "message", b"two\nlines"),
+    ServerEvent("2", "message", b"an id that stays"),
+    ServerEvent("2", "other", b""),
+]
+
+
+def parsed(blocks: list[bytes], max_bytes: int = 1_000) -> list[ServerEvent]:
+    parser = EventParser(max_bytes=max_bytes)
+    return [event for block in blocks for event in parser.feed(block)]
+
+
+@given(st.lists(st.integers(0, len(STREAM))))
+def test_events_are_the_same_however_the_bytes_are_cut(cuts: list[int]) -> None:
+    places = [0, *sorted(cuts), len(STREAM)]
+    assert parsed([STREAM[a:b] for a, b in pairwise(places)]) == EVENTS
+
+
+def test_events_are_the_same_byte_by_byte() -> None:
+    assert parsed([bytes([byte]) for byte in STREAM]) == EVENTS
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_break_the_parser_or_hide_the_event_behind_them(noise: bytes) -> None:
+    assert parsed([noise, b"\n\n", b"data: x\n\n"])[-1].data == b"x"
+
+
+@pytest.mark.parametrize("long", [b"data: " + b"x" * 5_000, b"data: x\n" * 3_000], ids=["one line", "many lines"])
+def test_an_event_without_end_is_given_without_its_data(long: bytes) -> None:
+    found = parsed([b"id: 1\n", long[:700], long[700:], b"\n\nid: 2\ndata: next\n\n"])
+    assert found == [ServerEvent("1", "message", None), ServerEvent("2", "message", b"next")]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_field() -> None:
+    assert parsed([b"\xef\xbb\xbfdata: x\n\n"]) == [ServerEvent("", "message", b"x")]
+
+
+@pytest.fixture
+def site() -> Iterator[Served]:
+    with served(FakeWiki()) as site:
+        yield site
+
+
+class Listener:
+    """A client of the stream whose waits take no time."""
+
+    def __init__(self, site: Served, **settings: object) -> None:
+        self.waited: list[float] = []
+        self.breaks: list[str] = []
+        self.site = site
+        self.stream = EventStream(
+            site.stream,
+            "cirrostream/0",
+            sleep=self.waited.append,
+            broken=self.breaks.append,
+            **settings,  # type: ignore[arg-type]
+        )
+        self._events = self.stream.events()
+
+    def next(self, count: int) -> list[str]:
+        """Kinds of change of the next events."""
+        return [json.loads(event.data or b"")["page_change_kind"] for event in islice(self._events, count)]
+
+
+def test_a_stream_that_breaks_off_is_taken_up_where_it_was(site: Served) -> None:
+    site.wiki.write(7, "Amber", "One.")
+    site.wiki.write(7, "Amber", "Two.")
+    listener = Listener(site, since="2000-01-01T00:00:00Z")
+    assert listener.next(2) == ["create", "edit"]
+    site.wiki.break_off()
+    site.wiki.delete(7)
+    assert listener.next(1) == ["delete"]
+    first, *_, last = site.wiki.listeners
+    assert (first.parameters, first.last_event_id) == ({"since": "2000-01-01T00:00:00Z"}, "")
+    assert (last.parameters, json.loads(last.last_event_id)[0]["offset"]) == ({}, 2)
+
+
+def test_it_begins_behind_the_event_that_it_is_given(site: Served) -> None:
+    for text in ("One.", "Two.", "Three."):
+        site.wiki.write(7, "Amber", text)
+    site.wiki.delete(7)
+    listener = Listener(site, last_id='[{"topic":"dc.page_change","partition":0,"offset":3}]')
+    assert listener.next(1) == ["delete"]
+
+
+def test_an_event_that_was_cut_off_comes_whole_the_next_time(site: Served) -> None:
+    site.wiki.push(b'id: [{"offset":1}]\ndata: {"page_change_ki')
+    listener = Listener(site, since="2000-01-01T00:00:00Z", silence_seconds=0.3)
+
+    def mend(_: float) -> None:
+        site.wiki._events.clear()
+        site.wiki.write(7, "Amber", "One.")
+
+    listener.stream._sleep = mend
+    assert listener.next(1) == ["create"]
+    assert site.wiki.listeners[-1].last_event_id == "", "an id counts when its event is complete"
+
+
+def test_a_silent_stream_is_connected_to_again(site: Served) -> None:
+    listener = Listener(site, silence_seconds=0.2)
+    listener.stream._sleep = lambda _: site.wiki.write(7, "Amber", "One.")
+    listener.stream._since = "2000-01-01T00:00:00Z"
+    assert listener.next(1) == ["create"]
+    assert listener.breaks == ["the stream went silent"]
+
+
+@pytest.mark.parametrize(
+    "reply", [Reply(429, headers={"Retry-After": "17"}), Reply(503, headers={"Retry-After": "17"})]
+)
+def test_it_waits_as_long_as_the_server_asks(site: Served, reply: Reply) -> None:
+    site.wiki.write(7, "Amber", "One.")
+    site.wiki.stream_replies.append(reply)
+    listener = Listener(site, since="2000-01-01T00:00:00Z")
+    assert listener.next(1) == ["create"]
+    assert listener.waited == [17]
+
+
+def test_a_server_that_stays_away_ends_in_try_again_after_bounded_growing_pauses(site: Served) -> None:
+    site.wiki.stream_replies.extend([Reply(502)] * 100)
+    listener = Listener(site)
+    with pytest.raises(TryAgain, match="is it up"):
+        listener.next(1)
+    assert len(listener.waited) == TRIES - 1
+    assert 30 < sum(listener.waited) < 300
+
+
+def test_connections_that_end_again_and_again_are_no_failure_while_events_come(site: Served) -> None:
+    listener = Listener(site, since="2000-01-01T00:00:00Z")
+    for number in range(TRIES + 2):
+        site.wiki.write(7, "Amber", f"Text {number}.")
+        assert len(listener.next(1)) == 1
+        site.wiki.break_off()
+    assert max(listener.waited) <= 1
+
+
+def test_an_error_that_the_stream_tells_of_is_a_break(site: Served) -> None:
+    site.wiki.push(b'event: error\ndata: {"message": "Kafka went away"}\n\n')
+    site.wiki.write(7, "Amber", "One.")
+    listener = Listener(site, since="2000-01-01T00:00:00Z")
+    listener.stream._sleep = lambda _: site.wiki._events.pop(0) if len(site.wiki._events) == 2 else None
+    assert listener.next(1) == ["create"]
+    assert "Kafka went away" in listener.breaks[0]
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (Reply(404, b"no such stream"), "HTTP 404: no such stream"),
+        (Reply(403, b"who are you?"), "contact"),
+        (Reply(400, b"bad Last-Event-ID"), "bad Last-Event-ID"),
+        (Reply(200, b"<html>", kind="text/html"), "text/html, not a stream"),
+    ],
+)
+def test_what_no_patience_helps_with_is_said_at_once(site: Served, reply: Reply, words: str) -> None:
+    site.wiki.stream_replies.append(reply)
+    listener = Listener(site)
+    with pytest.raises(Fatal, match=words):
+        listener.next(1)
+    assert not listener.waited
