@@ -1,0 +1,180 @@
+"""The whole producer, from file to acknowledged by Kafka, against plain decompression of the same files.
+
+`python -m bench.producer [--mib 240] [--shards 8] [--rounds 3] [--out bench-producer.json]`. Both run alternately, with
+as many processes, and both read every byte; the ratio of their times is how much of the decompressor's speed the
+producer keeps. The broker runs on the same cores, which a real one does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from deploy.local.kafka import LocalKafka
+from pipeline.settings import MIB
+from producers.dump_blocks import DumpFile
+
+SNAPSHOT = "20261115"
+TEXT_CHARACTERS = 3_200
+"""Of a page, and as many of its wikitext, which the reader skips: what an English article has in the mean, twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one run found; seconds are medians over the rounds."""
+
+    uncompressed_mib: float
+    compressed_mib: float
+    pages: int
+    processes: int
+    decompress_s: float
+    produce_s: float
+    start_s: float
+    """Of `produce_s`: what a run over files that are finished takes."""
+    speed_of_decompression: float
+    """decompress_s / produce_s, the start of the producer included: the ratio asked for."""
+    speed_without_start: float
+    pages_per_s: float
+    mib_per_s: float
+    peak_rss_mib: list[float]
+    """Of the process of each shard, in their order: flat."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--mib", type=int, default=240, help="uncompressed")
+    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("bench-producer.json"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-producer-") as folder:
+        report = measure(Path(folder), options.mib, options.shards, options.rounds)
+    options.out.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+    for name, value in asdict(report).items():
+        print(f"{name:24} {value:.3g}" if isinstance(value, float) else f"{name:24} {value}")
+    return 0
+
+
+def measure(folder: Path, mib: int, count: int, rounds: int) -> Report:
+    """One run in an empty folder."""
+    processes = min(count, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    with ProcessPoolExecutor(processes) as pool:
+        written = list(
+            pool.map(write_shard, *zip(*((folder, n, mib * MIB // count) for n in range(count)), strict=True))
+        )
+        shards = sorted(folder.glob("*.bz2"))
+        compressed = sum(path.stat().st_size for path in shards)
+        list(pool.map(decompress, shards))  # the processes are there, and the files are in memory
+        plain, whole, starts = [], [], []
+        with LocalKafka(folder / "kafka", port=0) as kafka:
+            said: dict[str, Any] = {}
+            for number in range(rounds):
+                plain.append(timed(lambda: list(pool.map(decompress, shards))))
+                began = time.perf_counter()
+                said = produce(kafka.bootstrap, folder, f"r{number}")
+                whole.append(time.perf_counter() - began)
+                starts.append(timed(lambda number=number: produce(kafka.bootstrap, folder, f"r{number}")))
+                print(f"round {number + 1}: {plain[-1]:.1f} s, {whole[-1]:.1f} s", file=sys.stderr)
+    size, pages = sum(size for size, _ in written), sum(pages for _, pages in written)
+    if said["total"]["produced"] != pages:
+        raise SystemExit(f"error: {said['total']['produced']} of {pages} pages were produced")
+    return Report(
+        uncompressed_mib=size / MIB,
+        compressed_mib=compressed / MIB,
+        pages=pages,
+        processes=processes,
+        decompress_s=median(plain),
+        produce_s=median(whole),
+        start_s=median(starts),
+        speed_of_decompression=median(plain) / median(whole),
+        speed_without_start=median(plain) / (median(whole) - median(starts)),
+        pages_per_s=pages / median(whole),
+        mib_per_s=size / MIB / median(whole),
+        peak_rss_mib=[round(shard["peak_memory_bytes"] / MIB, 1) for shard in said["shards"]],
+    )
+
+
+def timed(work: Any) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def decompress(path: Path) -> int:
+    """What any reader must do at least, with the producer's own blocks."""
+    return sum(len(block) for block in DumpFile(path).blocks())
+
+
+def produce(bootstrap: str, folder: Path, namespace: str) -> dict[str, Any]:
+    """`python -m producers.cirrus` over the folder, as anybody runs it."""
+    environment = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "CIRROSTREAM_NAMESPACE": namespace,
+        "CIRROSTREAM_DATA_DIR": str(folder),
+        "CIRROSTREAM_METRICS_PORT": "0",
+    }
+    command = [sys.executable, "-m", "producers.cirrus", "--json", f"{folder}/*.bz2"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
+
+
+def write_shard(folder: Path, number: int, size: int) -> tuple[int, int]:
+    """One shard of made-up pages, its bytes before compression, and its pages."""
+    random = np.random.default_rng(number)
+    words = ["".join(map(chr, random.integers(97, 123, random.integers(2, 11)))) for _ in range(20_000)]
+    ranks = random.zipf(1.2, 400_000) % len(words)  # words of a language are that unequal
+    corpus = " ".join(words[rank] for rank in ranks)
+    path = folder / f"enwiki_content-{SNAPSHOT}-{number:05}.json.bz2"
+    written = pages = 0
+    with bz2.open(path, "wb") as file:
+        while written < size:
+            start = int(random.integers(len(corpus) - 2 * TEXT_CHARACTERS))
+            data = page(number * 10_000_000 + pages, corpus[start : start + 2 * TEXT_CHARACTERS])
+            file.write(data)
+            written, pages = written + len(data), pages + 1
+    return written, pages
+
+
+def page(page_id: int, words: str) -> bytes:
+    """An action line and a document with the fields that an article has."""
+    document = {
+        "page_id": page_id,
+        "page_type": "primary",
+        "namespace": 0,
+        "namespace_text": "",
+        "title": words[:30],
+        "text": words[:TEXT_CHARACTERS],
+        "opening_text": words[:300],
+        "source_text": words,
+        "wiki": "enwiki",
+        "language": "en",
+        "version": page_id,
+        "timestamp": "2026-11-01T00:00:00Z",
+        "category": [words[40:60], words[70:90]],
+        "outgoing_link": words[100:700].split(),
+        "redirect": [{"namespace": 0, "title": words[90:110]}],
+        "incoming_links": page_id % 1000,
+        "popularity_score": 1e-7,
+    }
+    return json.dumps({"index": {"_id": page_id}}).encode() + b"\n" + json.dumps(document).encode() + b"\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""`python -m producers.parquet FILE…`: the rows of Parquet files into `pages`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.cli import command, new_app, run
+from pipeline.service import Service
+from producers.file_run import FileRun, Found
+from producers.mapping_settings import MappingSettings
+from producers.page_reader import FileKind
+from producers.parquet_fields import check_columns
+from producers.parquet_reader import ParquetReader
+from producers.progress import Progress
+from producers.sources import FileNames, Origin, Shard
+
+PARQUET_NAMES = FileNames("parquet", "Parquet file", (".parquet",))
+
+KIND = FileKind("parquet", PARQUET_NAMES, MappingSettings, ParquetReader)
+
+app = new_app("Reads Parquet files into Kafka.")
+
+
+class _ParquetRun(FileRun[MappingSettings]):
+    def start_of(self, shard: Shard, found: Found, service: Service) -> Progress:
+        start = super().start_of(shard, found, service)
+        if not start.finished:
+            check_columns(shard.path, self.settings)
+        service.turned()
+        return start
+
+
+@command(app, MappingSettings)
+def parquet(settings: MappingSettings) -> int:
+    """Sends the rows of Parquet files to `pages`, and goes on where it was left."""
+    # The corpus is part of the key of a file's progress: the same file may be read into another one.
+    names = replace(PARQUET_NAMES, origin=lambda _: Origin(settings.wiki))
+    return _ParquetRun(replace(KIND, names=names), settings).run()
+
+
+if __name__ == "__main__":
+    run(app, "producers.parquet")

@@ -1,0 +1,307 @@
+"""A MediaWiki export becomes pages: the real extract whole, a damaged one without what the damage touches."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import time
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.local.extract import extract, read_pages
+from deploy.local.sample import documents
+from pipeline.errors import TryAgain, UsageError
+from pipeline.records import Page
+from pipeline.settings import Settings
+from producers import xml_pages
+from producers.cirrus_json import Malformed
+from producers.dump_blocks import Damaged
+from producers.dump_lines import Position
+from producers.ledger import Ledger
+from producers.page_reader import Passed
+from producers.progress import Progress
+from producers.sources import Origin, find_shards
+from producers.wikitext import WIKITEXT_NAMES, origin_of
+from producers.wikitext_child import Parsed
+from producers.wikitext_process import WikitextProcess
+from producers.wikitext_reader import WikitextReader, site_of, wiki_of
+from producers.wikitext_settings import WikitextSettings
+from producers.wikitext_text import ENGLISH
+from producers.xml_export import Site
+from producers.xml_pages import EndMissing, PageBytes
+
+SETTINGS = WikitextSettings()
+BEGINNING = Progress(run="r", shard="s", wiki="", snapshot="", size=0, checksum="", options="{}", pages_topic="t")
+
+HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de">
+  <siteinfo>
+    <sitename>Wikipedia</sitename>
+    <dbname>dewiki</dbname>
+    <base>https://de.wikipedia.org/wiki/Hauptseite</base>
+    <namespaces>
+      <namespace key="-2" case="first-letter">Medium</namespace>
+      <namespace key="0" case="first-letter" />
+      <namespace key="6" case="first-letter">Datei</namespace>
+      <namespace key="14" case="first-letter">Kategorie</namespace>
+    </namespaces>
+  </siteinfo>
+"""
+END = "</mediawiki>\n"
+
+
+def page(number: int, text: str = "", *, inside: str = "", ns: int = 0, model: str = "wikitext") -> str:
+    text = text or f"'''Text''' von {number}. Ä€😀"
+    return f"""  <page>
+    <title>Seite {number}</title>
+    <ns>{ns}</ns>
+    <id>{number}</id>{inside}
+    <revision>
+      <id>{1000 + number}</id>
+      <timestamp>2026-11-01T00:00:00Z</timestamp>
+      <model>{model}</model>
+      <text bytes="1" xml:space="preserve">{escape(text)}</text>
+    </revision>
+  </page>
+"""
+
+
+def export(folder: Path, pages: Sequence[str], end: str = END) -> Path:
+    path = folder / "dewiki-20261101-pages-articles.xml"
+    path.write_text(HEAD + "".join(pages) + end, encoding="utf-8")
+    return path
+
+
+def reader_of(path: Path, start: Progress = BEGINNING, settings: WikitextSettings = SETTINGS) -> WikitextReader:
+    return WikitextReader(path, start, settings)
+
+
+def passed(reader: WikitextReader) -> list[Passed]:
+    found = []
+    for entry in reader.read(lambda: None):
+        assert reader.ledger.balanced
+        found.append(entry)
+    return found
+
+
+def pages_of(path: Path, settings: WikitextSettings = SETTINGS) -> tuple[list[Page], Ledger]:
+    reader = reader_of(path, settings=settings)
+    return [entry.page for entry in passed(reader) if entry.page is not None], reader.ledger
+
+
+@pytest.fixture(scope="module")
+def real() -> bytes:
+    """The extract of the English Wikipedia in gensim's wheel."""
+    try:
+        return extract(Settings().data_dir / "downloads")
+    except TryAgain as error:
+        pytest.skip(str(error))
+
+
+def test_the_real_extract_gives_its_articles_as_the_demo_has_them_and_counts_its_redirects(
+    real: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+    # As a multistream dump: the head and each stretch of pages are streams of their own.
+    cuts = [0, real.index(b"  <page>"), real.index(b"  <page>", len(real) // 2), real.index(b"</mediawiki>"), len(real)]
+    path.write_bytes(b"".join(bz2.compress(real[a:b]) for a, b in pairwise(cuts)))
+    found, ledger = pages_of(path)
+    assert (ledger.read, ledger.produced, ledger.dropped, ledger.malformed) == (206, 106, {"redirect": 100}, {})
+    expected = {str(d["page_id"]): d for d in documents(read_pages(real)) if d["page_type"] == "primary"}
+    assert {p.page_id for p in found} == set(expected)
+    for one in found:
+        document = expected[one.page_id]
+        assert (one.title, one.text, one.opening_text) == tuple(document[n] for n in ("title", "text", "opening_text"))
+        assert (one.revision, one.timestamp) == (document["version"], document["timestamp"])
+        assert list(one.categories) == document["category"]
+    anarchism = next(p for p in found if p.title == "Anarchism")
+    assert (anarchism.key, anarchism.language) == ("enwiki:12", "en")
+    assert anarchism.url == "https://en.wikipedia.org/wiki/Anarchism"
+
+
+def test_a_page_has_what_the_export_says_of_it_in_the_wikis_own_language(tmp_path: Path) -> None:
+    text = "[[Datei:Karte.png|mini|Eine Karte]]'''Rhein''' ist ein [[Fluss]].[[Kategorie:Fluss in Europa|Rhein]]"
+    (found,), _ = pages_of(export(tmp_path, [page(7, text)]))
+    assert (found.key, found.title, found.text) == ("dewiki:7", "Seite 7", "Rhein ist ein Fluss.")
+    assert (found.categories, found.language, found.revision) == (("Fluss in Europa",), "de", 1007)
+    assert found.url == "https://de.wikipedia.org/wiki/Seite_7"
+
+
+def test_what_is_no_article_is_dropped_under_its_reason(tmp_path: Path) -> None:
+    pages = [
+        page(1),
+        page(2, inside='<redirect title="Seite 1" />'),
+        page(3, ns=4),
+        page(4, model="json"),
+        page(5, "{{Infobox}}"),
+        page(6, "x" * 4_000_001),
+        page(7).replace("<id>7</id>", ""),
+        page(8).replace("<ns>0</ns>", "<ns>?</ns>"),
+        page(9).replace("<id>1009</id>", "<id>new</id>"),
+    ]
+    found, ledger = pages_of(export(tmp_path, pages))
+    assert [p.page_id for p in found] == ["1", "9"]
+    reasons = {"redirect": 1, "namespace": 1, "content_model": 1, "empty": 1, "too_large_wikitext": 1}
+    assert ledger.dropped == {**reasons, "missing_id": 1, "bad_type": 1}
+    assert ledger.mended == {"revision": 1}
+    assert pages_of(export(tmp_path, pages[:3]), WikitextSettings(namespaces="4,0"))[1].produced == 2
+
+
+def test_a_damaged_page_costs_itself_alone(tmp_path: Path) -> None:
+    pages = [
+        page(0),
+        page(1).replace("<title>", "<tit"),
+        page(2),
+        page(3).replace("</page>", "</pag"),
+        page(4),
+        page(5).replace("<page>", "<pge>"),
+        page(6).replace("Text", "&grow;"),
+        page(7),
+        page(8).replace("<page>", "<pge>").replace("</page>", "</pge>"),
+        page(9),
+    ]
+    path = export(tmp_path, pages)
+    path.write_bytes(path.read_bytes().replace(b"von 7", b"von \xff"))
+    found, ledger = pages_of(path)
+    assert [p.page_id for p in found] == ["0", "2", "4", "7", "9"]
+    assert found[-2].text.startswith("Text von \ufffd")
+    assert ledger.malformed == {"not_xml": 2, "lost_page_end": 1, "lost_page_start": 2}
+    assert ledger.mended == {"text_encoding": 1}
+    assert ledger.read == ledger.lines == 10
+
+
+def test_reading_goes_on_at_any_page_also_in_a_compressed_file(tmp_path: Path) -> None:
+    plain = export(tmp_path, [page(n, ns=4 if n == 2 else 0) for n in range(6)])
+    path = tmp_path / "dewiki-20261101-pages-articles.xml.gz"
+    path.write_bytes(gzip.compress(plain.read_bytes()))
+    whole_reader = reader_of(path)
+    whole = passed(whole_reader)
+    assert [entry.after.line for entry in whole] == list(range(1, 7))
+    for place in (0, 2, 3, 5):
+        first = reader_of(path)
+        entry = list(islice(first.read(lambda: None), place + 1))[-1]
+        ledger = first.ledger.copy()
+        start = msgspec.structs.replace(BEGINNING, line=entry.after.line, offset=entry.after.offset, ledger=ledger)
+        second = reader_of(path, start)
+        assert passed(second) == whole[place + 1 :]
+        assert second.ledger == whole_reader.ledger
+
+
+def test_an_export_without_its_end_is_cut_off_and_gives_what_it_has(tmp_path: Path) -> None:
+    for pages, end in (([page(1), page(2)], ""), ([page(1), page(2)[:100]], ""), ([page(1), page(2)], "</mediawi")):
+        reader = reader_of(export(tmp_path, pages, end))
+        found: list[Passed] = []
+        with pytest.raises(Damaged) as damage:
+            found.extend(reader.read(lambda: None))
+        assert damage.value.kind == "cut off"
+        assert reader.ledger.produced == len(found) >= 1
+        assert reader.ledger.balanced
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("<html><body></mediawiki>", "head cannot be read|begins with"),
+        ('<!DOCTYPE mediawiki [<!ENTITY a "aaaa">]>' + HEAD + END, "document type"),
+        ("no XML at all", "there is no page in its first 13 bytes"),
+        (HEAD.replace("<dbname>dewiki</dbname>", "") + END, "--wiki"),
+        (HEAD.replace("dewiki", "De:Wiki") + END, "'De:Wiki', which cannot stand in a key"),
+    ],
+)
+def test_what_is_no_export_of_a_known_wiki_is_wrong_use(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=said):
+        wiki_of(path, site_of(path), "", "")
+
+
+def test_the_wiki_is_the_chosen_one_then_its_databases_then_the_file_names(tmp_path: Path) -> None:
+    assert wiki_of(tmp_path, Site("dewiki"), "mine", "named") == "mine"
+    assert wiki_of(tmp_path, Site("dewiki"), "", "named") == "dewiki"
+    assert wiki_of(tmp_path, Site(), "", "named") == "named"
+
+
+BODY = (HEAD + "".join(page(n) for n in range(4)) + "  " + END).encode()
+
+
+@given(st.lists(st.integers(0, len(BODY)), max_size=12), st.integers(0, 4))
+def test_any_split_into_blocks_gives_the_same_pages_from_any_page_on(cuts: list[int], start: int) -> None:
+    places = sorted({0, *cuts, len(BODY)})
+    blocks = [BODY[a:b] for a, b in pairwise(places)]
+    whole = list(xml_pages.read_pages([BODY]))
+    assert [p.malformed for p in whole] == [""] * 4
+    position = whole[start - 1].after if start else Position()
+    assert list(xml_pages.read_pages(blocks, position)) == whole[start:]
+
+
+@given(st.integers(len(HEAD), len(BODY) - 1), st.binary(min_size=0, max_size=8))
+def test_garbled_bytes_lose_at_most_the_pages_that_they_touch(place: int, noise: bytes) -> None:
+    whole = {p.data for p in xml_pages.read_pages([BODY])}
+    garbled = BODY[:place] + noise + BODY[place + len(noise) :]
+    found: list[PageBytes] = []
+    try:
+        found.extend(xml_pages.read_pages([garbled]))
+    except EndMissing:
+        assert place + len(noise) > BODY.index(b"</mediawiki>")
+    assert len(whole & {p.data for p in found}) >= 2
+    assert [p.after.line for p in found] == list(range(1, len(found) + 1))
+
+
+def test_a_page_without_end_takes_no_more_memory_than_the_bound() -> None:
+    def endless() -> Iterator[bytes]:
+        yield HEAD.encode() + b"<page>"
+        yield from [b"x" * 1_000_000] * 30
+        yield b"</page>" + page(1).encode() + END.encode()
+
+    tracemalloc.start()
+    try:
+        long, good = xml_pages.read_pages(endless(), max_bytes=1_000_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
+    assert (long.data, long.malformed) == (None, "page_too_long")
+    assert good.data is not None
+
+
+def test_wikitext_that_takes_too_long_is_given_up_and_the_next_page_is_parsed() -> None:
+    ticks = []
+    begun = time.monotonic()
+    with WikitextProcess(ENGLISH, seconds=1.5) as process:
+        assert process.parse("Good.", lambda: None) == Parsed("Good.", "Good.")
+        assert process.parse("{{a|" * 50_000, lambda: ticks.append(1)) == Malformed("slow_wikitext")
+        assert process.parse("{{" * 5_000 + "}}" * 5_000, lambda: None) == Malformed("bad_wikitext")
+        assert process.parse("Good.", lambda: None) == Parsed("Good.", "Good.")
+    assert ticks, "whoever waits is asked meanwhile"
+    assert time.monotonic() - begun < 30
+
+
+def test_a_parser_that_somebody_kills_costs_no_page() -> None:
+    with WikitextProcess(ENGLISH) as process:
+        process.parse("One.", lambda: None)
+        assert process._child is not None
+        process._child.process.kill()
+        assert process.parse("Two.", lambda: None) == Parsed("Two.", "Two.")
+
+
+def test_parts_and_multistream_dumps_are_found_in_a_folder_and_other_files_are_not(tmp_path: Path) -> None:
+    good = [
+        "enwiki-20261101-pages-articles1.xml-p1p41242.bz2",
+        "enwiki-20261101-pages-articles-multistream2.xml-p1p41242.bz2",
+        "simplewiki-latest-pages-articles.xml.bz2",
+        "dewiki-20261101-pages-meta-current.xml.gz",
+    ]
+    bad = ["enwiki-20261101-pages-articles-multistream-index1.txt-p1p41242.bz2", "notes.xml", "x.xml.7z"]
+    for name in good + bad:
+        (tmp_path / name).touch()
+    assert {shard.name for shard in find_shards([str(tmp_path)], WIKITEXT_NAMES)} == set(good)
+    assert find_shards([str(tmp_path / "notes.xml")], WIKITEXT_NAMES)[0].origin == Origin()
+    assert origin_of(tmp_path / good[0]) == Origin("enwiki", "20261101")
+    assert origin_of(tmp_path / good[2]) == Origin("simplewiki", "")
