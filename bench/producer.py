@@ -1,8 +1,9 @@
 """The whole producer, from file to acknowledged by Kafka, against plain decompression of the same files.
 
-`python -m bench.producer [--mib 240] [--shards 8] [--rounds 3] [--out bench-producer.json]`. Both run alternately, with
-as many processes, and both read every byte; the ratio of their times is how much of the decompressor's speed the
-producer keeps. The broker runs on the same cores, which a real one does not.
+`python -m bench.producer [--mib 240] [--shards 4] [--processes 1] [--rounds 3] [--out bench-producer.json]`. Both run
+alternately, with as many processes, and both read every byte; the ratio of their times is how much of the
+decompressor's speed the producer keeps. The broker runs on the same machine, which a real one does not: leave it a
+core.
 """
 
 from __future__ import annotations
@@ -56,21 +57,21 @@ class Report:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--mib", type=int, default=240, help="uncompressed")
-    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--shards", type=int, default=4)
+    parser.add_argument("--processes", type=int, default=1, help="of both; the broker needs a core of its own")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("bench-producer.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-producer-") as folder:
-        report = measure(Path(folder), options.mib, options.shards, options.rounds)
+        report = measure(Path(folder), options.mib, options.shards, options.rounds, options.processes)
     options.out.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
     for name, value in asdict(report).items():
         print(f"{name:24} {value:.3g}" if isinstance(value, float) else f"{name:24} {value}")
     return 0
 
 
-def measure(folder: Path, mib: int, count: int, rounds: int) -> Report:
+def measure(folder: Path, mib: int, count: int, rounds: int, processes: int) -> Report:
     """One run in an empty folder."""
-    processes = min(count, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     with ProcessPoolExecutor(processes) as pool:
         written = list(
             pool.map(write_shard, *zip(*((folder, n, mib * MIB // count) for n in range(count)), strict=True))
@@ -84,9 +85,9 @@ def measure(folder: Path, mib: int, count: int, rounds: int) -> Report:
             for number in range(rounds):
                 plain.append(timed(lambda: list(pool.map(decompress, shards))))
                 began = time.perf_counter()
-                said = produce(kafka.bootstrap, folder, f"r{number}")
+                said = produce(kafka.bootstrap, folder, f"r{number}", processes)
                 whole.append(time.perf_counter() - began)
-                starts.append(timed(lambda number=number: produce(kafka.bootstrap, folder, f"r{number}")))
+                starts.append(timed(lambda number=number: produce(kafka.bootstrap, folder, f"r{number}", processes)))
                 print(f"round {number + 1}: {plain[-1]:.1f} s, {whole[-1]:.1f} s", file=sys.stderr)
     size, pages = sum(size for size, _ in written), sum(pages for _, pages in written)
     if said["total"]["produced"] != pages:
@@ -118,16 +119,17 @@ def decompress(path: Path) -> int:
     return sum(len(block) for block in DumpFile(path).blocks())
 
 
-def produce(bootstrap: str, folder: Path, namespace: str) -> dict[str, Any]:
+def produce(bootstrap: str, folder: Path, namespace: str, processes: int) -> dict[str, Any]:
     """`python -m producers.cirrus` over the folder, as anybody runs it."""
     environment = {
-        **os.environ,
+        # As it is by default: with it, all modules are compiled anew in each process.
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
         "CIRROSTREAM_NAMESPACE": namespace,
         "CIRROSTREAM_DATA_DIR": str(folder),
         "CIRROSTREAM_METRICS_PORT": "0",
     }
-    command = [sys.executable, "-m", "producers.cirrus", "--json", f"{folder}/*.bz2"]
+    command = [sys.executable, "-m", "producers.cirrus", "--json", f"--processes={processes}", f"{folder}/*.bz2"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)

@@ -14,6 +14,7 @@ from producers.dump_pages import DumpPages
 from producers.ledger import Ledger
 from producers.page_reader import Passed
 from producers.progress import Progress
+from producers.read_ahead import read_ahead
 from producers.sources import Origin
 
 
@@ -41,6 +42,6 @@ class CirrusReader:
             yield Passed(self._pages.take(entry), entry.after)
 
     def _blocks(self, tick: Callable[[], None]) -> Iterator[bytes]:
-        for block in self._dump.blocks():
+        for block in read_ahead(self._dump.blocks()):
             yield block
             tick()  # here, and not once an entry: lines of earlier runs are passed over without one

@@ -1,12 +1,13 @@
-"""One process reads one shard. Started by `producers.cirrus`, not by hand.
+"""One process reads one shard at a time. Started by the producers of files, not by hand.
 
-`python -m producers.shard` takes a job on stdin and gives reports on stdout. It ends itself when stdin does: a parent
+`python -m producers.shard` takes jobs on stdin and gives reports on stdout. It ends itself when stdin does: a parent
 that was killed leaves no child behind.
 """
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sys
 import threading
@@ -22,7 +23,7 @@ from pipeline.publisher import Publisher
 from producers.page_reader import kind_named
 from producers.progress import rewound
 from producers.shard_job import STOP, Report, ShardJob
-from producers.shard_reader import MAX_BYTES_IN_FLIGHT, ReportTo, ShardReader
+from producers.shard_reader import LINGER_MS, MAX_BYTES_IN_FLIGHT, ReportTo, ShardReader
 
 
 def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
@@ -32,7 +33,7 @@ def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
         kind = kind_named(job.kind)
         settings = kind.settings(**msgspec.json.decode(job.settings))
         cluster = Cluster.connect(settings)
-        with Publisher(cluster, max_bytes_in_flight=MAX_BYTES_IN_FLIGHT) as publisher:
+        with Publisher(cluster, max_bytes_in_flight=MAX_BYTES_IN_FLIGHT, linger_ms=LINGER_MS) as publisher:
             # A manifest is of the whole file, so what earlier runs sent is read once more, and not sent.
             start = rewound(job.start) if kind.manifests else job.start
             pages = kind.open_reader(Path(job.path), start, settings)
@@ -57,37 +58,34 @@ def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
 
 
 def main() -> int:
-    """The child's side of the pipes."""
+    """The child's side of the pipes: job after job, until the parent closes its end or says stop."""
     stopping = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who says what to do
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     reports = os.dup(1)
     os.dup2(2, 1)  # a library that prints must not garble the reports
     logs.configure()
-    job, rest = _read_job()
-    threading.Thread(target=_listen, args=(rest, stopping), name="parent", daemon=True).start()
-    return run_job(job, stopping, lambda report: _write_line(reports, msgspec.json.encode(report)))
+    jobs: queue.SimpleQueue[ShardJob] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(jobs, stopping), name="parent", daemon=True).start()
+    code = Exit.DONE
+    while not stopping.is_set():
+        code = run_job(jobs.get(), stopping, lambda report: _write_line(reports, msgspec.json.encode(report)))
+    return code
 
 
-def _read_job() -> tuple[ShardJob, bytes]:
-    data = b""
-    while b"\n" not in data:
-        if not (more := os.read(0, 65_536)):
-            sys.exit(Exit.TRY_AGAIN)
-        data += more
-    line, _, rest = data.partition(b"\n")
-    return msgspec.json.decode(line, type=ShardJob), rest
-
-
-def _listen(heard: bytes, stopping: threading.Event) -> None:
+def _listen(jobs: queue.SimpleQueue[ShardJob], stopping: threading.Event) -> None:
     """Waits for the parent's word, or its end."""
+    heard = b""
     while True:
-        if STOP in heard:
-            stopping.set()
         # Not sys.stdin: a thread that waits in it keeps the interpreter from ending.
-        if not (more := os.read(0, 64)):
+        if not (more := os.read(0, 65_536)):
             os._exit(Exit.TRY_AGAIN)
-        heard += more
+        *lines, heard = (heard + more).split(b"\n")
+        for line in lines:
+            if line == STOP.rstrip():
+                stopping.set()
+            else:
+                jobs.put(msgspec.json.decode(line, type=ShardJob))
 
 
 def _write_line(descriptor: int, data: bytes) -> None:

@@ -32,11 +32,12 @@ class Event(NamedTuple):
     exit_code: int = Exit.DONE
 
 
-class _Child:
-    """One process and the thread that listens to it."""
+class _Worker:
+    """One process, which reads one shard after the other, and the thread that listens to it."""
 
-    def __init__(self, job: ShardJob, events: queue.Queue[Event]) -> None:
-        self.key = job.key
+    def __init__(self, events: queue.Queue[Event]) -> None:
+        self.key = ""
+        """Of the shard being read; empty: none is."""
         self._killed = False
         # A session of its own: Ctrl-C is for the parent, who lets the children finish what is in flight.
         self._process = subprocess.Popen(
@@ -46,8 +47,15 @@ class _Child:
             start_new_session=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))},
         )
+        threading.Thread(target=self._listen, args=(events,), name="shard", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def give(self, job: ShardJob) -> None:
+        self.key = job.key
         self._say(msgspec.json.encode(job) + b"\n")
-        threading.Thread(target=self._listen, args=(events,), name=f"shard {job.key}", daemon=True).start()
 
     def stop(self) -> None:
         self._say(STOP)
@@ -64,14 +72,16 @@ class _Child:
                 stdin.flush()
 
     def _listen(self, events: queue.Queue[Event]) -> None:
-        last: Report | None = None
         for line in self._process.stdout or ():
             with contextlib.suppress(msgspec.DecodeError):  # a line cut off by its death
-                last = msgspec.json.decode(line, type=Report)
-                events.put(Event(self.key, last))
+                report = msgspec.json.decode(line, type=Report)
+                events.put(Event(self.key, report))
+                if report.state != "reading":
+                    key, self.key = self.key, ""
+                    events.put(Event(key, None))
         code = self._process.wait()
-        said_end = last is not None and last.state != "reading"
-        events.put(Event(self.key, None, Exit.DONE if said_end or self._killed else code or Exit.FATAL))
+        if self.key:
+            events.put(Event(self.key, None, Exit.DONE if self._killed else code or Exit.FATAL))
 
 
 class Jobs(Protocol):
@@ -93,7 +103,8 @@ class ShardProcesses:
 
     def __init__(self, jobs: Jobs, at_once: int) -> None:
         self._jobs = jobs
-        self._running: dict[str, _Child] = {}
+        self._running: dict[str, _Worker] = {}
+        self._idle: list[_Worker] = []
         self._at_once = at_once
         self._events: queue.Queue[Event] = queue.Queue()
         self._stop_by: float | None = None
@@ -102,8 +113,8 @@ class ShardProcesses:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for child in self._running.values():
-            child.kill()
+        for worker in (*self._running.values(), *self._idle):
+            worker.kill()
 
     def events(self, tick_seconds: float = 0.25) -> Iterator[Event | None]:
         """What the processes say until all have ended; None when none said anything for a while."""
@@ -116,7 +127,7 @@ class ShardProcesses:
             except queue.Empty:
                 event = None
             if event is not None and event.report is None:
-                del self._running[event.key]
+                self._idle.append(self._running.pop(event.key))
             yield event
             self._start_more()
 
@@ -129,14 +140,16 @@ class ShardProcesses:
         """Starts no more, and lets those that run write down what is acknowledged."""
         if self._stop_by is None:
             self._stop_by = time.monotonic() + STOP_SECONDS
-            for child in self._running.values():
-                child.stop()
+            for worker in self._running.values():
+                worker.stop()
 
     def _start_more(self) -> None:
         while self._stop_by is None and len(self._running) < self._at_once and (job := self._jobs.take()) is not None:
-            self._running[job.key] = _Child(job, self._events)
+            self._idle = [worker for worker in self._idle if worker.alive]
+            worker = self._running[job.key] = self._idle.pop() if self._idle else _Worker(self._events)
+            worker.give(job)
 
     def _kill_late(self) -> None:
         if self._stop_by is not None and time.monotonic() > self._stop_by:
-            for child in self._running.values():
-                child.kill()
+            for worker in self._running.values():
+                worker.kill()

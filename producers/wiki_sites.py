@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from urllib.parse import quote
 
 _PROJECTS = {
@@ -35,6 +36,7 @@ _RENAMED = {"be_x_old": "be-tarask"}
 _SAFE = "/:@!$*(),;~"
 
 
+@cache
 def site(wiki: str) -> tuple[str, str]:
     """Host and language of a Wikimedia wiki; both empty when the name is not of a known form.
 
