@@ -30,6 +30,7 @@ from sinks.repair import MOST_PAGES, repair
 from sinks.verify_corpus import CorpusCheck
 from sinks.verify_kafka import fence_check, lag_check, offsets_check
 from sinks.verify_letters import Letters
+from sinks.verify_manifests import manifest_check
 from sinks.verify_pages import newest_pages
 from sinks.verify_report import Check, Report
 from sinks.verify_rows import RowScan
@@ -161,7 +162,9 @@ def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line:
     )
     scan = RowScan(pages, subject.place, letters, subject.dimension, subject.files.normalized)
     scan.run(subject.reader, lambda rows: say(f"reading rows: {rows:,}"))
-    checks = [corpus.check(), *scan.checks(), *checks, letters.check()]
+    progress = read_to_end(cluster, subject.corpus.progress, deadline_s=DEADLINE_S)
+    manifests = manifest_check(progress, pages, subject.pages_id)
+    checks = [corpus.check(), *scan.checks(), manifests, *checks, letters.check()]
     report = Report(
         ok=all(check.verdict != "failed" for check in checks),
         table=settings.table,
