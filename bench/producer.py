@@ -26,7 +26,7 @@ import numpy as np
 
 from deploy.local.kafka import LocalKafka
 from pipeline.settings import MIB
-from producers.dump_blocks import DumpFile
+from producers.files.dump_blocks import DumpFile
 
 SNAPSHOT = "20261115"
 TEXT_CHARACTERS = 3_200

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pipeline.cli import command, new_app, run
-from producers.cirrus_names import CIRRUS_NAMES
-from producers.cirrus_reader import CirrusReader
-from producers.cirrus_settings import CirrusCommandSettings, CirrusSettings
-from producers.finish import finish
-from producers.page_reader import FileKind
-from producers.snapshot_run import SnapshotRun
+from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
+from producers.cirrussearch.cirrus_reader import CirrusReader
+from producers.cirrussearch.cirrus_settings import CirrusCommandSettings, CirrusSettings
+from producers.files.page_reader import FileKind
+from producers.snapshots.finish import finish
+from producers.snapshots.snapshot_run import SnapshotRun
 
 KIND = FileKind("cirrus", CIRRUS_NAMES, CirrusSettings, CirrusReader, manifests=True)
 

@@ -15,12 +15,12 @@ from rich.table import Table
 from pipeline import logs
 from pipeline.cli import FLAG, command, new_app, run
 from pipeline.errors import Exit
-from producers.download import Downloads
-from producers.download_display import download_display
-from producers.download_file import look
-from producers.download_settings import MirrorSettings
-from producers.dump_mirror import Snapshot, find_snapshot
-from producers.http_files import HttpFiles
+from producers.download.download import Downloads
+from producers.download.download_display import download_display
+from producers.download.download_file import look
+from producers.download.download_settings import MirrorSettings
+from producers.download.dump_mirror import Snapshot, find_snapshot
+from producers.download.http_files import HttpFiles
 
 
 class DumpsSettings(MirrorSettings):

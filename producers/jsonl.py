@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pipeline.cli import command, new_app, run
 from pipeline.service import Service
-from producers.file_run import FileRun, Found
-from producers.jsonl_fields import check_fields
-from producers.jsonl_reader import JsonlReader, JsonlSettings
-from producers.page_reader import FileKind
-from producers.progress import Progress
-from producers.sources import FileNames, Origin, Shard
+from producers.files.file_run import FileRun, Found
+from producers.files.page_reader import FileKind
+from producers.files.progress import Progress
+from producers.files.sources import FileNames, Origin, Shard
+from producers.records.jsonl_fields import check_fields
+from producers.records.jsonl_reader import JsonlReader, JsonlSettings
 
 _LINES = (".jsonl", ".ndjson")
 _SUFFIXES = tuple(plain + packed for plain in (*_LINES, ".json") for packed in ("", ".gz", ".bz2"))

@@ -18,13 +18,13 @@ from pipeline.kafka import Cluster
 from pipeline.publisher import Publisher
 from pipeline.service import Service
 from pipeline.topics import ensure_corpus
+from producers.files.sender import PageSender
 from producers.ledger import Ledger
-from producers.mediawiki_pages import WikiPages
-from producers.mediawiki_run import WikiRun
-from producers.mediawiki_settings import MediaWikiSettings
-from producers.mediawiki_titles import pages_in, titles_in, titles_in_file
-from producers.mediawiki_wiki import Stopped, open_api
-from producers.sender import PageSender
+from producers.wiki_api.mediawiki_pages import WikiPages
+from producers.wiki_api.mediawiki_run import WikiRun
+from producers.wiki_api.mediawiki_settings import MediaWikiSettings
+from producers.wiki_api.mediawiki_titles import pages_in, titles_in, titles_in_file
+from producers.wiki_api.mediawiki_wiki import Stopped, open_api
 
 ACKNOWLEDGE_SECONDS = 300.0
 STOP_SECONDS = 6.0

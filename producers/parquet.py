@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from pipeline.cli import command, new_app, run
 from pipeline.service import Service
-from producers.file_run import FileRun, Found
-from producers.mapping_settings import MappingSettings
-from producers.page_reader import FileKind
-from producers.parquet_fields import check_columns
-from producers.parquet_reader import ParquetReader
-from producers.progress import Progress
-from producers.sources import FileNames, Origin, Shard
+from producers.files.file_run import FileRun, Found
+from producers.files.page_reader import FileKind
+from producers.files.progress import Progress
+from producers.files.sources import FileNames, Origin, Shard
+from producers.records.mapping_settings import MappingSettings
+from producers.records.parquet_fields import check_columns
+from producers.records.parquet_reader import ParquetReader
 
 PARQUET_NAMES = FileNames("parquet", "Parquet file", (".parquet",))
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from pipeline.service import Service
-from producers.dump_blocks import Damaged
-from producers.file_run import FileRun, Found
-from producers.page_reader import FileKind
-from producers.progress import Progress
-from producers.sources import FileNames, Origin, Shard
-from producers.wikitext_reader import WikitextReader, site_of, wiki_of
-from producers.wikitext_settings import WikitextSettings
+from producers.exports.wikitext_reader import WikitextReader, site_of, wiki_of
+from producers.exports.wikitext_settings import WikitextSettings
+from producers.files.dump_blocks import Damaged
+from producers.files.file_run import FileRun, Found
+from producers.files.page_reader import FileKind
+from producers.files.progress import Progress
+from producers.files.sources import FileNames, Origin, Shard
 
 _EXPORT = re.compile(r"\.xml(?:-[\w-]+)?(?:\.bz2|\.gz)?\Z")
 _DUMP = re.compile(r"(?P<wiki>[a-z0-9_]+)-(?P<snapshot>\d{8}|latest)-(?:articles|pages-(?:articles|meta-current))")

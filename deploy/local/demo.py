@@ -19,10 +19,10 @@ from deploy.local.sample import write_sample
 from pipeline.errors import CheckFailed, Exit
 from pipeline.kafka import Cluster
 from pipeline.topics import corpus_topics
-from producers.cirrus_names import CIRRUS_NAMES
+from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
+from producers.files.progress import read_progress
+from producers.files.sources import find_shards
 from producers.ledger import total
-from producers.progress import read_progress
-from producers.sources import find_shards
 from sinks import verify_report
 from sinks.search import Answer, Search, SearchSettings, snippet
 from sinks.verify import VerifySettings, verified

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
-from producers.cirrus_documents import DocumentReader
-from producers.dump_blocks import Damaged, DumpFile
-from producers.dump_entries import read_entries
-from producers.dump_lines import read_lines
-from producers.dump_pages import DumpPages
+from producers.cirrussearch.cirrus_documents import DocumentReader
+from producers.cirrussearch.dump_entries import read_entries
+from producers.cirrussearch.dump_pages import DumpPages
+from producers.files.dump_blocks import Damaged, DumpFile
+from producers.files.dump_lines import read_lines
+from producers.files.sources import Shard
 from producers.ledger import Ledger
-from producers.sources import Shard
 
 SAMPLE_SHARDS = 6
 SAMPLE_BYTES = 512 * 1024

@@ -42,8 +42,8 @@ from pipeline.model_files import ModelFiles, resolve
 from pipeline.replay import set_back
 from pipeline.settings import KafkaSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group
-from producers.cirrus_names import CIRRUS_NAMES
-from producers.feeds import Feed, open_feed
+from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
+from producers.files.feeds import Feed, open_feed
 
 TURN_S = 0.1
 STOP_S = 30.0

@@ -18,7 +18,7 @@ from pipeline.records import valid_wiki
 from pipeline.settings import Settings
 from pipeline.topics import corpus_topics, topic_ids
 from producers.ledger.report import Report, snapshot_reports, tables
-from producers.snapshots import Snapshots
+from producers.snapshots.snapshots import Snapshots
 
 
 def _wiki(value: str) -> str:

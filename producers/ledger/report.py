@@ -9,11 +9,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from producers.completeness import missing
+from producers.files.progress import Progress
 from producers.ledger import Ledger, total
 from producers.ledger.table import ledger_columns, ledger_numbers, reasons
-from producers.progress import Progress
-from producers.snapshots import Snapshots
+from producers.snapshots.completeness import missing
+from producers.snapshots.snapshots import Snapshots
 
 
 class ShardReport(msgspec.Struct, frozen=True, kw_only=True):

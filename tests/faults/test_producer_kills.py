@@ -18,7 +18,7 @@ import pytest
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.settings import Settings
 from pipeline.topics import CorpusTopics, ensure_corpus
-from producers.snapshots import Snapshots
+from producers.snapshots.snapshots import Snapshots
 from tests.conftest import SettingsEnv
 from tests.dumps import joined, pair
 from tests.waiting import wait_until

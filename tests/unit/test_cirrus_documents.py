@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pipeline.records import Page, decode, encode, text_hash
-from producers.cirrus_documents import DocumentReader, Read
-from producers.cirrus_json import Dropped, Malformed, repair_text
-from producers.document_rules import DocumentRules
-from producers.dump_entries import Action
-from producers.sources import Origin
+from producers.cirrussearch.cirrus_documents import DocumentReader, Read
+from producers.cirrussearch.cirrus_json import Dropped, Malformed, repair_text
+from producers.cirrussearch.document_rules import DocumentRules
+from producers.cirrussearch.dump_entries import Action
+from producers.files.sources import Origin
 from tests.dumps import document, dumped
 
 ORIGIN = Origin("enwiki", "20261115")

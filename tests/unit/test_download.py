@@ -19,14 +19,14 @@ from typer.testing import CliRunner
 from pipeline import logs
 from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain, UsageError
 from producers import dumps
-from producers.disk_space import MARGIN_BYTES
-from producers.download import Downloads
-from producers.download_progress import Rate
-from producers.http_files import HttpFiles
-from producers.http_retry import LONGEST_REST, rest_asked
-from producers.part_file import PartFile, is_whole, read_marker
-from producers.remote_file import Refused, RemoteFile, Version
-from producers.stream_end import fault
+from producers.download.disk_space import MARGIN_BYTES
+from producers.download.download import Downloads
+from producers.download.download_progress import Rate
+from producers.download.http_files import HttpFiles
+from producers.download.http_retry import LONGEST_REST, rest_asked
+from producers.download.part_file import PartFile, is_whole, read_marker
+from producers.download.remote_file import Refused, RemoteFile, Version
+from producers.download.stream_end import fault
 from tests.dump_server import PAGE, DumpServer, Fault, QuickClock
 from tests.waiting import wait_until
 

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.records import Page
-from producers.cirrus_documents import DocumentReader
-from producers.document_rules import DocumentRules
-from producers.dump_entries import read_entries
-from producers.dump_lines import BEGINNING, Position, read_lines
-from producers.dump_pages import DumpPages
+from producers.cirrussearch.cirrus_documents import DocumentReader
+from producers.cirrussearch.document_rules import DocumentRules
+from producers.cirrussearch.dump_entries import read_entries
+from producers.cirrussearch.dump_pages import DumpPages
+from producers.files.dump_lines import BEGINNING, Position, read_lines
+from producers.files.sources import Origin
 from producers.ledger import Ledger, total
-from producers.sources import Origin
 from tests.dumps import LAYOUTS, document, joined, pair, pairs
 
 MAX_LINE = 2_000

@@ -11,8 +11,8 @@ import pytest
 from deploy.local.estimate import Estimate, check_disk, describe, forecast
 from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
-from producers.cirrus_names import CIRRUS_NAMES
-from producers.sources import find_shards
+from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
+from producers.files.sources import find_shards
 
 TEXT = "The lighthouse keeper wrote down the weather of every day and never missed one. "
 

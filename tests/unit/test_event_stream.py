@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Fatal, TryAgain
-from producers.event_stream import TRIES, EventStream
-from producers.server_sent_events import EventParser, ServerEvent
+from producers.stream.event_stream import TRIES, EventStream
+from producers.stream.server_sent_events import EventParser, ServerEvent
 from tests.wiki_server import FakeWiki, Reply, Served, served
 
 STREAM = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from producers.dump_lines import BEGINNING, Position
-from producers.in_flight import Checkpoint, InFlight
+from producers.files.dump_lines import BEGINNING, Position
+from producers.files.in_flight import Checkpoint, InFlight
 from producers.ledger import Ledger
 
 START = Checkpoint(BEGINNING, Ledger())

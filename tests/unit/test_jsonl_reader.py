@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.records import Page
-from producers.dump_blocks import Damaged
-from producers.dump_lines import Position
+from producers.files.dump_blocks import Damaged
+from producers.files.dump_lines import Position
+from producers.files.page_reader import Passed
+from producers.files.progress import Progress
+from producers.files.sources import find_shards
 from producers.jsonl import JSONL_NAMES
-from producers.jsonl_fields import check_fields
-from producers.jsonl_reader import JsonlReader, JsonlSettings
 from producers.ledger import Ledger
-from producers.page_reader import Passed
-from producers.progress import Progress
-from producers.sources import find_shards
+from producers.records.jsonl_fields import check_fields
+from producers.records.jsonl_reader import JsonlReader, JsonlSettings
 
 SETTINGS = JsonlSettings()
 BEGINNING = Progress(run="r", shard="s", wiki="docs", snapshot="", size=0, checksum="", options="{}", pages_topic="t")

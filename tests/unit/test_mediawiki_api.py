@@ -10,14 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import Fatal, TryAgain, UsageError
-from producers import mediawiki_http
-from producers.contact import user_agent
-from producers.document_rules import DocumentRules
-from producers.mediawiki_api import MediaWikiApi
-from producers.mediawiki_http import ApiHttp
-from producers.mediawiki_pages import Look, WikiPages
-from producers.mediawiki_settings import MediaWikiSettings
-from producers.mediawiki_titles import pages_in
+from producers.cirrussearch.document_rules import DocumentRules
+from producers.download.contact import user_agent
+from producers.wiki_api import mediawiki_http
+from producers.wiki_api.mediawiki_api import MediaWikiApi
+from producers.wiki_api.mediawiki_http import ApiHttp
+from producers.wiki_api.mediawiki_pages import Look, WikiPages
+from producers.wiki_api.mediawiki_settings import MediaWikiSettings
+from producers.wiki_api.mediawiki_titles import pages_in
 from tests.wiki_server import FakeWiki, Reply, Served, served
 
 MAXLAG = Reply(

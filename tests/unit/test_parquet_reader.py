@@ -14,14 +14,14 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.records import Page
-from producers.dump_blocks import Damaged
+from producers.files.dump_blocks import Damaged
+from producers.files.page_reader import Passed
+from producers.files.progress import Progress
 from producers.ledger import Ledger
-from producers.mapping_settings import MappingSettings
-from producers.page_reader import Passed
-from producers.parquet_fields import check_columns
-from producers.parquet_reader import ParquetReader
-from producers.parquet_rows import ParquetRows
-from producers.progress import Progress
+from producers.records.mapping_settings import MappingSettings
+from producers.records.parquet_fields import check_columns
+from producers.records.parquet_reader import ParquetReader
+from producers.records.parquet_rows import ParquetRows
 
 SETTINGS = MappingSettings()
 BEGINNING = Progress(run="r", shard="s", wiki="docs", snapshot="", size=0, checksum="", options="{}", pages_topic="t")

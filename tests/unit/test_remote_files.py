@@ -13,12 +13,12 @@ import fsspec
 import pytest
 
 from pipeline.errors import CheckFailed, UsageError
-from producers import remote_files
-from producers.cirrus_names import CIRRUS_NAMES, origin_of
-from producers.download import Downloads
-from producers.part_file import PartFile
-from producers.remote_files import StoreFiles, find_remote
-from producers.sources import Origin
+from producers.cirrussearch.cirrus_names import CIRRUS_NAMES, origin_of
+from producers.download import remote_files
+from producers.download.download import Downloads
+from producers.download.part_file import PartFile
+from producers.download.remote_files import StoreFiles, find_remote
+from producers.files.sources import Origin
 from tests.dump_server import QuickClock
 
 FOLDER = "20261115/index_name=enwiki_content"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from producers.cirrus_names import CIRRUS_NAMES, origin_of
-from producers.cirrus_settings import CirrusSettings
-from producers.progress import PagesTopic, begin, decode, encode
-from producers.sources import Origin, find_shards, open_shard
+from producers.cirrussearch.cirrus_names import CIRRUS_NAMES, origin_of
+from producers.cirrussearch.cirrus_settings import CirrusSettings
+from producers.files.progress import PagesTopic, begin, decode, encode
+from producers.files.sources import Origin, find_shards, open_shard
 from tests.dumps import pair, write_legacy, write_shard
 
 PAGES = PagesTopic("pages-id", {0: 0})

@@ -21,22 +21,22 @@ from deploy.local.sample import documents
 from pipeline.errors import TryAgain, UsageError
 from pipeline.records import Page
 from pipeline.settings import Settings
-from producers import xml_pages
-from producers.cirrus_json import Malformed
-from producers.dump_blocks import Damaged
-from producers.dump_lines import Position
+from producers.cirrussearch.cirrus_json import Malformed
+from producers.exports import xml_pages
+from producers.exports.wikitext_child import Parsed
+from producers.exports.wikitext_process import WikitextProcess
+from producers.exports.wikitext_reader import WikitextReader, site_of, wiki_of
+from producers.exports.wikitext_settings import WikitextSettings
+from producers.exports.wikitext_text import ENGLISH
+from producers.exports.xml_export import Site
+from producers.exports.xml_pages import EndMissing, PageBytes
+from producers.files.dump_blocks import Damaged
+from producers.files.dump_lines import Position
+from producers.files.page_reader import Passed
+from producers.files.progress import Progress
+from producers.files.sources import Origin, find_shards
 from producers.ledger import Ledger
-from producers.page_reader import Passed
-from producers.progress import Progress
-from producers.sources import Origin, find_shards
 from producers.wikitext import WIKITEXT_NAMES, origin_of
-from producers.wikitext_child import Parsed
-from producers.wikitext_process import WikitextProcess
-from producers.wikitext_reader import WikitextReader, site_of, wiki_of
-from producers.wikitext_settings import WikitextSettings
-from producers.wikitext_text import ENGLISH
-from producers.xml_export import Site
-from producers.xml_pages import EndMissing, PageBytes
 
 SETTINGS = WikitextSettings()
 BEGINNING = Progress(run="r", shard="s", wiki="", snapshot="", size=0, checksum="", options="{}", pages_topic="t")

@@ -1,0 +1,1 @@
+"""CirrusSearch dumps: entries, documents, and which of them become pages."""

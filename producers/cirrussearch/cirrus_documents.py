@@ -1,0 +1,166 @@
+"""A document of a CirrusSearch index to a page, or to the reason why it is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from pipeline.records import Page, text_hash, valid_page_id, valid_wiki
+from producers.cirrussearch.cirrus_json import Document, Dropped, Malformed, decode
+from producers.cirrussearch.disambiguation import is_disambiguation
+from producers.cirrussearch.document_rules import DocumentRules
+from producers.cirrussearch.dump_entries import Action
+from producers.cirrussearch.references import without_references
+from producers.cirrussearch.wiki_sites import page_url, site
+from producers.files.sources import Origin
+
+INT64_MAX = 2**63 - 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A page, and what was wrong with its document though it could be kept."""
+
+    page: Page
+    mended: list[str] = field(default_factory=list)
+
+
+class DocumentReader:
+    """Makes pages of the documents of one file, as the rules have it."""
+
+    def __init__(self, origin: Origin, rules: DocumentRules) -> None:
+        self._origin = origin
+        self._rules = rules
+
+    def read(self, action: Action | None, data: bytes | bytearray) -> Read | Dropped | Malformed:
+        """The page in `data`, or why there is none; `action` is None when its line was lost."""
+        mended: list[str] = []
+        document = decode(data, mended)
+        if isinstance(document, Dropped | Malformed):
+            return document
+        if reason := self._unwanted(document):
+            return Dropped(reason)
+        page_id = _page_id(document, action, mended)
+        if not isinstance(page_id, str):
+            return page_id
+        return self._page(document, page_id, mended)
+
+    def _unwanted(self, document: Document) -> str:
+        """Why the document is left out whatever its id is."""
+        rules = self._rules
+        if document.page_type == "redirect" and rules.redirects != "page":
+            return "redirect"
+        if (document.namespace or 0) not in rules.namespaces:
+            return "namespace"
+        if document.content_model not in (None, "", "wikitext"):
+            return "content_model"
+        return self._filtered(document)
+
+    def _filtered(self, document: Document) -> str:
+        rules = self._rules
+        if rules.disambiguation == "skip" and is_disambiguation(document.category or ()):
+            return "disambiguation"
+        if rules.categories and rules.categories.isdisjoint(name.casefold() for name in document.category or ()):
+            return "category"
+        if rules.min_popularity > (document.popularity_score or 0.0):
+            return "unpopular"
+        return ""
+
+    def _page(self, document: Document, page_id: str, mended: list[str]) -> Read | Dropped:
+        title = _full_title(document)
+        if not title:
+            return Dropped("missing_title")
+        if self._rules.pages is not None and self._rules.pages.isdisjoint((page_id, title)):
+            return Dropped("not_listed")
+        text = self._text(document, title)
+        if not text or text.isspace():
+            return Dropped("empty")
+        wiki = self._wiki(document, mended)
+        if not wiki:
+            return Dropped("missing_wiki")
+        page = Page(
+            wiki=wiki,
+            page_id=page_id,
+            title=title,
+            text=text,
+            opening_text=document.opening_text or "",
+            revision=_kept("version", document.version, _is_count, mended),
+            url=page_url(wiki, title),
+            timestamp=document.timestamp or "",
+            categories=tuple(document.category or ()),
+            aliases=() if self._rules.redirects == "skip" else _aliases(document),
+            incoming_links=_kept("incoming_links", document.incoming_links, _is_count, mended),
+            popularity_score=_kept("popularity_score", document.popularity_score, math.isfinite, mended),
+            language=document.language or site(wiki)[1],
+            namespace=document.namespace or 0,
+            snapshot=self._origin.snapshot,
+            text_hash=text_hash(title, text),
+            metadata=_metadata(document),
+        )
+        return Read(page, mended)
+
+    def _text(self, document: Document, title: str) -> str:
+        text = document.text or ""
+        if document.page_type == "redirect":
+            return text or title  # all that a redirect says
+        return without_references(text, document.heading or ()) if self._rules.references == "drop" else text
+
+    def _wiki(self, document: Document, mended: list[str]) -> str:
+        if document.wiki and valid_wiki(document.wiki):
+            return document.wiki
+        if document.wiki:
+            mended.append("wiki")
+        return self._origin.wiki
+
+
+def _page_id(document: Document, action: Action | None, mended: list[str]) -> str | Dropped | Malformed:
+    """The document's own id, or the action's: the layout used until 2025 has it only there.
+
+    When both are there and differ, one of them is damaged or lines were lost between them: sending the page under
+    either could overwrite a neighbour.
+    """
+    own = "" if document.page_id is None else str(document.page_id)
+    named = action.page_id if action is not None else None
+    if own and named and own != named:
+        return Malformed("id_mismatch")
+    page_id = own or named
+    if not page_id:
+        return Malformed("lost_action") if action is None else Dropped("missing_id")
+    if not valid_page_id(page_id) or page_id.startswith("-"):
+        return Dropped("bad_type")
+    if action is None:
+        mended.append("lost_action")
+    return page_id
+
+
+def _full_title(document: Document) -> str:
+    """`Talk:Amber`: the index has the namespace's name in a field of its own."""
+    title = (document.title or "").strip()
+    return f"{document.namespace_text}:{title}" if title and document.namespace and document.namespace_text else title
+
+
+def _aliases(document: Document) -> tuple[str, ...]:
+    titles = [r.title for r in document.redirect or () if r.title and not r.namespace and r.title != document.title]
+    return tuple(dict.fromkeys(titles))
+
+
+def _metadata(document: Document) -> str:
+    item = document.wikibase_item
+    return msgspec.json.encode({"wikibase_item": item}).decode() if item else ""
+
+
+def _is_count(number: int) -> bool:
+    return 0 <= number <= INT64_MAX
+
+
+def _kept(name: str, value: T | None, good: Callable[[T], bool], mended: list[str]) -> T | None:
+    if value is None or good(value):
+        return value
+    mended.append(name)
+    return None

@@ -1,0 +1,95 @@
+"""The settings of `producers.cirrus`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field
+
+from producers.cirrussearch.document_rules import Disambiguation, DocumentRules, Redirects, References, read_pages_file
+from producers.download.download_settings import DownloadSettings
+from producers.files.dump_lines import MAX_LINE_BYTES
+from producers.files.file_settings import FileSettings
+
+
+def sorted_namespaces(value: str) -> str:
+    """Checks a list of namespaces, and puts it in order."""
+    try:
+        numbers = sorted({int(number) for number in value.split(",")})
+    except ValueError:
+        raise ValueError("numbers with commas between them, such as 0,14") from None
+    return ",".join(map(str, numbers))
+
+
+def _date(value: str) -> str:
+    if value and not re.fullmatch(r"\d{8}", value):
+        raise ValueError("a date such as 20261115")
+    return value
+
+
+def _categories(value: str) -> str:
+    return "|".join(sorted({name.strip() for name in value.split("|") if name.strip()}))
+
+
+class CirrusSettings(FileSettings, DownloadSettings):
+    """Which documents of a CirrusSearch dump become pages."""
+
+    DECIDING: ClassVar[frozenset[str]] = FileSettings.DECIDING | {
+        "namespaces",
+        "redirects",
+        "disambiguation",
+        "references",
+        "categories",
+        "min_popularity",
+        "pages_file",
+    }
+
+    namespaces: Annotated[str, AfterValidator(sorted_namespaces)] = Field(
+        "0", description="Namespaces to keep, such as 0,14."
+    )
+    redirects: Redirects = Field(
+        "alias", description="Redirects: titles of the page they lead to (alias), left out, or pages of their own."
+    )
+    disambiguation: Disambiguation = Field("keep", description="Pages that only tell apart things of one name.")
+    references: References = Field(
+        "keep", description="Lists of references; dropped only where the text has its headings in it."
+    )
+    categories: Annotated[str, AfterValidator(_categories)] = Field(
+        "", description="Keep pages in any of these categories, such as 'Living people|Mammals of Europe'."
+    )
+    min_popularity: float = Field(0.0, ge=0, le=1, description="Keep pages with at least this popularity_score.")
+    pages_file: Path | None = Field(None, description="Keep the pages of this file: ids or titles, one a line.")
+    allow_older: bool = Field(False, description="Send a snapshot though a newer one of its wiki was sent before.")
+    max_line_bytes: int = Field(MAX_LINE_BYTES, ge=1024, description="Longer lines of a dump are skipped, and counted.")
+
+    @property
+    def rules(self) -> DocumentRules:
+        """These settings as the reader of documents takes them. Raises UsageError for a bad `pages_file`."""
+        return DocumentRules(
+            namespaces=frozenset(int(number) for number in self.namespaces.split(",")),
+            redirects=self.redirects,
+            disambiguation=self.disambiguation,
+            references=self.references,
+            categories=frozenset(name.casefold() for name in self.categories.split("|") if name),
+            min_popularity=self.min_popularity,
+            pages=None if self.pages_file is None else read_pages_file(self.pages_file),
+        )
+
+    def deciding(self, name: str) -> object:
+        """A pages file decides by what is in it."""
+        if name == "pages_file" and self.pages_file is not None:
+            listed = "\n".join(sorted(read_pages_file(self.pages_file)))
+            return hashlib.blake2b(listed.encode(), digest_size=8).hexdigest()
+        return super().deciding(name)
+
+
+class CirrusCommandSettings(CirrusSettings):
+    """What `python -m producers.cirrus` takes: besides reading, it can end a snapshot."""
+
+    finish: Annotated[str, AfterValidator(_date)] = Field(
+        "", description="Read nothing; delete what this snapshot (YYYYMMDD) lacks, once all of it has been read."
+    )
+    max_deletions: float = Field(0.01, ge=0, le=1, description="Share of the pages that --finish may delete.")

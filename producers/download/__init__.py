@@ -1,0 +1,1 @@
+"""Fetching files politely and whole, from web servers and object stores."""

@@ -1,0 +1,179 @@
+"""Folders in object stores (`s3://`, `gs://`, whatever fsspec opens) as sources of dump files.
+
+So one machine downloads from the dump server, and many read from a bucket beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pipeline.errors import TryAgain, UsageError
+from producers.download.part_file import PartFile
+from producers.download.remote_file import NotThere, Refused, RemoteFile, Unavailable, Version, is_safe_name
+from producers.download.stop_clock import StopClock
+from producers.files.sources import FileNames
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+READ_BYTES = 1024 * 1024
+MAX_FILES = 100_000
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://")
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+_VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "mtime", "created")
+"""What the stores call that which changes with a file's content, the surest first."""
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source is an address rather than a path."""
+    return _ADDRESS.match(source) is not None
+
+
+def find_remote(source: str, names: FileNames) -> tuple[StoreFiles, tuple[RemoteFile, ...]]:
+    """The files of this kind that an address means: a file, a folder with all below it, or a glob.
+
+    Raises:
+        UsageError: the address means nothing, a package is missing, or access is denied.
+        TryAgain: the store does not answer.
+    """
+    store, path = _open_store(source)
+    try:
+        paths = _paths(store, path, names)
+    except FileNotFoundError:
+        raise UsageError(f"{source}: no such file or folder") from None
+    except PermissionError as error:
+        raise UsageError(f"{source}: access denied ({error})") from error
+    except UsageError:
+        raise
+    except Exception as error:  # each store has exceptions of its own: credentials, regions, networks
+        raise TryAgain(f"{source}: cannot be listed: {type(error).__name__}: {error}") from error
+    if not paths:
+        raise UsageError(f"{source}: no {names.what} there; {names.endings}")
+    scheme = source.split("://", 1)[0]
+    files = tuple(RemoteFile(found, _place(scheme, found), size) for found, size in sorted(paths.items(), key=_natural))
+    return StoreFiles(store, scheme), files
+
+
+class StoreFiles:
+    """The files of one store, by their paths in it: a `FileServer`."""
+
+    def __init__(self, store: AbstractFileSystem, scheme: str) -> None:
+        self.clock = StopClock()
+        self._store = store
+        self._scheme = scheme
+
+    def look(self, file: RemoteFile) -> Version:
+        self.clock.check()
+        with self._translated(file):
+            self._store.invalidate_cache(file.address)
+            info: Mapping[str, Any] = self._store.info(file.address)
+        tag = next((str(info[key]) for key in _VERSION_KEYS if info.get(key)), "")
+        return Version(_size(info), etag=tag.removeprefix("W/"))
+
+    def fetch(self, file: RemoteFile, part: PartFile) -> None:
+        version = self.look(file)
+        if not part.have or not part.version.validator or part.version.differs(version):
+            part.begin(version)
+        with self._translated(file):
+            stream: BinaryIO = self._store.open(file.address, "rb")
+        with contextlib.closing(stream):
+            self._copy(stream, file, part)
+        if self.look(file).differs(version):
+            part.discard()
+            raise Unavailable(f"{self._name(file)}: replaced while it was read; starting over")
+
+    def stop(self) -> None:
+        self.clock.stop()
+
+    def _copy(self, stream: BinaryIO, file: RemoteFile, part: PartFile) -> None:
+        with self._translated(file):
+            stream.seek(part.have)
+        while True:
+            self.clock.check()
+            with self._translated(file):  # only the reading: an error of the local disk is another matter
+                data = stream.read(READ_BYTES)
+            if not data:
+                break
+            part.write(data)
+        if part.version.size is not None and not part.whole:
+            raise Unavailable(f"{self._name(file)}: {part.have:,} bytes came of {part.version.size:,}")
+
+    @contextlib.contextmanager
+    def _translated(self, file: RemoteFile) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise NotThere(f"{self._name(file)}: it is not there any more") from error
+        except PermissionError as error:
+            raise Refused(f"{self._name(file)}: access denied ({error})") from error
+        except Exception as error:  # each store has exceptions of its own
+            raise Unavailable(f"{self._name(file)}: {type(error).__name__}: {error}") from error
+
+    def _name(self, file: RemoteFile) -> str:
+        return f"{self._scheme}://{file.address.lstrip('/')}"
+
+
+def _open_store(source: str) -> tuple[AbstractFileSystem, str]:
+    found = _ADDRESS.match(source)
+    if found is None or "::" in source:
+        raise UsageError(f"{source}: not an address such as s3://bucket/folder")
+    if found[1] in ("http", "https"):
+        raise UsageError(f"{source}: dumps on a web server are named by --mirror (the folder of dates) and --wiki")
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(source)  # type: ignore[no-any-return]
+    except ImportError as error:
+        package = _PACKAGES.get(found[1])
+        what = f"pip install {package}" if package else str(error)
+        raise UsageError(f"{source}: a package is missing that opens {found[1]}:// addresses: {what}") from None
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def _paths(store: AbstractFileSystem, path: str, names: FileNames) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for name, info in _entries(store, path):
+        local = PurePosixPath(name)
+        ours = names.fits(Path(local)) and (name == path or names.in_folder(Path(local)))
+        if info.get("type") == "file" and ours and is_safe_name(local.name):
+            found[name] = _size(info)
+        if len(found) > MAX_FILES:
+            raise UsageError(f"{path}: more than {MAX_FILES:,} files; name a folder in it")
+    return found
+
+
+def _entries(store: AbstractFileSystem, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What the path means: itself, all below it, or what matches it. Walked, not listed at once: buckets are large."""
+    if re.search(r"[*?\[]", path):
+        yield from store.glob(path, detail=True).items()
+    elif store.isfile(path):
+        yield path, store.info(path)
+    else:
+        for _, _, files in store.walk(path, detail=True, on_error="raise"):
+            yield from ((str(info["name"]), info) for info in files.values())
+
+
+def _size(info: Mapping[str, Any]) -> int | None:
+    size = info.get("size")
+    return int(size) if size is not None else None
+
+
+def _place(scheme: str, path: str) -> str:
+    """Where it will lie here: below folders of the same names, for they tell the wiki and the date."""
+    *folders, name = path.strip("/").split("/")
+    return "/".join([_safe(scheme), *map(_safe, folders), name])
+
+
+def _safe(folder: str) -> str:
+    return folder if is_safe_name(folder) else "x-" + hashlib.blake2b(folder.encode(), digest_size=6).hexdigest()
+
+
+def _natural(entry: tuple[str, int | None]) -> list[tuple[int, str]]:
+    """Numbers in names in the order of their values."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", entry[0])]

@@ -1,0 +1,1 @@
+"""MediaWiki's XML exports: pages as wikitext, and wikitext as prose."""

@@ -1,0 +1,113 @@
+"""A page of a MediaWiki export to a page of ours, or to the reason why it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
+
+from pipeline.records import Page, text_hash, valid_page_id
+from producers.cirrussearch.cirrus_documents import INT64_MAX, Read
+from producers.cirrussearch.cirrus_json import Dropped, Malformed
+from producers.cirrussearch.wiki_sites import page_url, site
+from producers.exports.wikitext_child import Parsed
+from producers.exports.xml_export import ExportedPage, Site, read_page
+
+MAX_WIKITEXT = 4_000_000
+"""Characters; twice the wikis' own limit."""
+
+Parse = Callable[[str], Parsed | Malformed]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPages:
+    """Makes pages of the XML of one export, keeping those in the chosen namespaces."""
+
+    wiki: str
+    site: Site
+    snapshot: str
+    namespaces: frozenset[int]
+    parse: Parse
+
+    def read(self, xml: bytes) -> Read | Dropped | Malformed:
+        """The page in what stands between `<page>` and `</page>`."""
+        mended: list[str] = []
+        exported = _decoded(xml, mended)
+        if exported is None:
+            return Malformed("not_xml")
+        if reason := self._unwanted(exported):
+            return Dropped(reason)
+        parsed = self.parse(exported.wikitext)
+        if isinstance(parsed, Malformed):
+            return parsed
+        if not parsed.text:
+            return Dropped("empty")
+        return Read(self._page(exported, parsed, mended), mended)
+
+    def _unwanted(self, exported: ExportedPage) -> str:
+        """Why the page is left out, before its wikitext is parsed, which takes the longest."""
+        if exported.redirect is not None:
+            return "redirect"
+        namespace = _number(exported.namespace)
+        if namespace is None:
+            return "bad_type"
+        if namespace not in self.namespaces:
+            return "namespace"
+        if exported.model not in ("", "wikitext"):
+            return "content_model"
+        if not exported.title:
+            return "missing_title"
+        return _bad_id(exported.page_id) or ("too_large_wikitext" if len(exported.wikitext) > MAX_WIKITEXT else "")
+
+    def _page(self, exported: ExportedPage, parsed: Parsed, mended: list[str]) -> Page:
+        revision = _number(exported.revision)
+        if exported.revision and (revision is None or not 0 <= revision <= INT64_MAX):
+            revision = None
+            mended.append("revision")
+        return Page(
+            wiki=self.wiki,
+            page_id=exported.page_id,
+            title=exported.title,
+            text=parsed.text,
+            opening_text=parsed.opening_text,
+            revision=revision,
+            url=self._url(exported.title),
+            timestamp=exported.timestamp,
+            categories=parsed.categories,
+            language=self.site.language or site(self.wiki)[1],
+            namespace=_number(exported.namespace) or 0,
+            snapshot=self.snapshot,
+            text_hash=text_hash(exported.title, parsed.text),
+        )
+
+    def _url(self, title: str) -> str:
+        """Of a wiki that is none of Wikimedia's: as the export has its main page."""
+        base = self.site.base
+        return page_url(self.wiki, title) or (base and base + quote(title.replace(" ", "_"), safe="/:"))
+
+
+def _decoded(xml: bytes, mended: list[str]) -> ExportedPage | None:
+    try:
+        return read_page(xml)
+    except ET.ParseError:
+        repaired = xml.decode("utf-8", "replace").encode()
+    try:
+        exported = read_page(repaired) if repaired != xml else None
+    except ET.ParseError:
+        return None
+    mended.append("text_encoding")
+    return exported
+
+
+def _bad_id(page_id: str) -> str:
+    if not page_id:
+        return "missing_id"
+    return "" if page_id.isdecimal() and valid_page_id(page_id) else "bad_type"
+
+
+def _number(digits: str) -> int | None:
+    try:
+        return int(digits[:32])
+    except ValueError:
+        return None

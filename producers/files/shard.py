@@ -1,0 +1,98 @@
+"""One process reads one shard at a time. Started by the producers of files, not by hand.
+
+`python -m producers.files.shard` takes jobs on stdin and gives reports on stdout. It ends itself when stdin does: a
+parent that was killed leaves no child behind.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from pipeline import logs
+from pipeline.errors import CirrostreamError, Exit
+from pipeline.kafka import Cluster
+from pipeline.publisher import Publisher
+from producers.files.page_reader import kind_named
+from producers.files.progress import rewound
+from producers.files.shard_job import STOP, Report, ShardJob
+from producers.files.shard_reader import LINGER_MS, MAX_BYTES_IN_FLIGHT, ReportTo, ShardReader
+
+
+def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
+    """Reads the job's shard and reports its end; every error becomes the last report."""
+    reader: ShardReader | None = None
+    try:
+        kind = kind_named(job.kind)
+        settings = kind.settings(**msgspec.json.decode(job.settings))
+        cluster = Cluster.connect(settings)
+        with Publisher(cluster, max_bytes_in_flight=MAX_BYTES_IN_FLIGHT, linger_ms=LINGER_MS) as publisher:
+            # A manifest is of the whole file, so what earlier runs sent is read once more, and not sent.
+            start = rewound(job.start) if kind.manifests else job.start
+            pages = kind.open_reader(Path(job.path), start, settings)
+            reader = ShardReader(
+                job, settings, reader=pages, manifest=kind.manifests, publisher=publisher, report=report
+            )
+            state = reader.run(stopping)
+            reader.report(state)
+        return Exit.DONE
+    except CirrostreamError as error:
+        message, code = str(error), error.exit_code
+    except OSError as error:
+        message, code = f"{job.path}: {error.strerror or error}", Exit.CHECK_FAILED
+    except Exception as error:  # noqa: BLE001 - the parent says it in one line
+        structlog.get_logger().debug("unexpected", exc_info=True)
+        message, code = f"{job.path}: {type(error).__name__}: {error} (a bug; please report it)", Exit.FATAL
+    if reader is not None:
+        reader.report("failed", message, code)
+    else:
+        report(Report(state="failed", ledger=job.start.ledger, bytes_read=0, error=message, exit_code=code))
+    return code
+
+
+def main() -> int:
+    """The child's side of the pipes: job after job, until the parent closes its end or says stop."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who says what to do
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    reports = os.dup(1)
+    os.dup2(2, 1)  # a library that prints must not garble the reports
+    logs.configure()
+    jobs: queue.SimpleQueue[ShardJob] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(jobs, stopping), name="parent", daemon=True).start()
+    code = Exit.DONE
+    while not stopping.is_set():
+        code = run_job(jobs.get(), stopping, lambda report: _write_line(reports, msgspec.json.encode(report)))
+    return code
+
+
+def _listen(jobs: queue.SimpleQueue[ShardJob], stopping: threading.Event) -> None:
+    """Waits for the parent's word, or its end."""
+    heard = b""
+    while True:
+        # Not sys.stdin: a thread that waits in it keeps the interpreter from ending.
+        if not (more := os.read(0, 65_536)):
+            os._exit(Exit.TRY_AGAIN)
+        *lines, heard = (heard + more).split(b"\n")
+        for line in lines:
+            if line == STOP.rstrip():
+                stopping.set()
+            else:
+                jobs.put(msgspec.json.decode(line, type=ShardJob))
+
+
+def _write_line(descriptor: int, data: bytes) -> None:
+    rest = memoryview(data + b"\n")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""What the producer and the process of one shard say to each other: a job in, reports out, one JSON line each.
+
+JSON over pipes instead of multiprocessing's pickles: the child begins as a fresh interpreter, so nothing of the
+parent's Kafka clients and threads leaks into it, and the pipe's end tells it at once when the parent was killed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from pipeline.errors import Exit
+from producers.files.progress import Progress
+from producers.files.sources import Shard
+from producers.ledger import Ledger
+
+STOP = b"stop\n"
+"""The one thing that the parent says after the job."""
+
+
+class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One shard to read, from `start` on."""
+
+    kind: str
+    path: str
+    key: str
+    start: Progress
+    settings: str
+    """The parent's settings as JSON: flags count in the child as well."""
+    baseline: str = ""
+    """Folder with what `pages` held of the wiki before this snapshot; empty: every page is sent."""
+    sent: str = ""
+    """Folder with what earlier runs sent of the wiki after they last wrote down their progress; empty: nothing."""
+    limit: int | None = None
+    """Stop when the shard's ledger, over all runs, says so many pages."""
+
+
+def job_for(shard: Shard, start: Progress, settings: str, *, baseline: str, sent: str, limit: int | None) -> ShardJob:
+    return ShardJob(
+        kind=shard.kind,
+        path=str(shard.path),
+        key=shard.key,
+        start=start,
+        settings=settings,
+        baseline=baseline,
+        sent=sent,
+        limit=limit,
+    )
+
+
+State = Literal["waiting", "reading", "finished", "limited", "stopped", "failed", "skipped"]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """How a shard stands. The last report of a process has a state other than `reading`."""
+
+    state: State
+    ledger: Ledger
+    """While reading: what was handed to Kafka; in the last report: what was acknowledged."""
+    bytes_read: int
+    """Of the file as it is on disk."""
+    error: str = ""
+    exit_code: int = Exit.DONE
+    peak_memory_bytes: int = 0
+
+
+def peak_memory_bytes(status: Path = Path("/proc/self/status")) -> int:
+    """Peak resident memory of this process; 0 where the system has no /proc.
+
+    Not getrusage: on Linux its maximum survives exec, so a child would report its parent's.
+    """
+    try:
+        lines = status.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)

@@ -1,0 +1,1 @@
+"""Records with fields, such as JSON lines and Parquet rows, as pages."""

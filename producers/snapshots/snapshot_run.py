@@ -1,0 +1,110 @@
+"""A run over snapshots: of one that follows another, only the pages that are new or have changed are sent."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from pipeline.errors import UsageError
+from pipeline.kafka import Cluster
+from pipeline.publisher import Message, Publisher
+from pipeline.service import Service
+from producers.cirrussearch.cirrus_settings import CirrusSettings
+from producers.files.file_run import FileRun, Found, Prepared
+from producers.files.progress import Progress
+from producers.files.sources import Origin
+from producers.snapshots.snapshots import Plan, SnapshotReader
+
+PLAN_SECONDS = 60.0
+
+
+class SnapshotRun(FileRun[CirrusSettings]):
+    """Compares each wiki's snapshot with what `pages` holds of it."""
+
+    def run(self) -> int:
+        """As every run; the folder with the baselines is gone at its end."""
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.settings.data_dir, prefix="baseline-") as folder:
+            self._folder = Path(folder)
+            return super().run()
+
+    def prepare(self, cluster: Cluster, found: Found, service: Service) -> Prepared:
+        """Writes down which shards each snapshot has, and makes the baselines.
+
+        Raises:
+            UsageError: a snapshot is older than one that was sent before.
+        """
+        origins = sorted({file.origin for file in found.expected if file.origin.wiki})
+        if not self.settings.allow_older:
+            _refuse_older(found, origins)
+        _write_plans(cluster, found, origins)
+        reader = SnapshotReader(cluster, found.topics.progress, found.topics.pages, found.snapshots)
+        baselines = {}
+        for wiki, snapshot in origins:
+            if self._comparable(found, wiki, snapshot, service):
+                folder = self._folder / wiki
+                folder.mkdir()
+                known = reader.sent_before(wiki, snapshot, folder)
+                service.turned()
+                service.log.info("compares", wiki=wiki, snapshot=snapshot, pages_known=len(known))
+                baselines[wiki] = folder
+        return Prepared(baselines, self._sent(found, reader))
+
+    def _sent(self, found: Found, reader: SnapshotReader) -> dict[str, Path]:
+        """What runs that were killed had sent and not written down: it is not sent again."""
+        broken_off: dict[str, list[Progress]] = {}
+        for key in found.mine:
+            before = found.snapshots.progress.get(key)
+            if before is None or before.finished or not before.wiki or self.settings.again:
+                continue
+            if before.pages_topic == found.pages.id:
+                broken_off.setdefault(before.wiki, []).append(before)
+        folders = {}
+        for wiki, shards in broken_off.items():
+            folders[wiki] = self._folder / f"{wiki}-sent"
+            folders[wiki].mkdir()
+            reader.sent_after(wiki, shards, folders[wiki])
+        return folders
+
+    def _comparable(self, found: Found, wiki: str, snapshot: str, service: Service) -> bool:
+        last = found.snapshots.complete.get(wiki)
+        if last is None or self.settings.again or not snapshot or last.snapshot >= snapshot:
+            return False
+        options = self.settings.options
+        sent = found.snapshots.since(wiki, snapshot).values()
+        if last.pages_topic != found.pages.id or any(p.pages_topic != found.pages.id for p in sent):
+            service.log.warning("sends every page", wiki=wiki, because="the topic pages is another one than before")
+            return False
+        if last.options != options or any(p.options != options for p in sent):
+            service.log.warning("sends every page", wiki=wiki, because="other pages were chosen before")
+            return False
+        return True
+
+
+def _refuse_older(found: Found, origins: Sequence[Origin]) -> None:
+    for file in found.expected:
+        wiki, snapshot = file.origin
+        newest = max(found.snapshots.newest(wiki), *(origin.snapshot for origin in origins if origin.wiki == wiki), "")
+        if snapshot and snapshot < newest:
+            raise UsageError(
+                f"{file.path}: snapshot {snapshot} of {wiki} is older than {newest}, which was sent before or stands "
+                "beside it; the newest sent wins, so pages would go back: --allow-older does it"
+            )
+
+
+def _write_plans(cluster: Cluster, found: Found, origins: Sequence[Origin]) -> None:
+    """Adds the shards that are new to what other producers have written down of the same snapshots."""
+    messages = []
+    for wiki, snapshot in origins:
+        keys = {file.key for file in found.expected if file.origin == Origin(wiki, snapshot)}
+        known = found.snapshots.plans.get((wiki, snapshot))
+        if known is None or keys - set(known.shards):
+            shards = tuple(sorted(keys | set(known.shards if known is not None else ())))
+            plan = Plan(wiki=wiki, snapshot=snapshot, shards=shards)
+            messages.append(Message(found.topics.progress, plan.key, msgspec.msgpack.encode(plan)))
+    if messages:
+        with Publisher(cluster) as publisher:
+            publisher.publish(messages).wait(PLAN_SECONDS)

@@ -1,0 +1,111 @@
+"""Pages that have changed and are still to be looked at: each once, however many events it has had."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from producers.stream.change_events import EDITS, Change
+
+SETTLE_SECONDS = 0.5
+"""A move, or a rollback, makes several events at once; and one request takes many pages."""
+
+REMEMBERED = 50_000
+
+
+@dataclass(slots=True)
+class Pending:
+    """A page to look at."""
+
+    change: Change
+    """The newest one of those that were heard of."""
+    first: int
+    """Number of the oldest event that this look will do justice to."""
+    due: float
+    looks: int = 0
+    """Looks so far whose answer was older than the change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was last sent of a page."""
+
+    revision: int
+    """0 when there was no such page."""
+    text_hash: str
+    """Empty: a tombstone."""
+    looked_at: float
+
+
+class PendingChanges:
+    """What to look at, and when. Times are of a monotonic clock.
+
+    A page is looked at by one request at a time: of two answers the older might come last.
+    """
+
+    def __init__(self, refetch_seconds: float) -> None:
+        self._refetch_seconds = refetch_seconds
+        self._waiting: dict[int, Pending] = {}
+        self._in_hand: dict[int, Pending] = {}
+        self._known: OrderedDict[int, Known] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._in_hand)
+
+    @property
+    def oldest(self) -> int | None:
+        """Number of the oldest event that has not been done justice to; None: all have."""
+        numbers = [pending.first for group in (self._waiting, self._in_hand) for pending in group.values()]
+        return min(numbers, default=None)
+
+    def add(self, change: Change, number: int, now: float) -> bool:
+        """Takes up a change; False when what was sent already has it."""
+        known = self._known.get(change.page_id)
+        if known is not None and change.kind in EDITS and 0 < change.revision <= known.revision:
+            return False
+        due = now + SETTLE_SECONDS
+        if change.kind == "edit" and known is not None:
+            due = max(due, known.looked_at + self._refetch_seconds)
+        pending = self._waiting.setdefault(change.page_id, Pending(change, number, due))
+        pending.due = min(pending.due, due)
+        if change.at >= pending.change.at:
+            pending.change = change
+        return True
+
+    def take(self, now: float, limit: int) -> list[Pending]:
+        """Up to `limit` pages whose time has come, oldest events first; they are in hand until `done` or `again`."""
+        ready = [p for key, p in self._waiting.items() if p.due <= now and key not in self._in_hand]
+        chosen = sorted(ready, key=lambda pending: pending.first)[:limit]
+        for pending in chosen:
+            self._in_hand[pending.change.page_id] = self._waiting.pop(pending.change.page_id)
+        return chosen
+
+    def done(self, page_id: int) -> None:
+        """The look has led to something."""
+        del self._in_hand[page_id]
+
+    def again(self, page_id: int, due: float) -> None:
+        """Looks again later: the answer was older than the change."""
+        pending = self._in_hand.pop(page_id)
+        pending.looks += 1
+        pending.due = due
+        newer = self._waiting.get(page_id)
+        if newer is None:
+            self._waiting[page_id] = pending
+        else:
+            newer.first = min(newer.first, pending.first)
+
+    def known(self, page_id: int) -> Known | None:
+        """What was last sent of the page, if that was lately."""
+        return self._known.get(page_id)
+
+    def remember(self, page_id: int, known: Known) -> None:
+        self._known[page_id] = known
+        self._known.move_to_end(page_id)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def page_ids(batch: Iterable[Pending]) -> list[int]:
+    return [pending.change.page_id for pending in batch]

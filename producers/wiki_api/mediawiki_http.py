@@ -1,0 +1,199 @@
+"""Asks one MediaWiki Action API, politely: who we are, two connections, patience, and bounds on what comes back.
+
+https://www.mediawiki.org/wiki/API:Etiquette. The API says "not now" in four ways: HTTP 429 and 503, and answers of
+HTTP 200 with an error `maxlag` (its replicas are behind) or `ratelimited`. All four may carry `Retry-After`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+
+import httpx
+import msgspec
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
+
+from pipeline.errors import Fatal, TryAgain, UsageError
+from pipeline.settings import MIB
+from producers.download.http_retry import rest_asked
+from producers.wiki_api.mediawiki_answers import Answer, Problem, decode
+
+CONNECTIONS = 2
+TRIES = 7
+"""With the pauses between them about a minute when the server says nothing of its own."""
+
+TRIES_OF_MUCH = 3
+"""Of a request that can be made smaller, when the server looks overwhelmed by it."""
+
+LONGEST_PAUSE = 30.0
+LONGEST_REST = 300.0
+"""A server that asks for a longer pause than this ends the process: its supervisor comes back later."""
+
+MAX_ANSWER_BYTES = 64 * MIB
+"""MediaWiki's own limit is 8 MiB of content an answer; its JSON may escape each character to six."""
+
+ANSWER_SECONDS = 90.0
+LONG_REQUEST = 2_000
+"""Longer parameters go in a body: servers and proxies refuse long addresses."""
+
+NOT_NOW = frozenset({"maxlag", "ratelimited", "readonly", "concurrency-limit", "too-many-requests"})
+_TOO_HEAVY = frozenset({500, 502, 504})
+
+
+class TooMuchAsked(TryAgain):
+    """The server does not manage this request, or its answer is too large: less at a time may work."""
+
+
+class ApiError(Fatal):
+    """The API refuses this request, and will do so again."""
+
+    def __init__(self, url: str, problem: Problem) -> None:
+        super().__init__(f"{url}: {problem.code}: {problem.info[:300]}")
+        self.code = problem.code
+
+
+class _NotNow(Exception):
+    """No answer this time."""
+
+    def __init__(self, why: str, *, rest: float = 0.0, heavy: bool = False) -> None:
+        super().__init__(why)
+        self.rest = rest
+        self.heavy = heavy
+
+
+class ApiHttp:
+    """The connections to one API.
+
+    `sleep` and `perform`, which makes one request, may raise: to end the waiting of a process that is stopped.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        agent: str,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        perform: Callable[[Callable[[], Answer]], Answer] = lambda request: request(),
+        retried: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.url = url
+        self._sleep = sleep
+        self._perform = perform
+        self._retried = retried
+        self._client = httpx.Client(
+            headers={"User-Agent": agent, "Accept-Encoding": "gzip"},
+            limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
+            timeout=httpx.Timeout(60.0, connect=15.0, pool=ANSWER_SECONDS),
+            follow_redirects=False,
+        )
+
+    def ask(self, parameters: Mapping[str, str], *, divisible: bool = False) -> Answer:
+        """The answer, after as many tries as it takes.
+
+        `divisible`: what can be asked for in parts is given up earlier when it seems to be too much.
+
+        Raises:
+            TooMuchAsked: a time-out, an error of a gateway, an answer that is too large.
+            ApiError: the API says what is wrong with the request.
+            TryAgain: the server is away, or asks for a long pause.
+            UsageError, Fatal: there is no API at this address, or it refuses us.
+        """
+        tries = Retrying(
+            retry=retry_if_exception_type(_NotNow),
+            stop=lambda state: state.attempt_number >= (TRIES_OF_MUCH if divisible and _is_heavy(state) else TRIES),
+            wait=_pause,
+            sleep=self._wait,
+            reraise=True,
+        )
+        try:
+            return tries(lambda: self._perform(lambda: self._try(parameters)))
+        except _NotNow as error:
+            kind = TooMuchAsked if error.heavy else TryAgain
+            raise kind(f"{self.url}: {error}, tried several times; is it up?") from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _wait(self, seconds: float) -> None:
+        self._retried()
+        self._sleep(seconds)
+
+    def _try(self, parameters: Mapping[str, str]) -> Answer:
+        sent = {"format": "json", "formatversion": "2", "maxlag": "5", **parameters}
+        long = sum(len(value) for value in sent.values()) > LONG_REQUEST
+        try:
+            with self._client.stream(
+                "POST" if long else "GET",
+                self.url,
+                params=None if long else sent,
+                data=sent if long else None,
+                # Lets a wiki with several data centres answer a POST from the nearest one.
+                headers={"Promise-Non-Write-API-Action": "true"} if long else None,
+            ) as response:
+                self._check(response)
+                body = self._read(response)
+        except httpx.ReadTimeout as error:
+            raise _NotNow("no answer in time", heavy=True) from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _NotNow(f"{type(error).__name__}: {error}") from error
+        return self._answer(body, response)
+
+    def _check(self, response: httpx.Response) -> None:
+        """Raises unless the status is 200."""
+        status = response.status_code
+        if status == 429 or status >= 500:
+            raise self._not_now(f"HTTP {status}", response, heavy=status in _TOO_HEAVY)
+        if status == 200:
+            return
+        if 300 <= status < 400:
+            place = response.headers.get("Location", "elsewhere")
+            raise UsageError(f"{self.url}: the API has moved to {place[:300]}: give that with --api")
+        if status in (404, 410):
+            raise UsageError(f"{self.url}: HTTP {status}, no API is there; give its address with --api")
+        said = " ".join(self._read(response)[:1000].decode("utf-8", "replace").split())[:300]
+        raise Fatal(f"{self.url}: HTTP {status}: {said} (if it refuses us: is --contact right?)")
+
+    def _not_now(self, why: str, response: httpx.Response, *, heavy: bool = False) -> _NotNow:
+        rest = rest_asked(response.headers.get("Retry-After", ""), time.time())
+        if rest > LONGEST_REST:
+            raise TryAgain(f"{self.url}: {why}: it asks to be left alone for {rest:.0f} s or more")
+        return _NotNow(why, rest=rest, heavy=heavy)
+
+    def _read(self, response: httpx.Response) -> bytes:
+        """The body, as long as it keeps to its size and its time: a server that drips is no faster than one that
+        stalls."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        body = bytearray()
+        for block in response.iter_bytes():
+            body += block
+            if len(body) > MAX_ANSWER_BYTES:
+                raise TooMuchAsked(f"{self.url}: an answer of more than {MAX_ANSWER_BYTES:,} bytes")
+            if time.monotonic() > deadline:
+                raise _NotNow(f"an answer took more than {ANSWER_SECONDS:.0f} s", heavy=True)
+        return bytes(body)
+
+    def _answer(self, body: bytes, response: httpx.Response) -> Answer:
+        try:
+            answer = decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            kind = response.headers.get("Content-Type", "something without a type")[:100]
+            raise Fatal(f"{self.url}: answers {kind}, not as an API does ({error}): is --api right?") from None
+        if answer.error is None:
+            return answer
+        if answer.error.code in NOT_NOW or answer.error.code.startswith("internal_api_error_DB"):
+            raise self._not_now(f"{answer.error.code}: {answer.error.info[:200]}", response)
+        raise ApiError(self.url, answer.error)
+
+
+def _is_heavy(state: RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    return isinstance(error, _NotNow) and error.heavy
+
+
+def _pause(state: RetryCallState) -> float:
+    """1, 2, 4, … s shortened by up to a half, and never less than the server asks for."""
+    error = state.outcome.exception() if state.outcome else None
+    backoff = min(LONGEST_PAUSE, 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+    rest = error.rest if isinstance(error, _NotNow) else 0.0
+    return max(backoff, rest * random.uniform(1.0, 1.1))  # noqa: S311 - no secret

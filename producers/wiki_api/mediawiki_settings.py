@@ -1,0 +1,106 @@
+"""The settings of whatever asks a wiki for its pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline.cli import FLAG
+from pipeline.errors import UsageError
+from pipeline.records import valid_wiki
+from pipeline.settings import ServiceSettings
+from producers.cirrussearch.cirrus_settings import CirrusSettings, sorted_namespaces
+from producers.cirrussearch.document_rules import Disambiguation, DocumentRules, Redirects, References
+from producers.cirrussearch.wiki_sites import site
+from producers.download.contact import Contact
+
+
+def _wiki(value: str) -> str:
+    if not valid_wiki(value):
+        raise ValueError("a wiki's database name, such as simplewiki")
+    return value
+
+
+def web_address(value: str) -> str:
+    """Checks that this is a plain http(s) address, without a user or a query."""
+    if value:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            raise ValueError("an http:// or https:// address without a query")
+    return value
+
+
+def _of_dumps(name: str) -> Any:
+    """The default that dumps are read with: a page must come out the same from wherever it is read."""
+    return CirrusSettings.model_fields[name].default
+
+
+class WikiSettings(ServiceSettings):
+    """Which wiki, who asks it, and which of its pages are wanted."""
+
+    wiki: Annotated[str, AfterValidator(_wiki)] = Field("", description="Database name of a wiki, such as simplewiki.")
+    api: Annotated[str, AfterValidator(web_address)] = Field(
+        "", description="Address of the wiki's api.php; empty: that of the Wikimedia wiki of this name."
+    )
+    contact: Contact = Field("", description="Your e-mail or web address, which servers see as who asks.")
+    namespaces: Annotated[str, AfterValidator(sorted_namespaces)] = Field(
+        _of_dumps("namespaces"), description="Namespaces to keep, such as 0,14."
+    )
+    redirects: Redirects = Field(
+        _of_dumps("redirects"),
+        description="Redirects: titles of the page they lead to (alias), left out, or pages of their own.",
+    )
+    disambiguation: Disambiguation = Field(
+        _of_dumps("disambiguation"), description="Pages that only tell apart things of one name."
+    )
+    references: References = Field(
+        _of_dumps("references"), description="Lists of references; dropped only where the text has its headings in it."
+    )
+
+    @model_validator(mode="after")
+    def _has_wiki(self) -> Self:
+        if not self.wiki:
+            raise ValueError("name the wiki: --wiki (CIRROSTREAM_WIKI), such as simplewiki")
+        return self
+
+    @property
+    def api_url(self) -> str:
+        """Address of the API. Raises UsageError when the wiki is not one of Wikimedia's and none is given."""
+        if self.api:
+            return self.api
+        host, _ = site(self.wiki)
+        if not host:
+            raise UsageError(f"{self.wiki}: not the name of a Wikimedia wiki; say where its api.php is with --api")
+        return f"https://{host}/w/api.php"
+
+    @property
+    def rules(self) -> DocumentRules:
+        """These settings as the reader of documents takes them."""
+        return DocumentRules(
+            namespaces=frozenset(int(number) for number in self.namespaces.split(",")),
+            redirects=self.redirects,
+            disambiguation=self.disambiguation,
+            references=self.references,
+        )
+
+
+class MediaWikiSettings(WikiSettings):
+    """Which pages to fetch: by title, from a file of titles, or of a category."""
+
+    titles: str = Field("", description="Titles with | between them, such as 'Amber|Baltic Sea'.")
+    titles_file: Path | None = Field(None, description="A file of titles, one a line.")
+    category: str = Field("", description="Pages of this category, such as 'Minerals'.")
+    depth: int = Field(0, ge=0, le=20, description="Subcategories of the category too, so many levels down.")
+    limit: int | None = Field(None, ge=0, description="Send at most so many pages.")
+    json_output: bool = Field(
+        False, description="Print one JSON document at the end, nothing else.", json_schema_extra={FLAG: "--json"}
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(map(bool, (self.titles, self.titles_file, self.category))) != 1:
+            raise ValueError("say which pages, in one way: --titles 'A|B', --titles-file FILE or --category NAME")
+        return self
