@@ -49,21 +49,29 @@ class Baseline:
 
 
 class BaselineWriter:
-    """Takes entries, the older first, and merges them into the files of a baseline."""
+    """Takes sorted entries, and merges them into the files of a baseline."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._parts: list[Path] = []
-        self._pages = 0
+        self._named: dict[str, tuple[tuple[int, int], Path]] = {}
 
-    def add(self, entries: Entries) -> None:
-        """Notes sorted entries that overrule those before."""
-        if not len(entries.ids):
-            return
-        path = self._folder / f"part-{len(self._parts)}.npy"
+    def put(self, name: str, rank: tuple[int, int], entries: Entries) -> None:
+        """Takes entries in, in place of those of this name; of two with one id, those of the higher rank count."""
+        path = self._folder / f"part-{len(self._named)}.npy"
+        if name in self._named:
+            path = self._named[name][1]
         np.save(path, np.stack(entries))
-        self._parts.append(path)
-        self._pages += len(entries.ids)
+        self._named[name] = rank, path
+
+    def drop(self, name: str) -> None:
+        """Forgets the entries of this name."""
+        if name in self._named:
+            self.put(name, (0, 0), sorted_entries(*(np.empty(0, np.uint64) for _ in COLUMNS)))
+
+    @property
+    def _parts(self) -> list[Path]:
+        """The lower ranks first."""
+        return [path for _, path in sorted(self._named.values())]
 
     def finish(self) -> Baseline:
         """Writes the files, and removes the parts."""
@@ -85,6 +93,8 @@ class BaselineWriter:
         if not self._parts:
             return
         sample = np.sort(np.concatenate([np.load(path, mmap_mode="r")[0][::64] for path in self._parts]))
+        if not len(sample):
+            return
         edges = np.unique(sample[:: max(1, RANGE_PAGES // 64)]).tolist()
         starts = [0, *(int(edge) for edge in edges[1:])]
         yield from zip(starts, [*(start - 1 for start in starts[1:]), (1 << 64) - 1], strict=True)

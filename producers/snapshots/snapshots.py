@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from pipeline.manifests import (
     PREFIX,
     Complete,
     Entries,
-    Manifest,
     decode_complete,
     decode_manifest,
 )
@@ -114,20 +113,19 @@ def _plan(data: bytes) -> Plan | None:
         return None
 
 
-def read_manifests(cluster: Cluster, topic: str, shards: Iterable[str]) -> Iterator[Manifest]:
-    """The parts of these shards' manifests, in the order of the shards given."""
-    wanted = {f"manifest/{shard}/": rank for rank, shard in enumerate(shards)}
-    newest: dict[bytes, Manifest] = {}
+def spool_manifests(cluster: Cluster, topic: str, shards: Iterable[str], writer: BaselineWriter) -> None:
+    """Writes these shards' manifests to disk as they come, the later of the shards given above the earlier."""
+    ranks = {f"manifest/{shard}/": rank for rank, shard in enumerate(shards)}
     for record in read_to_end(cluster, topic, deadline_s=READ_S):
         key = (record.key or b"").decode("utf-8", "replace")
-        if key.rpartition("/")[0] + "/" not in wanted:
+        rank = ranks.get(key.rpartition("/")[0] + "/")
+        if rank is None:
             continue
         manifest = None if record.value is None else decode_manifest(record.value)
         if manifest is None:
-            newest.pop(record.key, None)
+            writer.drop(key)
         else:
-            newest[record.key] = manifest
-    yield from sorted(newest.values(), key=lambda found: (wanted[f"manifest/{found.shard}/"], found.part))
+            writer.put(key, (rank, manifest.part), manifest.entries)
 
 
 def sent_since(cluster: Cluster, topic: str, wiki: str, floor: Mapping[int, int]) -> Entries:
@@ -170,27 +168,25 @@ class SnapshotReader:
         """What `pages` holds of the wiki: the last complete snapshot, and what any begun since then has sent."""
         shards = self.snapshots.since(wiki, snapshot)
         writer = BaselineWriter(folder)
-        for manifest in self._manifests(key for key, progress in shards.items() if progress.finished):
-            writer.add(manifest.entries)
+        self._spool([key for key, progress in shards.items() if progress.finished], writer)
         open_ = [p for p in shards.values() if not p.finished and p.line]
         if open_:
             floor = {partition: min(p.floor.get(partition, 0) for p in open_) for partition in open_[0].floor}
-            writer.add(sent_since(self.cluster, self.pages_topic, wiki, floor))
+            writer.put("", (len(shards), 0), sent_since(self.cluster, self.pages_topic, wiki, floor))
         return writer.finish()
 
     def sent_after(self, wiki: str, shards: Sequence[Progress], folder: Path) -> Baseline:
         """What `pages` has got of the wiki since any of these shards wrote down its progress."""
         ends = {partition: min(p.ends.get(partition, 0) for p in shards) for partition in shards[0].ends}
         writer = BaselineWriter(folder)
-        writer.add(sent_since(self.cluster, self.pages_topic, wiki, ends))
+        writer.put("", (0, 0), sent_since(self.cluster, self.pages_topic, wiki, ends))
         return writer.finish()
 
     def said_by(self, wiki: str, snapshot: str, folder: Path) -> Baseline:
         """What the finished shards of a snapshot say."""
         writer = BaselineWriter(folder)
-        for manifest in self._manifests(self.snapshots.of(wiki, snapshot)):
-            writer.add(manifest.entries)
+        self._spool(list(self.snapshots.of(wiki, snapshot)), writer)
         return writer.finish()
 
-    def _manifests(self, shards: Iterable[str]) -> Iterator[Manifest]:
-        return read_manifests(self.cluster, self.progress_topic, shards)
+    def _spool(self, shards: Sequence[str], writer: BaselineWriter) -> None:
+        spool_manifests(self.cluster, self.progress_topic, shards, writer)
