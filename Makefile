@@ -30,6 +30,7 @@ faults: $(VENV)/.test  ## The long tests: processes are killed and stopped while
 bench: $(VENV)/.test  ## Benchmarks: ratios on the screen, figures in JSON files
 	$(BIN)/python -m bench.embed
 	$(BIN)/python -m bench.table
+	$(BIN)/python -m bench.producer
 
 lint: $(VENV)/.test  ## Style, types, and who may import whom
 	$(BIN)/ruff check .
