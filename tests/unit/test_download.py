@@ -1,8 +1,9 @@
 """Every shard arrives whole, however the server behaves, and the server has no reason to complain."""
 
-from __future__ import contextlib
+from __future__ import annotations
 
 import bz2
+import contextlib
 import errno
 import itertools
 import json
