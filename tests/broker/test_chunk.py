@@ -18,6 +18,7 @@ from kafka.structs import OffsetAndMetadata
 
 from deploy.local.kafka import LocalKafka
 from pipeline import dead_letters, topics
+from pipeline.errors import Fatal
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.model_files import resolve
 from pipeline.publisher import Message, Publisher
@@ -266,7 +267,17 @@ def trim(stage: Stage, before: int) -> None:
         configs = {"cleanup.policy": policy, "retention.ms": "-1"}
         stage.cluster.admin.alter_configs([ConfigResource("topic", stage.corpus.pages, configs=configs)])
         if policy != "compact":
-            stage.cluster.trim(stage.corpus.pages, {0: before})
+            # The broker answers before the log itself has heard of its new policy.
+            wait_until(lambda: trimmed(stage, before), "Kafka has taken the policy up")
+
+
+def trimmed(stage: Stage, before: int) -> bool:
+    try:
+        stage.cluster.trim(stage.corpus.pages, {0: before})
+    except Fatal as error:
+        assert "PolicyViolation" in str(error)
+        return False
+    return True
 
 
 def test_a_group_whose_position_is_gone_from_the_log_says_what_to_type(new_stage: Callable[..., Stage]) -> None:
