@@ -64,6 +64,8 @@ class FileRun(Generic[S]):
     def __init__(self, kind: FileKind[S], settings: S) -> None:
         self.kind = kind
         self.settings = settings
+        self.options = settings.options
+        """Once: a file of pages is read for it."""
         self.run_id = uuid.uuid4().hex[:16]
 
     def run(self) -> int:
@@ -89,12 +91,11 @@ class FileRun(Generic[S]):
 
     def start_of(self, shard: Shard, found: Found, service: Service) -> Progress:
         """Where reading this shard goes on."""
-        options = self.settings.options
-        afresh = begin(shard, self.run_id, options, found.pages)
+        afresh = begin(shard, self.run_id, self.options, found.pages)
         before = found.snapshots.progress.get(shard.key)
         if before is None or self.settings.again:
             return afresh
-        if difference := before.fits(shard, options, found.pages.id):
+        if difference := before.fits(shard, self.options, found.pages.id):
             service.log.warning("starts over", shard=shard.name, because=difference)
             return afresh
         if not before.finished:
@@ -105,7 +106,7 @@ class FileRun(Generic[S]):
         """Whether nothing is left to do for a shard with this progress, as far as can be told without its file."""
         if progress is None or self.settings.again or not progress.finished:
             return False
-        return progress.options == self.settings.options and progress.pages_topic == found.pages.id
+        return progress.options == self.options and progress.pages_topic == found.pages.id
 
     def _found(self, cluster: Cluster, feed: Feed, mine: frozenset[str], service: Service) -> Found:
         topics = ensure_corpus(cluster, self.settings)

@@ -46,7 +46,8 @@ class PageGate:
         number = numeric_id(page.page_id) if self._sent is not None else None
         if self._sent is None or number is None:
             return False
-        return self._sent.find(number) == (content_hash(page), details_hash(page))
+        known = self._sent.find(number)  # first: hardly any page is there, and hashing is dear
+        return known is not None and known == (content_hash(page), details_hash(page))
 
     def _is_known(self, page: Page, content: int, details: int) -> bool:
         number = numeric_id(page.page_id)

@@ -73,12 +73,11 @@ class SnapshotRun(FileRun[CirrusSettings]):
         last = found.snapshots.complete.get(wiki)
         if last is None or self.settings.again or not snapshot or last.snapshot >= snapshot:
             return False
-        options = self.settings.options
         sent = found.snapshots.since(wiki, snapshot).values()
         if last.pages_topic != found.pages.id or any(p.pages_topic != found.pages.id for p in sent):
             service.log.warning("sends every page", wiki=wiki, because="the topic pages is another one than before")
             return False
-        if last.options != options or any(p.options != options for p in sent):
+        if last.options != self.options or any(p.options != self.options for p in sent):
             service.log.warning("sends every page", wiki=wiki, because="other pages were chosen before")
             return False
         return True
