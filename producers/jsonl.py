@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli import command, new_app, run
-from pipeline.service import Service
-from producers.files.file_run import FileRun, Found
+from producers.files.file_run import FileRun
 from producers.files.page_reader import FileKind
-from producers.files.progress import Progress
 from producers.files.sources import FileNames, Origin, Shard
 from producers.records.jsonl_fields import check_fields
 from producers.records.jsonl_reader import JsonlReader, JsonlSettings
@@ -25,18 +23,14 @@ def _in_folder(path: Path) -> bool:
 
 JSONL_NAMES = FileNames("jsonl", "file of JSON lines", _SUFFIXES, in_folder=_in_folder)
 
-KIND = FileKind("jsonl", JSONL_NAMES, JsonlSettings, JsonlReader)
+
+def _check(shard: Shard, settings: JsonlSettings) -> None:
+    check_fields(shard.path, settings.mapping, settings.max_line_bytes)
+
+
+KIND = FileKind("jsonl", JSONL_NAMES, JsonlSettings, JsonlReader, _check)
 
 app = new_app("Reads JSON Lines into Kafka.")
-
-
-class _JsonlRun(FileRun[JsonlSettings]):
-    def start_of(self, shard: Shard, found: Found, service: Service) -> Progress:
-        start = super().start_of(shard, found, service)
-        if not start.finished:
-            check_fields(shard.path, self.settings.mapping, self.settings.max_line_bytes)
-        service.turned()
-        return start
 
 
 @command(app, JsonlSettings)
@@ -45,7 +39,7 @@ def jsonl(settings: JsonlSettings) -> int:
     was left."""
     # The corpus is part of the key of a file's progress: the same file may be read into another one.
     names = replace(JSONL_NAMES, origin=lambda _: Origin(settings.wiki))
-    return _JsonlRun(replace(KIND, names=names), settings).run()
+    return FileRun(replace(KIND, names=names), settings).run()
 
 
 if __name__ == "__main__":

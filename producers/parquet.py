@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.cli import command, new_app, run
-from pipeline.service import Service
-from producers.files.file_run import FileRun, Found
+from producers.files.file_run import FileRun
 from producers.files.page_reader import FileKind
-from producers.files.progress import Progress
 from producers.files.sources import FileNames, Origin, Shard
 from producers.records.mapping_settings import MappingSettings
 from producers.records.parquet_fields import check_columns
@@ -16,18 +14,14 @@ from producers.records.parquet_reader import ParquetReader
 
 PARQUET_NAMES = FileNames("parquet", "Parquet file", (".parquet",))
 
-KIND = FileKind("parquet", PARQUET_NAMES, MappingSettings, ParquetReader)
+
+def _check(shard: Shard, settings: MappingSettings) -> None:
+    check_columns(shard.path, settings)
+
+
+KIND = FileKind("parquet", PARQUET_NAMES, MappingSettings, ParquetReader, _check)
 
 app = new_app("Reads Parquet files into Kafka.")
-
-
-class _ParquetRun(FileRun[MappingSettings]):
-    def start_of(self, shard: Shard, found: Found, service: Service) -> Progress:
-        start = super().start_of(shard, found, service)
-        if not start.finished:
-            check_columns(shard.path, self.settings)
-        service.turned()
-        return start
 
 
 @command(app, MappingSettings)
@@ -35,7 +29,7 @@ def parquet(settings: MappingSettings) -> int:
     """Sends the rows of Parquet files to `pages`, and goes on where it was left."""
     # The corpus is part of the key of a file's progress: the same file may be read into another one.
     names = replace(PARQUET_NAMES, origin=lambda _: Origin(settings.wiki))
-    return _ParquetRun(replace(KIND, names=names), settings).run()
+    return FileRun(replace(KIND, names=names), settings).run()
 
 
 if __name__ == "__main__":

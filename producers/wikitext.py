@@ -9,13 +9,11 @@ from pathlib import Path
 
 from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
-from pipeline.service import Service
 from producers.exports.wikitext_reader import WikitextReader, site_of, wiki_of
 from producers.exports.wikitext_settings import WikitextSettings
 from producers.files.dump_blocks import Damaged
-from producers.files.file_run import FileRun, Found
+from producers.files.file_run import FileRun
 from producers.files.page_reader import FileKind
-from producers.files.progress import Progress
 from producers.files.sources import FileNames, Origin, Shard
 
 _EXPORT = re.compile(r"\.xml(?:-[\w-]+)?(?:\.bz2|\.gz)?\Z")
@@ -46,25 +44,17 @@ WIKITEXT_NAMES = _ExportNames(
     lambda path: _DUMP.match(path.name) is not None,
 )
 
-KIND = FileKind("wikitext", WIKITEXT_NAMES, WikitextSettings, WikitextReader)
 
-app = new_app("Reads MediaWiki's XML exports into Kafka.")
-
-
-class _WikitextRun(FileRun[WikitextSettings]):
-    def start_of(self, shard: Shard, found: Found, service: Service) -> Progress:
-        start = super().start_of(shard, found, service)
-        if not start.finished:
-            _check(shard.path, self.settings.wiki, shard.origin.wiki)
-        service.turned()
-        return start
-
-
-def _check(path: Path, chosen: str, named: str) -> None:
+def _check(shard: Shard, settings: WikitextSettings) -> None:
     try:
-        wiki_of(path, site_of(path), chosen, named)
+        wiki_of(shard.path, site_of(shard.path), settings.wiki, shard.origin.wiki)
     except Damaged:
         return  # said when it is read, like every damage
+
+
+KIND = FileKind("wikitext", WIKITEXT_NAMES, WikitextSettings, WikitextReader, _check)
+
+app = new_app("Reads MediaWiki's XML exports into Kafka.")
 
 
 @command(app, WikitextSettings)
@@ -78,7 +68,7 @@ def wikitext(settings: WikitextSettings) -> int:
         named = origin_of(path)
         return Origin(settings.wiki or named.wiki, named.snapshot)
 
-    return _WikitextRun(replace(KIND, names=replace(WIKITEXT_NAMES, origin=origin)), settings).run()
+    return FileRun(replace(KIND, names=replace(WIKITEXT_NAMES, origin=origin)), settings).run()
 
 
 if __name__ == "__main__":

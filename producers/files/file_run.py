@@ -90,7 +90,14 @@ class FileRun(Generic[S]):
         return Prepared()
 
     def start_of(self, shard: Shard, found: Found, service: Service) -> Progress:
-        """Where reading this shard goes on."""
+        """Where reading this shard goes on; raises what the kind's own check does."""
+        start = self._go_on(shard, found, service)
+        if not start.finished:
+            self.kind.check(shard, self.settings)
+        service.turned()
+        return start
+
+    def _go_on(self, shard: Shard, found: Found, service: Service) -> Progress:
         afresh = begin(shard, self.run_id, self.options, found.pages)
         before = found.snapshots.progress.get(shard.key)
         if before is None or self.settings.again:

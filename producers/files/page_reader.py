@@ -12,7 +12,7 @@ from pipeline.records import Page
 from producers.files.dump_lines import Position
 from producers.files.file_settings import FileSettings
 from producers.files.progress import Progress
-from producers.files.sources import FileNames
+from producers.files.sources import FileNames, Shard
 from producers.ledger import Ledger
 
 S = TypeVar("S", bound=FileSettings)
@@ -56,6 +56,10 @@ class PageReader(Protocol):
         ...
 
 
+def _nothing_to_check(_: Shard, __: FileSettings) -> None:
+    """Most files can only be judged while they are read."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileKind(Generic[S]):
     """A kind of file: what it is called, what its settings are, and how one is read."""
@@ -65,6 +69,8 @@ class FileKind(Generic[S]):
     settings: type[S]
     open_reader: Callable[[Path, Progress, S], PageReader]
     """The file, the progress to go on from, and the settings to a reader of it."""
+    check: Callable[[Shard, S], None] = _nothing_to_check
+    """Looks at a file before anything of it is sent, and may raise: what a user chose may not fit it."""
     manifests: bool = False
     """Whether its files are snapshots, whose pages are compared with those of the snapshot before."""
 
