@@ -81,11 +81,7 @@ def decode(data: bytes | bytearray, mended: list[str]) -> Document | Dropped | M
     except msgspec.ValidationError:
         return _decode_tolerantly(data, mended)
     except _UNREADABLE:
-        repaired = repair_text(data)
-        if repaired is None:
-            return Malformed(NOT_JSON)
-        mended.append("text_encoding")
-        return _decode_tolerantly(repaired, mended)
+        return _decode_repaired(data, mended)
 
 
 def _decode_tolerantly(data: bytes | bytearray, mended: list[str]) -> Document | Dropped | Malformed:
@@ -95,11 +91,7 @@ def _decode_tolerantly(data: bytes | bytearray, mended: list[str]) -> Document |
     except msgspec.ValidationError:
         return Malformed("not_an_object")
     except _UNREADABLE:
-        repaired = repair_text(data)
-        if repaired is None:
-            return Malformed(NOT_JSON)
-        mended.append("text_encoding")
-        return _decode_tolerantly(repaired, mended)
+        return _decode_repaired(data, mended)
     document = Document()
     for name, wanted in _field_types.items():
         try:
@@ -111,6 +103,14 @@ def _decode_tolerantly(data: bytes | bytearray, mended: list[str]) -> Document |
                 document.redirect = _good_redirects(getattr(raw, name))
             mended.append(name)
     return document
+
+
+def _decode_repaired(data: bytes | bytearray, mended: list[str]) -> Document | Dropped | Malformed:
+    repaired = repair_text(data)
+    if repaired is None:
+        return Malformed(NOT_JSON)
+    mended.append("text_encoding")
+    return _decode_tolerantly(repaired, mended)
 
 
 def _good_redirects(raw: msgspec.Raw) -> list[Redirect]:

@@ -10,18 +10,10 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from producers.cirrussearch.document_rules import Disambiguation, DocumentRules, Redirects, References, read_pages_file
+from producers.cirrussearch.namespaces import Namespaces, numbers_of
 from producers.download.download_settings import DownloadSettings
 from producers.files.dump_lines import MAX_LINE_BYTES
 from producers.files.file_settings import FileSettings
-
-
-def sorted_namespaces(value: str) -> str:
-    """Checks a list of namespaces, and puts it in order."""
-    try:
-        numbers = sorted({int(number) for number in value.split(",")})
-    except ValueError:
-        raise ValueError("numbers with commas between them, such as 0,14") from None
-    return ",".join(map(str, numbers))
 
 
 def _date(value: str) -> str:
@@ -47,9 +39,7 @@ class CirrusSettings(FileSettings, DownloadSettings):
         "pages_file",
     }
 
-    namespaces: Annotated[str, AfterValidator(sorted_namespaces)] = Field(
-        "0", description="Namespaces to keep, such as 0,14."
-    )
+    namespaces: Namespaces = Field("0", description="Namespaces to keep, such as 0,14.")
     redirects: Redirects = Field(
         "alias", description="Redirects: titles of the page they lead to (alias), left out, or pages of their own."
     )
@@ -69,7 +59,7 @@ class CirrusSettings(FileSettings, DownloadSettings):
     def rules(self) -> DocumentRules:
         """These settings as the reader of documents takes them. Raises UsageError for a bad `pages_file`."""
         return DocumentRules(
-            namespaces=frozenset(int(number) for number in self.namespaces.split(",")),
+            namespaces=numbers_of(self.namespaces),
             redirects=self.redirects,
             disambiguation=self.disambiguation,
             references=self.references,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pipeline.records import Page
 from producers.cirrussearch.cirrus_documents import DocumentReader
-from producers.cirrussearch.cirrus_json import Dropped, Malformed
 from producers.cirrussearch.dump_entries import Entry
+from producers.files.accounting import settle
 from producers.ledger import Ledger
 
 
@@ -26,18 +26,5 @@ class DumpPages:
         if entry.malformed:
             ledger.spoil(entry.malformed)
         elif entry.document is not None:
-            return self._page(entry, entry.document)
+            return settle(ledger, self._documents.read(entry.action, entry.document))
         return None
-
-    def _page(self, entry: Entry, document: bytes | bytearray) -> Page | None:
-        read = self._documents.read(entry.action, document)
-        if isinstance(read, Malformed):
-            self.ledger.spoil(read.reason)
-            return None
-        if isinstance(read, Dropped):
-            self.ledger.drop(read.reason)
-            return None
-        self.ledger.produced += 1
-        for what in read.mended:
-            self.ledger.mend(what)
-        return read.page

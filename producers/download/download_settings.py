@@ -8,12 +8,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from pipeline.records import valid_wiki
 from pipeline.settings import Settings
 from producers.download.contact import Contact
 
 MIRROR = "https://dumps.wikimedia.org/other/cirrus_search_index/"
 LATEST = "latest"
-WIKI = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 GIB = 1024**3
 
 _DATE = re.compile(r"\d{8}")
@@ -21,7 +21,7 @@ _MIRROR = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[\x21-\x7e]*)?")
 
 
 def _wiki(value: str) -> str:
-    if value and not WIKI.fullmatch(value):
+    if value and not valid_wiki(value):
         raise ValueError("a wiki's database name, such as enwiki or simplewiki")
     return value
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from pipeline.records import valid_wiki
-from producers.exports.namespaces import Namespaces, numbers_of
+from producers.cirrussearch.namespaces import Namespaces, numbers_of
 from producers.files.file_settings import FileSettings
 
 

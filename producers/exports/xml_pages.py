@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from producers.files.dump_lines import BEGINNING, Position
+from producers.files.dump_lines import BEGINNING, Position, from_offset
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 """A page of 2 MB of wikitext, the wikis' limit, is hardly ever larger than 4 MB here."""
@@ -83,7 +83,7 @@ def read_pages(
     piece = _Piece(max_bytes)
     inside = ended = False
     between = start.offset > 0  # before the first page stands what the export says of the wiki
-    for part in _parts(_from_offset(blocks, start.offset), start.offset):
+    for part in _parts(from_offset(blocks, start.offset), start.offset):
         piece.add(part.data)
         if not part.tag:
             continue
@@ -117,11 +117,3 @@ def _parts(blocks: Iterable[bytes], offset: int) -> Iterator[_Part]:
         yield _Part(buffer[begin:end], b"", offset + end)
         rest, offset = buffer[end:], offset + end
     yield _Part(rest, b"", offset + len(rest))
-
-
-def _from_offset(blocks: Iterable[bytes], offset: int) -> Iterator[bytes]:
-    position = 0
-    for block in blocks:
-        position += len(block)
-        if position > offset:
-            yield block[max(0, offset - position + len(block)) :]

@@ -44,7 +44,7 @@ def read_lines(
     """
     number, offset = start
     kept, length = bytearray(), 0  # the line that the last block ended in
-    for block in _from_offset(blocks, start.offset):
+    for block in from_offset(blocks, start.offset):
         begin = 0
         while (end := block.find(b"\n", begin)) >= 0:
             data: bytes | bytearray
@@ -70,7 +70,8 @@ def _grown(kept: bytearray, part: memoryview, length: int, max_bytes: int) -> by
     return kept
 
 
-def _from_offset(blocks: Iterable[bytes], offset: int) -> Iterator[bytes]:
+def from_offset(blocks: Iterable[bytes], offset: int) -> Iterator[bytes]:
+    """The blocks without their first `offset` bytes."""
     position = 0
     for block in blocks:
         position += len(block)

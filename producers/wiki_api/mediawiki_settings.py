@@ -12,8 +12,9 @@ from pipeline.cli import FLAG
 from pipeline.errors import UsageError
 from pipeline.records import valid_wiki
 from pipeline.settings import ServiceSettings
-from producers.cirrussearch.cirrus_settings import CirrusSettings, sorted_namespaces
+from producers.cirrussearch.cirrus_settings import CirrusSettings
 from producers.cirrussearch.document_rules import Disambiguation, DocumentRules, Redirects, References
+from producers.cirrussearch.namespaces import Namespaces, numbers_of
 from producers.cirrussearch.wiki_sites import site
 from producers.download.contact import Contact
 
@@ -46,9 +47,7 @@ class WikiSettings(ServiceSettings):
         "", description="Address of the wiki's api.php; empty: that of the Wikimedia wiki of this name."
     )
     contact: Contact = Field("", description="Your e-mail or web address, which servers see as who asks.")
-    namespaces: Annotated[str, AfterValidator(sorted_namespaces)] = Field(
-        _of_dumps("namespaces"), description="Namespaces to keep, such as 0,14."
-    )
+    namespaces: Namespaces = Field(_of_dumps("namespaces"), description="Namespaces to keep, such as 0,14.")
     redirects: Redirects = Field(
         _of_dumps("redirects"),
         description="Redirects: titles of the page they lead to (alias), left out, or pages of their own.",
@@ -80,7 +79,7 @@ class WikiSettings(ServiceSettings):
     def rules(self) -> DocumentRules:
         """These settings as the reader of documents takes them."""
         return DocumentRules(
-            namespaces=frozenset(int(number) for number in self.namespaces.split(",")),
+            namespaces=numbers_of(self.namespaces),
             redirects=self.redirects,
             disambiguation=self.disambiguation,
             references=self.references,
