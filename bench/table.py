@@ -19,16 +19,16 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from lancedb import DBConnection
 
 from pipeline.metrics import Metrics
 from pipeline.records import EmbeddedPage, Page, Source, Span
+from pipeline.settings import TableSettings
 from sinks.fence import Fence
 from sinks.memory import AT_START, bound_memory
-from sinks.reader import CONSISTENCY, INDEX_CACHE_BYTES, Reader
+from sinks.reader import Reader
 from sinks.rows import VectorRule
 from sinks.searcher import nearest
-from sinks.table import Table, connect, open_table
+from sinks.table import Table, connect
 from sinks.upkeep import IDLE_S, Upkeep, UpkeepRules, fragments
 
 DIMENSION = 384
@@ -102,7 +102,7 @@ def measure(folder: Path, rows: int, updates: float) -> Report:
         print(f"\r{(number + 1) * BATCH_ROWS} rows", end="", file=sys.stderr)
     print(file=sys.stderr)
     idle(upkeep)
-    first_ms, p50, recall = search(Reader(open_table(connect_to_search(folder), "bench"), "bench"))
+    first_ms, p50, recall = search(Reader.open(TableSettings(lance_uri=str(folder), table="bench")))
     first, last = tenths(writes)
     first_busy, last_busy = tenths(busy)
     return Report(
@@ -181,11 +181,6 @@ def clustered(random: np.random.Generator, count: int) -> np.ndarray:
     found = found + random.normal(size=(count, DIMENSION)).astype(np.float32) * np.float32(0.7)
     unit: np.ndarray = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("<f4")
     return unit
-
-
-def connect_to_search(folder: Path) -> DBConnection:
-    """As `sinks.search` does it."""
-    return connect(str(folder), consistency=CONSISTENCY, index_cache_bytes=INDEX_CACHE_BYTES)
 
 
 def search(reader: Reader) -> tuple[float, float, float]:

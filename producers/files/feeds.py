@@ -147,11 +147,6 @@ class DownloadFeed:
         self._wanted: Callable[[str], bool] = lambda _: True
         self._downloads: Downloads | None = None
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files, as far as a listing says."""
-        return sum(file.size or 0 for file in self._files)
-
     def choose(self, wanted: Callable[[str], bool]) -> None:
         self._wanted = wanted
 

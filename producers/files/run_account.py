@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -51,11 +50,6 @@ class RunAccount:
     source_error: CirrostreamError | None = None
     """Why no more files came."""
     started_at: float = field(default_factory=time.monotonic)
-
-    @classmethod
-    def of(cls, shards: Iterable[tuple[Shard, Progress]]) -> RunAccount:
-        """The account at the start, with each shard's progress of earlier runs."""
-        return cls({shard.key: _begin(shard, start) for shard, start in shards})
 
     def add(self, shard: Shard, start: Progress) -> None:
         """Takes in a shard that has come."""

@@ -36,8 +36,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: str
     shards: tuple[str, ...]
     """Keys of their progress."""
-    listed: bool = False
-    """They come from a server's listing of a complete snapshot, not from the user's files."""
 
     @property
     def key(self) -> bytes:
