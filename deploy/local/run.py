@@ -15,7 +15,6 @@ import msgspec
 
 from deploy.local import estimate as estimates
 from deploy.local import report as reports
-from deploy.local.backlog import ClusterLog, Step
 from deploy.local.broker_keeper import BrokerKeeper
 from deploy.local.child import Child
 from deploy.local.claim import claimed
@@ -36,6 +35,7 @@ from deploy.local.stages import (
 from deploy.local.supervisor import Plan, Supervisor, failure_line
 from deploy.local.tidy import run_claim_path
 from deploy.local.watch import Watcher
+from pipeline.backlog import ClusterLog, Step
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles, resolve

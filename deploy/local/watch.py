@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from deploy.local.backlog import Backlog, Drain, Log, Step
-from deploy.local.scrape import Totals, announced, read
+from pipeline.backlog import Backlog, Drain, Log, Step
 from pipeline.errors import CirrostreamError, TryAgain
+from pipeline.scrape import Totals, announced, read
 
 LOOK_S = 1.0
 DRAIN_S = 0.3

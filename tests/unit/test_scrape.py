@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from deploy.local.scrape import Announced, Reading, Totals, announced, read
+from pipeline.scrape import Announced, Reading, Totals, announced, read
 from pipeline.service import Service
 from pipeline.settings import ServiceSettings
 
