@@ -8,14 +8,16 @@ grow.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kafka import TopicPartition
-
+from pipeline.errors import Fatal
+from pipeline.first_records import NONE_LEFT, FirstRecords, Stretch
 from pipeline.kafka import Cluster
+from pipeline.offsets import committed_offsets, topic_logs
+from pipeline.settings import TableSettings
+from pipeline.topics import corpus_topics, lance_group, model_topics
 
 STANDSTILL_S = 3.0
 PROBE_S = 5.0
@@ -38,21 +40,42 @@ class Backlog:
     committed: Mapping[int, int]
     starts: Mapping[int, int]
     ends: Mapping[int, int]
+    topic_id: str = ""
+    finished: frozenset[int] = frozenset()
+    """Partitions where reading has shown that none of the offsets from the position on has a record."""
 
     @property
     def position(self) -> Mapping[int, int]:
-        """Where the group goes on: at its commit, or without one at the log's start."""
+        """Where the group goes on: at its commit, or without one, or with one that was trimmed, at the log's start."""
         return {p: max(self.committed.get(p, 0), start) for p, start in self.starts.items()}
 
     @property
+    def lags(self) -> Mapping[int, int]:
+        """Records still to do, by partition; in a compacted topic an upper bound, as some offsets have none.
+
+        Never negative: a commit beyond the end, of a topic that was made anew, leaves nothing to do.
+        """
+        return {p: 0 if p in self.finished else max(0, self.ends[p] - at) for p, at in self.position.items()}
+
+    @property
     def lag(self) -> int:
-        """Records still to do; in a compacted topic an upper bound, as some offsets have none."""
-        return sum(max(0, self.ends[p] - at) for p, at in self.position.items())
+        """Records still to do, in all partitions."""
+        return sum(self.lags.values())
 
     @property
     def done(self) -> int:
         """Offsets that are behind the group, from the log's first on."""
         return sum(self.position.values())
+
+
+def model_steps(settings: TableSettings, tag: str) -> list[Step]:
+    """The three steps from `pages` into a table, for the model that has this tag."""
+    topics = model_topics(settings, tag)
+    return [
+        Step("chunk", corpus_topics(settings).pages, topics.chunk_group),
+        Step("embed", topics.chunks, topics.embed_group),
+        Step("lance", topics.vectors, lance_group(settings, settings.table)),
+    ]
 
 
 class Log(Protocol):
@@ -70,27 +93,40 @@ class ClusterLog:
         self._cluster = cluster
 
     def backlog(self, step: Step) -> Backlog:
-        """Committed is fetched first: the other way round a busy group would have a negative lag."""
-        committed = self._cluster.committed(step.group, step.topic)
-        return Backlog(step, committed, self._cluster.log_starts(step.topic), self._cluster.log_ends(step.topic))
+        """Where one step stands. Raises Fatal when its topic does not exist."""
+        found = self.backlogs([step])
+        if step not in found:
+            raise Fatal(f"topic {step.topic}: there is no such topic")
+        return found[step]
+
+    def backlogs(self, steps: Sequence[Step]) -> dict[Step, Backlog]:
+        """Where all steps stand, but those whose topic does not exist.
+
+        Committed is fetched first: the other way round a busy group would have a negative lag.
+        """
+        committed = committed_offsets(self._cluster, sorted({step.group for step in steps}))
+        logs = topic_logs(self._cluster, {step.topic for step in steps})
+        return {
+            step: Backlog(
+                step,
+                {tp.partition: at for tp, at in committed[step.group].items() if tp.topic == step.topic},
+                logs[step.topic].starts,
+                logs[step.topic].ends,
+                logs[step.topic].topic_id,
+            )
+            for step in steps
+            if step.topic in logs
+        }
 
     def has_records(self, topic: str, start: Mapping[int, int], ends: Mapping[int, int]) -> bool:
-        """Whether a reader that starts at `start` is given anything before `ends`."""
-        consumer = self._cluster.consumer(fetch_max_wait_ms=50)
+        """Whether a reader that starts at `start` is given anything before `ends`; also when that cannot be known."""
+        stretches = [Stretch(topic, p, start[p], ends[p]) for p in start if start[p] < ends[p]]
+        records = FirstRecords(self._cluster)
         try:
-            open_ = {TopicPartition(topic, p): ends[p] for p in start if start[p] < ends[p]}
-            consumer.assign(list(open_))
-            for partition in open_:
-                consumer.seek(partition, start[partition.partition])
-            deadline = time.monotonic() + PROBE_S
-            while any((consumer.position(partition) or 0) < end for partition, end in open_.items()):
-                if any(records for records in consumer.poll(timeout_ms=200).values()):
-                    return True
-                if time.monotonic() > deadline:
-                    return True  # not known to be empty
+            found = records.look(stretches, PROBE_S)
         finally:
-            consumer.close()
-        return False
+            records.close()
+        return any(found.get(stretch) != NONE_LEFT for stretch in stretches)
 
 
 @dataclass(slots=True)

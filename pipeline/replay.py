@@ -11,13 +11,13 @@ import time
 from typing import Annotated, Literal
 
 from kafka import TopicPartition
-from kafka.errors import GroupIdNotFoundError
 from kafka.structs import OffsetAndMetadata
 from pydantic import AfterValidator, Field
 
 from pipeline import cli, model_files, topics
 from pipeline.errors import CheckFailed, Exit, Fatal, UsageError
 from pipeline.kafka import Cluster
+from pipeline.offsets import group_members
 from pipeline.settings import ModelSettings, TableSettings
 
 EMPTY_SECONDS = 30.0
@@ -101,19 +101,12 @@ def set_back(cluster: Cluster, topic: str, group: str, wanted: dict[int, int]) -
 def _await_empty(cluster: Cluster, group: str) -> None:
     deadline = time.monotonic() + EMPTY_SECONDS
     while True:
-        members = _members(cluster, group)
+        members = group_members(cluster, [group])[group]
         if members == 0:
             return
         if time.monotonic() > deadline:
             raise CheckFailed(f"group {group} has {members} members at work: stop its replicas first")
         time.sleep(0.5)
-
-
-def _members(cluster: Cluster, group: str) -> int:
-    try:
-        return len(cluster.admin.describe_groups([group])[group]["members"])
-    except GroupIdNotFoundError:
-        return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,89 @@
+"""Looks at the groups, and remembers from look to look what one look cannot see: rates, standstills, ages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from pipeline.backlog import Backlog, ClusterLog, Step
+from pipeline.first_records import FirstRecords
+from pipeline.kafka import Cluster
+from pipeline.lag.ages import Ages, Place
+from pipeline.lag.movement import Movement
+from pipeline.lag.view import GroupLag, LagView, PartitionLag
+from pipeline.offsets import TopicLog, group_members
+
+READ_SECONDS = 2.0
+"""What a look may spend on reading records; the offsets are there by then, and ages not read now are read next time."""
+
+
+class Observer:
+    """Asks a cluster about groups. `close` ends what it has opened; the cluster is its owner's."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._log = ClusterLog(cluster)
+        self._records = FirstRecords(cluster)
+        self._ages = Ages()
+        self._movements: dict[tuple[str, str], Movement] = {}
+
+    def look(self, steps: Sequence[Step], read_seconds: float = READ_SECONDS) -> LagView:
+        """Where these groups stand now; some questions for all of them, and one bounded read.
+
+        Raises:
+            TryAgain: Kafka does not answer.
+            Fatal: it refuses.
+        """
+        backlogs = self._log.backlogs(steps)
+        members = group_members(self._cluster, sorted({step.group for step in steps}))
+        now, wall = time.monotonic(), time.time()
+        self._read(list(backlogs.values()), read_seconds, now)
+        marked = {step: self._ages.with_finished(backlog) for step, backlog in backlogs.items()}
+        self._follow(marked, now)
+        return LagView(
+            wall,
+            tuple(self._group(step, marked.get(step), members[step.group], now, wall) for step in steps),
+            {step.topic: _log_of(marked.get(step)) for step in steps},
+        )
+
+    def close(self) -> None:
+        self._records.close()
+
+    def _read(self, backlogs: Sequence[Backlog], seconds: float, now: float) -> None:
+        wanted = self._ages.wanted(backlogs, now)
+        if wanted:
+            found = self._records.look([stretch for _, stretch in wanted], seconds)
+            for place, stretch in wanted:
+                if stretch in found:
+                    self._ages.take(place, stretch, found[stretch], now)
+
+    def _follow(self, backlogs: dict[Step, Backlog], now: float) -> None:
+        """A group on a topic that was made anew begins anew; one whose topic is gone is forgotten."""
+        movements: dict[tuple[str, str], Movement] = {}
+        for step, backlog in backlogs.items():
+            key = (step.group, step.topic)
+            before = self._movements.get(key)
+            same = before is not None and before.topic_id == backlog.topic_id
+            movements[key] = before if before is not None and same else Movement(backlog.topic_id)
+            movements[key].take(backlog, now)
+        self._movements = movements
+
+    def _group(self, step: Step, backlog: Backlog | None, members: int, now: float, wall: float) -> GroupLag:
+        if backlog is None:
+            return GroupLag(step, members, (), None)
+        movement = self._movements[step.group, step.topic]
+        partitions = tuple(
+            PartitionLag(
+                partition,
+                backlog.committed.get(partition),
+                lag,
+                self._ages.age_s(Place(step.group, backlog.topic_id, partition), wall) if lag else 0.0,
+                movement.stalled_s(partition, now),
+            )
+            for partition, lag in sorted(backlog.lags.items())
+        )
+        return GroupLag(step, members, partitions, movement.pace)
+
+
+def _log_of(backlog: Backlog | None) -> TopicLog | None:
+    return None if backlog is None else TopicLog(backlog.topic_id, backlog.starts, backlog.ends)
