@@ -162,6 +162,8 @@ class LocalKafka:
         if (self.folder / "log" / "meta.properties").exists():
             return
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if cluster_id.startswith("-"):  # the formatter would take it for an option
+            cluster_id = "A" + cluster_id[1:]
         command = program.command(
             "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration), options=("-Xmx256m",)
         )
