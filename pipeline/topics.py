@@ -27,6 +27,11 @@ COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": str(35 * DAY_MS
 KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 """No expiry: a time-out would delete what nobody has read; the sink trims instead."""
 
+CORPUS = ("pages", "progress", "dead_letters")
+OF_A_MODEL = ("chunks", "vectors")
+LARGEST_MIB = {"pages": 8, "progress": 8, "dead_letters": 32, "chunks": 24, "vectors": 32}
+"""A dead letter holds the original bytes of any other topic."""
+
 
 @dataclass(frozen=True, slots=True)
 class CorpusTopics:
@@ -65,33 +70,23 @@ def lance_group(settings: Settings, table: str) -> str:
     return _prefixed(settings, f"lance.{table}")
 
 
+def wanted_configs(kind: str) -> dict[str, str]:
+    """How a topic of this kind (one of `CORPUS` or `OF_A_MODEL`) must be configured."""
+    policy = COMPACTED if kind in ("pages", "progress") else KEPT
+    return {**policy, "max.message.bytes": str(LARGEST_MIB[kind] * MIB)}
+
+
 def ensure_corpus(cluster: Cluster, settings: Settings) -> CorpusTopics:
     """Makes the corpus topics, or checks those that exist. Raises Fatal when one is configured otherwise."""
     topics = corpus_topics(settings)
-    _ensure(
-        cluster,
-        settings,
-        {
-            topics.pages: {**COMPACTED, "max.message.bytes": str(8 * MIB)},
-            topics.progress: {**COMPACTED, "max.message.bytes": str(8 * MIB)},
-            # 32 MiB: a dead letter holds the original bytes of any other topic.
-            topics.dead_letters: {**KEPT, "max.message.bytes": str(32 * MIB)},
-        },
-    )
+    _ensure(cluster, settings, {getattr(topics, kind): wanted_configs(kind) for kind in CORPUS})
     return topics
 
 
 def ensure_model(cluster: Cluster, settings: Settings, tag: str) -> ModelTopics:
     """Makes a model's topics, or checks those that exist. Raises Fatal when one is configured otherwise."""
     topics = model_topics(settings, tag)
-    _ensure(
-        cluster,
-        settings,
-        {
-            topics.chunks: {**KEPT, "max.message.bytes": str(24 * MIB)},
-            topics.vectors: {**KEPT, "max.message.bytes": str(32 * MIB)},
-        },
-    )
+    _ensure(cluster, settings, {getattr(topics, kind): wanted_configs(kind) for kind in OF_A_MODEL})
     return topics
 
 

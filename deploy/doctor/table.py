@@ -1,0 +1,160 @@
+"""The table: its place can be written, it is of this model and these topics, and nobody else is writing it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from pathlib import Path
+
+from deploy.doctor.findings import Check, Finding, fail, ok, skip, warn
+from deploy.doctor.machines import groups, is_local, members_of
+from deploy.doctor.patient import Patient, known
+from deploy.doctor.topics import topic_name
+from pipeline.errors import Fatal
+from pipeline.topics import corpus_topics, lance_group, topic_ids
+from sinks.fence import Fence, refuse_other_model
+from sinks.start import Log, accepted, start_positions
+from sinks.table import connect, has_table, open_table, read_fence
+
+RECENT_S = 120.0
+"""A table that changed since has a writer, or had one until a moment ago."""
+
+
+def _place(patient: Patient) -> Finding:
+    location = patient.settings.lance_location
+    return _local_place(Path(location)) if "://" not in location else _remote_place(location)
+
+
+def _local_place(folder: Path) -> Finding:
+    """Writes and deletes a file where the table is, or in the folder that will get its folder."""
+    place = folder.expanduser()
+    while not place.exists():
+        place = place.parent
+    probe = place / f".doctor-{uuid.uuid4().hex[:8]}"
+    try:
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+        return fail(
+            f"{place} cannot be written: {error.strerror or error}",
+            f"ls -ld {place}; give this user the folder (sudo chown $USER {place}), or: "
+            "export CIRROSTREAM_LANCE_URI=/another/folder",
+        )
+    return ok(f"{folder} can be written" if place == folder else f"{folder} can be made in {place}")
+
+
+def _remote_place(location: str) -> Finding:
+    """Makes and drops a table of its own: the same code, credentials and conditional writes as the sink's."""
+    name = f"doctor_probe_{uuid.uuid4().hex[:8]}"
+    database = connect(location)
+    try:
+        database.create_table(name, [{"n": 1}])
+        rows = database.open_table(name).count_rows()
+    except (ValueError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        return fail(f"{location} cannot be written: {reason}", _credentials(location))
+    finally:
+        with contextlib.suppress(ValueError, RuntimeError, OSError):
+            database.drop_table(name)
+    return ok(f"{location} can be written ({rows} row written, read and deleted)")
+
+
+def _credentials(location: str) -> str:
+    if location.startswith("s3"):
+        return "export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… AWS_REGION=… and AWS_ENDPOINT if it is not Amazon's"
+    if location.startswith("gs"):
+        return "export GOOGLE_APPLICATION_CREDENTIALS=/path/to/key.json, or use the machine's own identity"
+    return "correct CIRROSTREAM_LANCE_URI, or give this process the right to write there"
+
+
+def _fence(patient: Patient) -> Finding:
+    settings, model = patient.settings, known(patient.model)
+    location, name = settings.lance_location, settings.table
+    if "://" not in location and not Path(location).is_dir():  # connect() would make it
+        return ok(f"no table {name} in {location} yet; the sink makes it")
+    database = connect(location)
+    if not has_table(database, name):
+        return ok(f"no table {name} in {location} yet; the sink makes it")
+    found = read_fence(open_table(database, name)).fence
+    mine = Fence(
+        model=model.tag,
+        dimension=model.dimension or found.dimension,
+        vector_type=settings.vector_type,
+        vectors=found.vectors,
+        pages=found.pages,
+    )
+    try:
+        refuse_other_model(found, mine, name)
+    except Fatal as error:
+        return fail(str(error), f"export CIRROSTREAM_TABLE={name}-{settings.unit}-2, or the settings it was made with")
+    patient.fence = found
+    return ok(f"table {name}: {found.model}, {found.dimension} x {found.vector_type}, its fence is readable")
+
+
+def _start(patient: Patient) -> Finding:
+    """What `sinks.lance` will say when it starts, from the same rules: topics made anew, records that are gone."""
+    cluster, settings = known(patient.cluster), patient.settings
+    pages, vectors = corpus_topics(settings).pages, topic_name(patient, "vectors")
+    try:
+        ids = topic_ids(cluster, [pages, vectors])
+    except Fatal:
+        if patient.fence is not None and not settings.adopt:
+            return fail(
+                "the table was filled from topics that this Kafka does not have",
+                "export KAFKA_BOOTSTRAP_SERVERS=the old Kafka; to fill it on from this: python -m sinks.lance --adopt",
+            )
+        return ok("the topics are not there yet: the sink begins at their first record")
+    committed = cluster.committed(lance_group(settings, settings.table), vectors)
+    ends = cluster.log_ends(vectors)
+    logs = {p: Log(committed.get(p), start, ends[p]) for p, start in cluster.log_starts(vectors).items()}
+    fence = patient.fence
+    try:
+        if fence is not None:
+            fence = accepted(fence, ids[pages], ids[vectors], adopt=settings.adopt)
+        start_positions(None if fence is None else fence.offsets, logs, rebuild=settings.rebuild)
+    except Fatal as error:
+        option = "--adopt" if "made anew" in str(error) else "--rebuild"
+        return fail(str(error), f"python -m sinks.lance {option}, once; docs/runbook.md says what follows")
+    return ok("table and topics fit together: a sink can go on where the last one ended")
+
+
+def _writer(patient: Patient) -> Finding:
+    settings, cluster = patient.settings, patient.cluster
+    members = members_of(cluster, groups(patient)["lance"]) if cluster is not None else []
+    if members:
+        return warn(
+            f"a sink on {members[0]} is writing table {settings.table}; a second one takes it over, and the first ends",
+            "stop it first (python -m deploy.local stop on its machine), or leave the sink to it",
+        )
+    changed = _changed(settings.lance_location, settings.table)
+    if changed is not None and (age := time.time() - changed) < RECENT_S:
+        return warn(
+            f"table {settings.table} changed {max(0, age):.0f} s ago: somebody may be writing it",
+            "wait a little and look again: python -m deploy.doctor --only table.writer",
+        )
+    if cluster is None and not is_local(settings.lance_location):
+        return skip("without Kafka it cannot be told whether somebody writes a table in a bucket")
+    return ok("nobody writes it")
+
+
+def _changed(location: str, name: str) -> float | None:
+    """When the newest version of a table in a folder was written."""
+    if "://" in location:
+        return None
+    times = []
+    for manifest in (Path(location) / f"{name}.lance" / "_versions").glob("*.manifest"):
+        with contextlib.suppress(OSError):
+            times.append(manifest.stat().st_mtime)
+    return max(times, default=None)
+
+
+AGAIN = "python -m deploy.doctor --only table"
+CHECKS = (
+    Check("table.place", _place, "correct CIRROSTREAM_LANCE_URI", limit_s=60),
+    Check("table.fence", _fence, "export CIRROSTREAM_TABLE=another", ("table.place", "model.files"), 60),
+    Check("table.start", _start, AGAIN, ("table.fence", "kafka.connection"), 60),
+    Check("table.writer", _writer, AGAIN, ("table.place", "model.files")),
+)
