@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults lint format bench clean
+.PHONY: help setup demo test faults lint format bench dashboards clean
 
 # Tried in this order. Your own: make setup PYTHON=/path/to/python3.12
 PYTHON ?= python3.13 python3.12 python3.11 python3
@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 SUPPORTED := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 help:  ## What there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name does; do printf '  make %-8s %s\n' "$$name" "$$does"; done
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name does; do printf '  make %-10s %s\n' "$$name" "$$does"; done
 
 setup: $(VENV)/.test  ## Install everything that the other targets need
 
@@ -31,6 +31,12 @@ bench: $(VENV)/.test  ## Benchmarks: ratios on the screen, figures in JSON files
 	$(BIN)/python -m bench.embed
 	$(BIN)/python -m bench.table
 	$(BIN)/python -m bench.producer
+	$(BIN)/python -m bench.metrics
+
+dashboards: $(VENV)/.test  ## Grafana's dashboards and Prometheus' rules, rendered from the code
+	$(BIN)/python -m grafana.render
+	$(BIN)/python -m deploy.prometheus.render
+	$(BIN)/python -m deploy.kubernetes rules > deploy/kubernetes/components/monitoring/rules.yaml
 
 lint: $(VENV)/.test  ## Style, types, and who may import whom
 	$(BIN)/ruff check .

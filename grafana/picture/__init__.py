@@ -1,0 +1,1 @@
+"""Pictures of the dashboards with a Prometheus' real data: `python -m grafana.picture`."""
