@@ -1,0 +1,135 @@
+"""Lets GPU hosts elsewhere into a Kafka: `python -m deploy.access --password-file FILE`.
+
+It sets a user's password (SCRAM-SHA-512) and gives it the rights that chunkers and embedders need, and no others: a
+rented host that falls into wrong hands can read the corpus and spoil vectors, but it can neither change a page, nor
+trim a topic, nor see another group's place. Do it again to change the password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourceType,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from pydantic import Field
+
+from pipeline import cli
+from pipeline.errors import Exit, Fatal, UsageError
+from pipeline.kafka import Cluster
+from pipeline.settings import Name, Settings
+from pipeline.topics import corpus_topics, model_topics
+
+ITERATIONS = 8192
+"""Of the hash that Kafka keeps in place of the password; the broker takes 4,096 to 16,384."""
+SHORTEST_PASSWORD = 16
+LONGEST_PASSWORD = 1024
+
+LOOK = (ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS)
+
+
+class AccessSettings(Settings):
+    """Whom to let in."""
+
+    user: Name = Field("worker", description="Name that the hosts log in with.")
+    password_file: Path = Field(
+        Path("password"), description="File with the user's password in its first line, at least 16 characters."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Operations on one topic or group, or on all whose names begin like this."""
+
+    kind: ResourceType
+    name: str
+    operations: tuple[ACLOperation, ...]
+    prefix: bool = False
+
+    def acls(self, user: str) -> Iterator[ACL]:
+        """This right as Kafka stores it, an entry an operation."""
+        pattern = ACLResourcePatternType.PREFIXED if self.prefix else ACLResourcePatternType.LITERAL
+        for operation in self.operations:
+            resource = ResourcePattern(self.kind, self.name, pattern)
+            yield ACL(f"User:{user}", "*", operation, ACLPermissionType.ALLOW, resource)
+
+
+app = cli.new_app("Gives workers elsewhere a user and the rights that they need.")
+
+
+@cli.command(app, AccessSettings)
+def access(settings: AccessSettings) -> int:
+    """Sets the password of a user of this Kafka, and lets it chunk and embed; nothing else."""
+    password = read_password(settings.password_file)
+    cluster = Cluster.connect(settings)
+    try:
+        set_password(cluster, settings.user, password)
+        grant(cluster, settings.user, worker_rights(settings))
+    finally:
+        cluster.close()
+    print(f"user {settings.user} may log in with SCRAM-SHA-512, and chunk and embed")
+    return Exit.DONE
+
+
+def worker_rights(settings: Settings) -> list[Right]:
+    """What `consumers.chunk` and `consumers.embed` need, for every model. Topics they may not make."""
+    corpus, model = corpus_topics(settings), model_topics(settings, "")
+    read, write = (ACLOperation.READ, *LOOK), (ACLOperation.WRITE, *LOOK)
+    topic, group = ResourceType.TOPIC, ResourceType.GROUP
+    return [
+        Right(topic, corpus.pages, read),
+        Right(topic, corpus.progress, LOOK),
+        Right(topic, corpus.dead_letters, write),
+        Right(topic, model.chunks, (ACLOperation.WRITE, *read), prefix=True),
+        Right(topic, model.vectors, write, prefix=True),
+        Right(group, model.chunk_group, (ACLOperation.READ,), prefix=True),
+        Right(group, model.embed_group, (ACLOperation.READ,), prefix=True),
+    ]
+
+
+def read_password(file: Path) -> str:
+    """The first line of the file. Raises UsageError when there is none, or it is too short to stand on the internet."""
+    try:
+        with file.open(encoding="utf-8") as lines:
+            password = lines.readline(LONGEST_PASSWORD + 1).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise UsageError(f"--password-file {file}: {reason}") from None
+    if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
+        raise UsageError(
+            f"--password-file {file}: its first line has {len(password)} characters, "
+            f"a password needs {SHORTEST_PASSWORD} to {LONGEST_PASSWORD}: `openssl rand -hex 32` makes one"
+        )
+    return password
+
+
+def set_password(cluster: Cluster, user: str, password: str) -> None:
+    """Makes the user, or changes its password. Raises Fatal when Kafka refuses."""
+    wanted = UserScramCredentialUpsertion(user, ScramMechanism.SCRAM_SHA_512, password, iterations=ITERATIONS)
+    answer = cluster.call(lambda: cluster.admin.alter_user_scram_credentials([wanted]))
+    if answer.get(user) is not None:
+        raise Fatal(f"user {user}: Kafka at {cluster.bootstrap} refused the password: {answer[user]}")
+
+
+def grant(cluster: Cluster, user: str, rights: list[Right]) -> None:
+    """Adds the rights; those that are there stay. Raises Fatal when Kafka refuses."""
+    wanted = [acl for right in rights for acl in right.acls(user)]
+    failed = cluster.call(lambda: cluster.admin.create_acls(wanted))["failed"]
+    if failed:
+        raise Fatal(
+            f"user {user}: Kafka at {cluster.bootstrap} refused {len(failed)} of {len(wanted)} rights: "
+            f"{failed[0].__name__}; does it have an authorizer (authorizer.class.name), and may you change it?"
+        )
+
+
+if __name__ == "__main__":
+    cli.run(app, "deploy.access")

@@ -1,0 +1,55 @@
+"""What a worker elsewhere is let in with: a password that holds, and no right that it does not need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kafka.admin import ACLOperation, ACLResourcePatternType
+
+from deploy.access import read_password, worker_rights
+from pipeline.errors import UsageError
+from pipeline.settings import Settings
+
+
+def test_workers_only_read_write_and_look() -> None:
+    harmless = {ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS}
+    assert {operation for right in worker_rights(Settings()) for operation in right.operations} <= harmless
+
+
+def test_workers_write_no_pages() -> None:
+    writable = {right.name for right in worker_rights(Settings()) if ACLOperation.WRITE in right.operations}
+    assert writable == {"chunks.", "vectors.", "dead_letters"}
+
+
+def test_rights_end_at_the_namespace() -> None:
+    assert all(right.name.startswith("mine.") for right in worker_rights(Settings(namespace="mine")))
+
+
+def test_a_right_is_stored_as_an_entry_an_operation() -> None:
+    right = next(right for right in worker_rights(Settings()) if right.name == "vectors.")
+    acls = list(right.acls("worker"))
+    assert {acl.operation for acl in acls} == set(right.operations)
+    assert {acl.principal for acl in acls} == {"User:worker"}
+    assert {acl.resource_pattern.pattern_type for acl in acls} == {ACLResourcePatternType.PREFIXED}
+
+
+def test_the_password_is_the_first_line(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("sixteen letters!\r\nand a note\n")
+    assert read_password(tmp_path / "password") == "sixteen letters!"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"", "0 characters"), (b"short\n", "5 characters"), (b"x" * 5000, "1025"), (b"\xff" * 20, "not UTF-8")],
+)
+def test_a_bad_password_file_is_refused_and_its_content_not_said(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "password").write_bytes(content)
+    with pytest.raises(UsageError, match=why) as refused:
+        read_password(tmp_path / "password")
+    assert "short" not in str(refused.value).replace("too short", "")
+
+
+def test_a_password_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere: No such file"):
+        read_password(tmp_path / "nowhere")
