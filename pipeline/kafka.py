@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, KafkaTimeoutError, for_code
+from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError, for_code
 
 from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.settings import KafkaSettings, Settings
@@ -112,7 +112,9 @@ class Cluster:
         try:
             return client(**{**self.client_config(), **config})
         except (KafkaTimeoutError, OSError) as error:
-            raise TryAgain(f"no Kafka answers at {self.bootstrap}: {error}; is it running?") from error
+            # A broker ends the connection of one that it does not let in, which looks the same from here.
+            login = "" if self.kafka.security_protocol == "PLAINTEXT" else ", and does it take this login?"
+            raise TryAgain(f"no Kafka answers at {self.bootstrap}: {error}; is it running{login or '?'}") from error
         except KafkaError as error:
             raise Fatal(f"Kafka at {self.bootstrap}: {type(error).__name__}: {error}") from error
 
@@ -237,7 +239,7 @@ def read_range(
         for partition in open_:
             consumer.seek(partition, ranges[partition.partition][0])
         while open_:
-            for partition, records in consumer.poll(timeout_ms=200).items():
+            for partition, records in _polled(consumer, topic).items():
                 yield from (record for record in records if record.offset < ranges[partition.partition][1])
             for partition in list(open_):
                 if (consumer.position(partition) or 0) >= open_[partition]:
@@ -247,3 +249,11 @@ def read_range(
                 raise TryAgain(f"{topic}: its end was not reached in {deadline_s:.0f} s")
     finally:
         consumer.close()
+
+
+def _polled(consumer: KafkaConsumer, topic: str) -> Mapping[TopicPartition, list[ConsumerRecord]]:
+    try:
+        polled: Mapping[TopicPartition, list[ConsumerRecord]] = consumer.poll(timeout_ms=200)
+    except TopicAuthorizationFailedError as error:
+        raise Fatal(f"{topic}: not allowed to read ({type(error).__name__})") from error
+    return polled
