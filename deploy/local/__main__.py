@@ -10,9 +10,10 @@ from pydantic import Field
 from deploy.local.kafka import LocalKafka
 from deploy.local.policy import ending
 from deploy.local.run import run_pipeline
-from deploy.local.run_settings import DemoSettings, RunSettings
+from deploy.local.run_settings import DemoSettings, RunSettings, WorkersSettings
 from deploy.local.signals import stop_signals
 from deploy.local.tidy import reset_data, stop_all
+from deploy.local.workers import run_workers
 from pipeline import cli
 from pipeline.errors import Exit, Fatal, UsageError
 from pipeline.settings import Settings
@@ -36,6 +37,12 @@ class ResetSettings(Settings):
 def run(settings: RunSettings) -> int:
     """Runs dump files through the whole pipeline: every page ends in the table or in the dead letters."""
     return run_pipeline(settings)
+
+
+@cli.command(app, WorkersSettings)
+def workers(settings: WorkersSettings) -> int:
+    """Runs embedders (and chunkers) alone, one embedder a GPU, for the Kafka that KAFKA_BOOTSTRAP_SERVERS names."""
+    return run_workers(settings)
 
 
 @cli.command(app, KafkaCommandSettings)

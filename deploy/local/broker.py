@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.ports import HOST, free_port
 from pipeline.settings import MIB
 
-HOST = "127.0.0.1"
 PREFERRED_PORT = 9092
 LARGEST_RECORD = 36 * MIB
 """Above the 32 MiB of `vectors`, the largest of our topics."""
@@ -28,27 +27,8 @@ class Ports:
 
 def choose_ports(preferred: int = PREFERRED_PORT) -> Ports:
     """The preferred port when it is free, else any; and any free one for the controller."""
-    clients = preferred if preferred and _is_free(preferred) else _any_free()
-    return Ports(clients, _any_free(but=clients))
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a broker that just ended is no obstacle
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _any_free(but: int = 0) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port = int(probe.getsockname()[1])
-        if port != but:
-            return port
+    clients = free_port(preferred)
+    return Ports(clients, free_port(but=clients))
 
 
 def properties(ports: Ports, log_folder: Path) -> str:

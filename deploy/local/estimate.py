@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
+from pipeline.rates import duration
 from producers.cirrussearch.cirrus_documents import DocumentReader
 from producers.cirrussearch.dump_entries import read_entries
 from producers.cirrussearch.dump_pages import DumpPages
@@ -130,13 +131,6 @@ def folder_bytes(folder: Path) -> int:
         with suppress(OSError):
             total += 0 if path.is_symlink() else path.stat().st_blocks * 512
     return total
-
-
-def duration(seconds: float) -> str:
-    """Such as `45 s`, `12 min`, `3.4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _gb(size: float) -> str:

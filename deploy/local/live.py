@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from deploy.local.estimate import Estimate, duration
+from deploy.local.estimate import Estimate
 from deploy.local.supervisor import Replica
-from deploy.local.watch import Rate, StageView, Watcher
+from deploy.local.watch import StageView, Watcher
+from pipeline.rates import Rate, eta, per_second
+from pipeline.status.rows import NAMES, pages_words, stage_words
 
 LINE_SECONDS = 5.0
-NAMES = {"produce": "read", "chunk": "chunk", "embed": "embed", "lance": "store"}
 
 
 class Screen(Protocol):
@@ -58,9 +59,9 @@ class Lines:
         if now - self._shown_at < LINE_SECONDS:
             return
         self._shown_at = now
-        parts = [f"read {watcher.view.produced:,} pages"]
+        parts = [pages_words(watcher.view.produced)]
         for stage, view in watcher.view.stages.items():
-            parts.append(f"{NAMES[stage]} {view.done:,} done {view.rate:,.1f}/s lag {view.lag:,} ETA {eta(view)}")
+            parts.append(stage_words(stage, view.done, view.rate, view.lag, view.eta_s))
         line = " | ".join(parts) + (f" | {watcher.view.trouble}" if watcher.view.trouble else "")
         if line != self._last:
             self.say(line)
@@ -108,13 +109,13 @@ class Board:
     def _stage_row(self, stage: str, watcher: Watcher) -> tuple[str, ...]:
         view = watcher.view.stages.get(stage)
         if view is not None:
-            return NAMES[stage], f"{view.done:,}", f"{view.rate:,.1f}/s", f"{view.lag:,}", eta(view), ""
+            return NAMES[stage], f"{view.done:,}", per_second(view.rate), f"{view.lag:,}", eta(view.eta_s), ""
         produced, rate = watcher.view.produced, watcher.view.produced_rate
         if self._estimate is None or watcher.reading_is_over.is_set():
-            return NAMES[stage], f"{produced:,}", f"{rate:,.1f}/s", "", "", ""
+            return NAMES[stage], f"{produced:,}", per_second(rate), "", "", ""
         left = max(0, self._estimate.pages - produced)
         reading = StageView(stage, produced, left, rate)
-        return NAMES[stage], f"{produced:,}", f"{rate:,.1f}/s", f"~{left:,}", eta(reading), ""
+        return NAMES[stage], f"{produced:,}", per_second(rate), f"~{left:,}", eta(reading.eta_s), ""
 
     def _replica_row(self, replica: Replica, watcher: Watcher) -> tuple[str, ...]:
         reading = watcher.totals.last(replica.pid)
@@ -123,8 +124,4 @@ class Board:
             return f"  {replica.plan.name}", "", "", "", "", state
         rate = self._rates.setdefault(replica.pid, Rate()).take(reading.records, time.monotonic())
         partitions = "" if reading.assigned is None else f", {reading.assigned} partitions"
-        return f"  {replica.plan.name}", f"{reading.records:,.0f}", f"{rate:,.1f}/s", "", "", state + partitions
-
-
-def eta(view: StageView) -> str:
-    return "–" if view.eta_s is None else duration(view.eta_s)
+        return f"  {replica.plan.name}", f"{reading.records:,.0f}", per_second(rate), "", "", state + partitions

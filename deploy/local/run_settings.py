@@ -1,4 +1,4 @@
-"""The settings of a run: those of all stages, since it starts them all."""
+"""The settings of the commands that start stages: those of the stages too, which get them from here."""
 
 from __future__ import annotations
 
@@ -10,30 +10,37 @@ from pipeline.cli import ARGUMENT
 from pipeline.settings import ModelSettings, TableSettings
 from producers.cirrussearch.cirrus_settings import CirrusSettings
 
-NOT_FOR_STAGES = frozenset({"sources", "chunkers", "embedders", "follow", "estimate", "json_output", "announce_dir"})
+NOT_FOR_STAGES = frozenset(
+    {"sources", "chunkers", "embedders", "follow", "estimate", "json_output", "announce_dir"}
+    | {"monitor", "scrape_seconds", "until_drained", "drained_seconds"}
+)
 
 
 def _replicas(value: str) -> str:
-    if value != "auto" and not (value.isdigit() and 1 <= int(value) <= 256):
+    if value != "auto" and not (value.isdigit() and int(value) <= 256):
+        raise ValueError("a number up to 256, or auto")
+    return value
+
+
+def _some_replicas(value: str) -> str:
+    if value == "0":
         raise ValueError("a number from 1 to 256, or auto")
     return value
 
 
-class RunSettings(CirrusSettings, ModelSettings, TableSettings):
-    """What `python -m deploy.local run` takes. A stage's own settings (CIRROSTREAM_DEVICE, CIRROSTREAM_DTYPE,
+Replicas = Annotated[str, AfterValidator(_replicas)]
+
+
+class SupervisedSettings(ModelSettings):
+    """What every command takes that supervises stages. A stage's own settings (CIRROSTREAM_DEVICE, CIRROSTREAM_DTYPE,
     …) reach it through the environment."""
 
-    sources: list[str] = Field(
-        [], description="Dump files, folders of them, or globs.", json_schema_extra={ARGUMENT: True}
-    )
     chunkers: int = Field(1, ge=1, le=256, description="Replicas of the chunk stage.")
-    embedders: Annotated[str, AfterValidator(_replicas)] = Field(
+    embedders: Replicas = Field(
         "auto", description="Replicas of the embed stage; auto: one a GPU, one where there is none."
     )
-    follow: bool = Field(False, description="Go on after the source's end, until Ctrl-C.")
-    rebuild: bool = Field(False, description="Once, where the table is gone or is another: fill it from `pages` again.")
-    adopt: bool = Field(False, description="Once, after Kafka's topics were made anew: fill the old table on.")
-    estimate: bool = Field(True, description="Estimate pages, rows, disk and hours first, and check the disk.")
+    monitor: bool = Field(False, description="Start Prometheus, when it is on the PATH, and the exporter of the lag.")
+    scrape_seconds: int = Field(5, ge=1, le=30, description="With --monitor: how often Prometheus asks every process.")
 
     @field_validator("embedders", mode="before")
     @classmethod
@@ -45,6 +52,33 @@ class RunSettings(CirrusSettings, ModelSettings, TableSettings):
         chosen = self.model_fields_set - NOT_FOR_STAGES
         values = {name: getattr(self, name) for name in sorted(chosen)}
         return {f"CIRROSTREAM_{name}".upper(): str(value) for name, value in values.items() if value is not None}
+
+
+class RunSettings(CirrusSettings, SupervisedSettings, TableSettings):
+    """What `python -m deploy.local run` takes."""
+
+    sources: list[str] = Field(
+        [], description="Dump files, folders of them, or globs.", json_schema_extra={ARGUMENT: True}
+    )
+    embedders: Annotated[Replicas, AfterValidator(_some_replicas)] = Field(
+        "auto", description="Replicas of the embed stage; auto: one a GPU, one where there is none."
+    )
+    follow: bool = Field(False, description="Go on after the source's end, until Ctrl-C.")
+    rebuild: bool = Field(False, description="Once, where the table is gone or is another: fill it from `pages` again.")
+    adopt: bool = Field(False, description="Once, after Kafka's topics were made anew: fill the old table on.")
+    estimate: bool = Field(True, description="Estimate pages, rows, disk and hours first, and check the disk.")
+
+
+class WorkersSettings(SupervisedSettings):
+    """What `python -m deploy.local workers` takes."""
+
+    chunkers: int = Field(
+        0, ge=0, le=256, description="Replicas of the chunk stage; a rented GPU host is for embedding, so none."
+    )
+    until_drained: bool = Field(False, description="End with 0 when there has been nothing to do for a while.")
+    drained_seconds: float = Field(
+        60, gt=0, le=86_400, description="With --until-drained: how long a while is. It counts from the start on, too."
+    )
 
 
 class DemoSettings(ModelSettings, TableSettings):

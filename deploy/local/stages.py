@@ -7,17 +7,20 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.run_settings import RunSettings
-from deploy.local.supervisor import Plan
+from deploy.local.child import Child
+from deploy.local.run_settings import RunSettings, SupervisedSettings
+from deploy.local.supervisor import Plan, Supervisor
 from pipeline.model_files import ModelFiles
 from sinks.memory import AT_START
 
 STAGES = ("produce", "chunk", "embed", "lance")
 """Also the names that the processes announce themselves with."""
+
+MACHINE_ID = Path("/etc/machine-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,18 @@ def this_machine() -> Machine:
     return Machine(cores, tuple(str(n) for n in range(sum(line.startswith("GPU ") for line in listed.splitlines()))))
 
 
-def embedder_count(settings: RunSettings, machine: Machine) -> int:
+def embedder_count(settings: SupervisedSettings, machine: Machine) -> int:
     return (len(machine.gpus) or 1) if settings.embedders == "auto" else int(settings.embedders)
 
 
-def worker_plans(settings: RunSettings, machine: Machine, base: Mapping[str, str], logs: Path) -> list[Plan]:
-    """A plan for every worker of the run.
+def worker_plans(settings: SupervisedSettings, machine: Machine, base: Mapping[str, str], logs: Path) -> list[Plan]:
+    """A plan for every chunker and every embedder.
 
     The embedders share the cores, else their threads fight; an embedder has a name that survives its restart, so that
     the group waits for no session to expire.
     """
     embedders = embedder_count(settings, machine)
-    identity = f"{socket.gethostname()}-{hashlib.sha256(str(settings.data_dir.absolute()).encode()).hexdigest()[:8]}"
+    identity = _identity(settings.data_dir)
     plans = [_worker("chunk", "consumers.chunk", n, base, logs) for n in range(settings.chunkers)]
     for number in range(embedders):
         own = {"CIRROSTREAM_GROUP_INSTANCE_ID": f"{identity}-{number}"}
@@ -62,8 +65,23 @@ def worker_plans(settings: RunSettings, machine: Machine, base: Mapping[str, str
         threads = str(max(1, machine.cores // embedders))
         shared = {name: threads for name in _THREAD_VARIABLES if name not in base}
         plans.append(_worker("embed", "consumers.embed", number, {**base, **shared, **own}, logs))
-    sink = {**AT_START, **base}
-    return [*plans, _worker("lance", "sinks.lance", 0, sink, logs)]
+    return plans
+
+
+def sink_plan(base: Mapping[str, str], logs: Path) -> Plan:
+    """The one writer of the table."""
+    return _worker("lance", "sinks.lance", 0, {**AT_START, **base}, logs)
+
+
+def _identity(data_dir: Path) -> str:
+    """A name for this data folder on this machine that survives a restart.
+
+    Two members of one name throw each other out of the group for ever. The host's name alone is none: rented machines
+    are often all called the same. Containers share the machine's id instead, and have names of their own.
+    """
+    machine = MACHINE_ID.read_text() if MACHINE_ID.exists() else ""
+    digest = hashlib.sha256(f"{machine.strip()}{data_dir.absolute()}".encode()).hexdigest()
+    return f"{socket.gethostname()}-{digest[:8]}"
 
 
 _THREAD_VARIABLES = ("CIRROSTREAM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -80,7 +98,9 @@ def _worker(stage: str, module: str, number: int, environment: Mapping[str, str]
     return Plan(stage, number, command, dict(environment), logs / f"{stage}-{number}.log")
 
 
-def stage_environment(settings: RunSettings, model: ModelFiles, bootstrap: str, announce_dir: Path) -> dict[str, str]:
+def stage_environment(
+    settings: SupervisedSettings, model: ModelFiles, bootstrap: str, announce_dir: Path
+) -> dict[str, str]:
     """What all stages share: this process' environment, the run's settings, the cluster, and one revision of the model.
 
     A hub's model gets its revision pinned: a commit there, in the middle of a run, would give the stages
@@ -94,3 +114,11 @@ def stage_environment(settings: RunSettings, model: ModelFiles, bootstrap: str, 
     if model.path.name == model.revision:
         environment["CIRROSTREAM_REVISION"] = model.revision
     return environment
+
+
+def supervisor_of(plans: Iterable[Plan]) -> Supervisor:
+    """A supervisor of real processes, whose logs begin anew."""
+    plans = list(plans)
+    for plan in plans:
+        plan.log.unlink(missing_ok=True)
+    return Supervisor(plans, lambda plan: Child(plan.command, plan.log, plan.environment))

@@ -15,7 +15,7 @@ from deploy.local.estimate import folder_bytes
 from deploy.local.running import claim_path
 from pipeline.errors import TryAgain, UsageError
 
-OURS = ("kafka", "lance", "logs", "reports", "run")
+OURS = ("kafka", "lance", "logs", "prometheus", "reports", "run")
 """What the runner and its stages write; whatever else is in the folder is not ours to delete."""
 PATIENCE_S = 75.0
 """Stages have 30 s, then Kafka 30 s."""

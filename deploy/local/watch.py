@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.backlog import Backlog, Drain, Log, Step
 from pipeline.errors import CirrostreamError, TryAgain
-from pipeline.scrape import Totals, announced, read
+from pipeline.rates import Rate, time_left
+from pipeline.scrape import Totals, announced, ask
 
 LOOK_S = 1.0
 DRAIN_S = 0.3
-RATE_WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,7 @@ class StageView:
     @property
     def eta_s(self) -> float | None:
         """Seconds until the lag is worked off at this rate; None when it does not move."""
-        if not self.lag:
-            return 0.0
-        return self.lag / self.rate if self.rate > 0 else None
+        return time_left(self.lag, self.rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +48,13 @@ class View:
     fatal: CirrostreamError | None = None
 
 
-@dataclass(slots=True)
-class Rate:
-    """A count's growth over a sliding window."""
+class Follower(Protocol):
+    """Follows the steps to where a run is complete, see `Drain`."""
 
-    window_s: float = RATE_WINDOW_S
-    _points: deque[tuple[float, float]] = field(default_factory=deque)
+    @property
+    def complete(self) -> bool: ...
 
-    def take(self, count: float, now: float) -> float:
-        """The rate per second, with this count as the newest point."""
-        self._points.append((now, count))
-        while len(self._points) > 2 and self._points[0][0] < now - self.window_s:
-            self._points.popleft()
-        (then, before), (last, after) = self._points[0], self._points[-1]
-        return max(0.0, (after - before) / (last - then)) if last > then else 0.0
+    def turn(self, log: Log, now: float) -> bool: ...
 
 
 class Watcher(threading.Thread):
@@ -73,9 +64,12 @@ class Watcher(threading.Thread):
         log: what to ask; made inside the thread, whose alone it is.
         steps: the stages' topics and groups, in order.
         announce_dir: where the processes say how to reach them.
+        end: when there is nothing left to do; unset: when the steps have come to their ends once.
     """
 
-    def __init__(self, log: Callable[[], Log], steps: list[Step], announce_dir: Path) -> None:
+    def __init__(
+        self, log: Callable[[], Log], steps: list[Step], announce_dir: Path, end: Follower | None = None
+    ) -> None:
         super().__init__(name="watcher", daemon=True)
         self.view = View()
         self.totals = Totals()
@@ -84,7 +78,7 @@ class Watcher(threading.Thread):
         self._make_log = log
         self._steps = steps
         self._announce_dir = announce_dir
-        self._drain = Drain(steps)
+        self._drain: Follower = end or Drain(steps)
         self._ended = threading.Event()
         self._rates = {step.stage: Rate() for step in steps}
         self._first: dict[str, Backlog] = {}
@@ -115,8 +109,9 @@ class Watcher(threading.Thread):
 
     def scrape(self) -> None:
         """Reads every process' counters once more."""
-        readings = [read(process) for process in announced(self._announce_dir)]
-        self.totals.take(reading for reading in readings if reading is not None)
+        processes = announced(self._announce_dir)
+        answers = ask([process.address for process in processes])
+        self.totals.take({p.pid: answers[p.address] for p in processes if p.address in answers})
 
     def end(self) -> None:
         """Stops looking; returns when the thread is done, or after 5 s."""

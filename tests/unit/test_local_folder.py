@@ -87,13 +87,13 @@ def test_stop_signals_no_stranger_who_has_a_dead_owners_number(tmp_path: Path, m
 
 
 def test_reset_deletes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("kafka", "lance", "logs", "sample", "downloads"):
+    for name in ("kafka", "lance", "logs", "prometheus", "sample", "downloads"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text("x")
     with pytest.raises(UsageError, match="--yes"):
         reset_data(tmp_path, really=False)
     assert (tmp_path / "lance" / "file").exists()
-    assert reset_data(tmp_path, really=True) == [tmp_path / name for name in ("kafka", "lance", "logs")]
+    assert reset_data(tmp_path, really=True) == [tmp_path / name for name in ("kafka", "lance", "logs", "prometheus")]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["downloads", "sample"]
     assert reset_data(tmp_path, really=True) == []
 
