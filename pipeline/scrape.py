@@ -1,18 +1,22 @@
-"""What the processes say of themselves: their /metrics, found through the files that they announce their address in."""
+"""Asks processes for their /metrics: those that announce their address in a folder, or at any addresses."""
 
 from __future__ import annotations
 
-import http.client
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline.readings import Reading, parse
 
 TIMEOUT_S = 1.0
 LARGEST_ANSWER = 4 * 1024 * 1024
+LARGEST_ANNOUNCEMENT = 4096
+AT_ONCE = 64
 
 
 class Announced(msgspec.Struct, frozen=True):
@@ -23,20 +27,6 @@ class Announced(msgspec.Struct, frozen=True):
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Counters of one process since its start."""
-
-    stage: str
-    pid: int
-    records: float = 0
-    chunks: float = 0
-    tokens: float = 0
-    assigned: int | None = None
-    rows: float | None = None
-    """Live rows in the table, from the sink alone."""
-
-
 @dataclass(slots=True)
 class Totals:
     """Sums over all processes of a run, dead ones with what they said last: a restarted process counts from 0 again."""
@@ -44,14 +34,14 @@ class Totals:
     _last: dict[int, Reading] = field(default_factory=dict)
     _peaks: dict[str, int] = field(default_factory=dict)
 
-    def take(self, readings: Iterable[Reading]) -> None:
-        for reading in readings:
-            self._last[reading.pid] = reading
+    def take(self, readings: Mapping[int, Reading]) -> None:
+        """The newest reading of each process, by its id."""
+        self._last.update(readings)
 
     def of(self, stage: str) -> Reading:
         """The stage's sum."""
         last = [reading for reading in self._last.values() if reading.stage == stage]
-        return Reading(stage, 0, *(sum(getattr(r, name) for r in last) for name in ("records", "chunks", "tokens")))
+        return Reading(stage, *(sum(getattr(r, name) for r in last) for name in ("records", "chunks", "tokens")))
 
     def last(self, pid: int | None) -> Reading | None:
         return self._last.get(pid) if pid is not None else None
@@ -76,38 +66,58 @@ def announced(folder: Path) -> list[Announced]:
     found = []
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append(msgspec.json.decode(path.read_bytes(), type=Announced))
+            with path.open("rb") as file:
+                found.append(msgspec.json.decode(file.read(LARGEST_ANNOUNCEMENT), type=Announced))
         except (OSError, msgspec.DecodeError):
             continue
     return found
 
 
-def read(process: Announced) -> Reading | None:
-    """The process' counters now, or None when it does not answer."""
-    connection = http.client.HTTPConnection(process.address, timeout=TIMEOUT_S)
+def ask(addresses: Iterable[str]) -> dict[str, Reading]:
+    """What the processes at these `host:port` say now; without those that do not answer within `TIMEOUT_S`.
+
+    All are asked at once from this one thread. The second is for the whole answer: a stopped process (SIGSTOP) takes
+    the connection and never says a word, and a slow one could say a byte at a time for good.
+    """
+    wanted = list(dict.fromkeys(addresses))
+    texts = asyncio.run(_ask_all(wanted))
+    readings = {}
+    for address, text in zip(wanted, texts, strict=True):
+        with suppress(ValueError):  # not a process of ours
+            if text is not None:  # parsed only now: it would eat into the time that the others have
+                readings[address] = parse(text)
+    return readings
+
+
+async def _ask_all(addresses: list[str]) -> list[str | None]:
+    gate = asyncio.Semaphore(AT_ONCE)
+    return await asyncio.gather(*(_text(address, gate) for address in addresses))
+
+
+async def _text(address: str, gate: asyncio.Semaphore) -> str | None:
     try:
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read(LARGEST_ANSWER).decode("utf-8", "replace")
-        return _parsed(process, text)
-    except (OSError, http.client.HTTPException, ValueError):
+        async with gate, asyncio.timeout(TIMEOUT_S):
+            return await _body(address)
+    except (OSError, TimeoutError, EOFError, ValueError, asyncio.LimitOverrunError):
         return None
+
+
+async def _body(address: str) -> str:
+    """The body of GET /metrics, in HTTP/1.0: the answer then ends where the connection does, in one piece."""
+    host, _, port = address.rpartition(":")
+    if not 0 < int(port) < 65_536:
+        raise ValueError(f"{address} has no port")
+    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    try:
+        writer.write(f"GET /metrics HTTP/1.0\r\nHost: {address}\r\nAccept: text/plain\r\n\r\n".encode("ascii"))
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.split(b" ", 2)[1:2] != [b"200"]:
+            raise ValueError(f"{address} answers {head[:40]!r}")
+        body = bytearray()
+        while piece := await reader.read(1 << 16):
+            body += piece
+            if len(body) > LARGEST_ANSWER:
+                raise ValueError(f"{address} answers more than {LARGEST_ANSWER} bytes")
+        return body.decode("utf-8", "replace")
     finally:
-        connection.close()
-
-
-def _parsed(process: Announced, text: str) -> Reading:
-    values: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.labels.get("event", "done") == "done":
-                values[sample.name] = values.get(sample.name, 0.0) + sample.value
-    assigned = values.get("cirrostream_assigned_partitions")
-    return Reading(
-        stage=process.service,
-        pid=process.pid,
-        records=values.get("cirrostream_records_total", 0),
-        chunks=values.get("cirrostream_chunks_total", 0),
-        tokens=values.get("cirrostream_tokens_total", 0),
-        assigned=None if assigned is None else int(assigned),
-        rows=values.get("cirrostream_table_rows"),
-    )
+        writer.transport.abort()
