@@ -54,6 +54,7 @@ def chunk(settings: ChunkSettings) -> int:
         cluster = Cluster.connect(settings)
         files = model_files.resolve(settings, weights=False)
         corpus, model = topics.ensure_corpus(cluster, settings), topics.ensure_model(cluster, settings, files.tag)
+        service.metrics.build_info(model=files.tag)
         service.turned()
         chunker = Chunker(files, settings.unit, settings.window_tokens, settings.overlap_tokens)
         if chunker.notice:
@@ -88,7 +89,7 @@ class ChunkStage:
     ) -> None:
         self._service = service
         self._work = work
-        self._app = new_app(cluster, model.chunk_group, work.max_bytes, settings.session_seconds)
+        self._app = new_app(cluster, model.chunk_group, work.max_bytes, settings.session_seconds, service.metrics)
         self._topics = {name: raw_topic(self._app, name) for name in (model.chunks, corpus.dead_letters)}
         self._app.agent(raw_topic(self._app, corpus.pages), concurrency=1)(self.chunk)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chunker")
@@ -115,10 +116,8 @@ class ChunkStage:
                 await asyncio.Event().wait()  # takes nothing more; cancelled when the application stops
             try:
                 records = [PageRecord.of(event.message) for event in events]
-                with self._service.metrics.timed("chunk"):
-                    outcomes = await asyncio.get_running_loop().run_in_executor(self._pool, self._work.chunk, records)
-                with self._service.metrics.timed("publish"):
-                    await self._deliver(outcomes)
+                outcomes = await asyncio.get_running_loop().run_in_executor(self._pool, self._work.chunk, records)
+                await self._deliver(outcomes)
             except asyncio.CancelledError:
                 raise  # nothing acknowledged
             except BaseException as error:  # noqa: BLE001 - whatever it is: never acknowledge past a failure
@@ -129,8 +128,14 @@ class ChunkStage:
 
     async def _deliver(self, outcomes: Sequence[Outcome]) -> None:
         """Returns when Kafka has every outcome; a chunk message that its topic refuses becomes a dead letter."""
-        futures = [await self._send(outcome.message) for outcome in outcomes]
-        answers = await asyncio.gather(*futures, return_exceptions=True)
+        metrics = self._service.metrics
+        metrics.bytes_in_flight.set(sum(outcome.message.size for outcome in outcomes))
+        with metrics.timed("publish"):
+            futures = [await self._send(outcome.message) for outcome in outcomes]
+        with metrics.timed("acknowledge"):
+            answers = await asyncio.gather(*futures, return_exceptions=True)
+        metrics.bytes_in_flight.set(0)
+        finals = []
         for outcome, answer in zip(outcomes, answers, strict=True):
             final = outcome
             if isinstance(answer, MessageSizeTooLargeError) and outcome.letter is None:
@@ -138,7 +143,8 @@ class ChunkStage:
                 await (await self._send(final.message))
             elif isinstance(answer, BaseException):
                 raise answer
-            self._work.count(final)
+            finals.append(final)
+        self._work.count(*finals)
 
     async def _send(self, message: Message) -> Any:
         return await self._topics[message.topic].send(

@@ -6,7 +6,8 @@ import logging
 import os
 import ssl
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from yarl import URL
 
 from pipeline.errors import Fatal
 from pipeline.kafka import Cluster
+from pipeline.metrics import Metrics
 from pipeline.settings import MIB, KafkaSettings
 
 BUFFERED_PAGES = 64
@@ -39,6 +41,11 @@ class Consumer(driver.Consumer):
         super().on_init()
         self._forget()
 
+    @property
+    def _metrics(self) -> Metrics:
+        metrics: Metrics = self.transport.metrics  # type: ignore[attr-defined]  # it is our Transport
+        return metrics
+
     def done(self, message: Any) -> None:
         """Kafka has all that was made of this message. One from before a rebalance tells nothing about after."""
         if message.generation_id == self.app.consumer_generation_id:
@@ -55,10 +62,18 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._forget()
+        self._metrics.rebalances.inc()
         await super().on_partitions_assigned(assigned, generation_id)
 
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        with self._metrics.timed("commit"):
+            return bool(await super()._commit(offsets))
+
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        asked_at = time.perf_counter()
         records = await super()._getmany(active_partitions, timeout)
+        if records:  # the wait of an idle stage is no step
+            self._metrics.took("fetch", time.perf_counter() - asked_at)
         if not records and self.flow_active:  # so everything fetched before has been delivered
             self._caught_up = self._positions()
         return records
@@ -89,12 +104,15 @@ class Consumer(driver.Consumer):
 
 
 class Transport(driver.Transport):
-    """faust's transport over aiokafka, with our consumer."""
+    """faust's transport over aiokafka, with our consumer, and the metrics that it feeds."""
 
     Consumer = Consumer
+    metrics: Metrics
 
 
-def new_app(cluster: Cluster, group: str, max_message_bytes: int, session_seconds: float) -> faust.App:
+def new_app(
+    cluster: Cluster, group: str, max_message_bytes: int, session_seconds: float, metrics: Metrics
+) -> faust.App:
     """The application; its id is the consumer group.
 
     Raises:
@@ -128,7 +146,9 @@ def new_app(cluster: Cluster, group: str, max_message_bytes: int, session_second
         topic_disable_leader=True,
         web_enabled=False,
     )
-    app.transport = Transport(app.conf.broker_consumer, app)
+    transport = Transport(app.conf.broker_consumer, app)
+    transport.metrics = metrics
+    app.transport = transport
     return app
 
 

@@ -69,28 +69,35 @@ class ChunkWork:
         Raises:
             SchemaTooNew: a record needs a newer version of this program.
         """
-        read = [self._read(record) for record in records]
-        pages = [page for page in read if isinstance(page, Page)]
-        chunked = iter(self._chunk_all(pages))
-        return [
-            self._finished(record, next(chunked) if isinstance(what, Page) else what)
-            for record, what in zip(records, read, strict=True)
-        ]
+        if not records:
+            return []
+        self._metrics.batch(len(records))
+        self._metrics.bytes_in.inc(sum(len(record.key) + len(record.value or b"") for record in records))
+        with self._metrics.timed("decode"):
+            read = [self._read(record) for record in records]
+        with self._metrics.timed("chunk"):
+            chunked = iter(self._chunk_all([page for page in read if isinstance(page, Page)]))
+            return [
+                self._finished(record, next(chunked) if isinstance(what, Page) else what)
+                for record, what in zip(records, read, strict=True)
+            ]
 
     def too_large(self, outcome: Outcome, error: str) -> Outcome:
         """The dead letter for a chunk message that the broker has refused."""
         return self._dead(outcome.record, "too_large", error)
 
-    def count(self, outcome: Outcome) -> None:
-        """Counts an outcome that Kafka has. Raises Fatal when the dead letters are too many."""
-        self._metrics.bytes.inc(outcome.message.size)
-        if outcome.letter is not None:
-            self._letters.count(outcome.letter)
-            return
-        self._letters.succeeded()
-        self._metrics.count()
-        self._metrics.chunks.inc(outcome.chunks)
-        self._metrics.tokens.inc(outcome.tokens)
+    def count(self, *outcomes: Outcome) -> None:
+        """Counts outcomes that Kafka has, in their order. Raises Fatal when the dead letters are too many."""
+        self._metrics.bytes_out.inc(sum(outcome.message.payload for outcome in outcomes))
+        good = [outcome for outcome in outcomes if outcome.letter is None]
+        self._metrics.count(len(good))
+        self._metrics.chunks.inc(sum(outcome.chunks for outcome in good))
+        self._metrics.tokens.inc(sum(outcome.tokens for outcome in good))
+        for outcome in outcomes:
+            if outcome.letter is None:
+                self._letters.succeeded()
+            else:
+                self._letters.count(outcome.letter)
 
     def _read(self, record: PageRecord) -> Page | DeadLetter | None:
         try:

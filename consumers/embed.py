@@ -69,6 +69,9 @@ def embed(settings: EmbedSettings) -> int:
         names, letters_topic = topics.ensure_model(cluster, settings, files.tag), topics.corpus_topics(settings)
         embedder = Embedder.load(files, device=settings.device, dtype=settings.dtype, threads=settings.threads or None)
         service.log.info("model ready", model=files.tag, device=embedder.device_name, dtype=embedder.dtype)
+        service.metrics.build_info(model=files.tag, dtype=embedder.dtype, device=embedder.device_name)
+        if embedder.gpu_uuids:
+            service.watch_gpus(embedder.gpu_uuids)
         for probe in embedder.probes:
             service.log.info("precision probe", result=str(probe))
         with Publisher(cluster, service.metrics) as publisher:
@@ -145,9 +148,9 @@ class EmbedStage:
         self._service.ready = True
         if not batch.records:
             return Handed([], batch.next_offsets)
-        with self._metrics.timed("embed"):
-            embedded = self._embedder.embed(batch.values, between=self._between)
-        self._observe(embedded.pages)
+        start = time.perf_counter()
+        embedded = self._embedder.embed(batch.values, between=self._between)
+        self._observe(embedded.pages, time.perf_counter() - start)
         failed = dict(embedded.failed)
         for index, error in failed.items():
             self._letters.send(_letter(batch.records[index], self._names.chunks, error.reason, str(error)))
@@ -177,7 +180,6 @@ class EmbedStage:
             message = Message(self._names.vectors, record.key, encode(page), record.partition)
             try:
                 deliveries.append((record, self._publisher.publish([message])))
-                self._metrics.bytes.inc(message.size)
             except RecordTooLarge as error:
                 self._letters.send(_letter(record, self._names.chunks, "too_large", str(error)))
         return deliveries
@@ -201,10 +203,14 @@ class EmbedStage:
             if time.monotonic() - self._stop_seen > GRACE_SECONDS:
                 raise Interrupted
 
-    def _observe(self, pages: Sequence[EmbeddedPage]) -> None:
+    def _observe(self, pages: Sequence[EmbeddedPage], seconds: float) -> None:
         stats = self._embedder.take_stats()
-        self._metrics.tokens.inc(stats.tokens)
-        self._metrics.padded_tokens.inc(stats.padded_tokens)
+        self._metrics.took("pack", stats.pack_seconds)
+        self._metrics.took("embed", seconds - stats.pack_seconds)
+        for batch in stats.device_batches:
+            self._metrics.device_batch(batch.tokens, batch.padded_tokens)
+        if stats.out_of_memory:
+            self._metrics.retry("out_of_memory", stats.out_of_memory)
         self._metrics.chunks.inc(sum(len(page.spans) for page in pages))
 
 

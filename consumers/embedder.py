@@ -5,9 +5,10 @@ One bad page never costs its neighbours: what fails is halved until the culprit 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -44,15 +45,34 @@ class Embedded:
     failed: list[tuple[int, EmbeddingFailed]]
 
 
+class DeviceBatch(NamedTuple):
+    """One pass of the device."""
+
+    tokens: int
+    padded_tokens: int
+    """What the device computed: `tokens` and the padding between them."""
+
+
 @dataclass(slots=True)
 class Stats:
     """Work done since they were last taken."""
 
-    tokens: int = 0
-    padded_tokens: int = 0
-    """What the device computed: `tokens` and the padding between them."""
-    batches: int = 0
+    device_batches: list[DeviceBatch] = field(default_factory=list)
     out_of_memory: int = 0
+    pack_seconds: float = 0.0
+    """For token ids and groups, before the device had anything to do."""
+
+    @property
+    def batches(self) -> int:
+        return len(self.device_batches)
+
+    @property
+    def tokens(self) -> int:
+        return sum(batch.tokens for batch in self.device_batches)
+
+    @property
+    def padded_tokens(self) -> int:
+        return sum(batch.padded_tokens for batch in self.device_batches)
 
 
 @dataclass
@@ -114,6 +134,13 @@ class Embedder:
         return self.device
 
     @property
+    def gpu_uuids(self) -> tuple[str, ...]:
+        """The GPU's name for life, as NVIDIA's driver says it; none on another device."""
+        if self.encoder.device.type != "cuda":
+            return ()
+        return (f"GPU-{torch.cuda.get_device_properties(self.encoder.device).uuid}",)
+
+    @property
     def dtype(self) -> str:
         """`float32`, `bfloat16` or `float16`."""
         return str(self.encoder.dtype).removeprefix("torch.")
@@ -128,6 +155,7 @@ class Embedder:
         Raises:
             Fatal: the device itself broke (a CUDA context does not recover); a restart may help.
         """
+        start = time.perf_counter()
         failed: dict[int, EmbeddingFailed] = {}
         rows: list[Ids] = []
         place: dict[int, int] = {}
@@ -137,7 +165,10 @@ class Embedder:
                 rows += self._ids(page)
             except EmbeddingFailed as error:
                 failed[index] = error
-        vectors, row_errors = self._vectors(rows, between)
+        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
+        groups = pack(lengths, self.budget.now)
+        self.stats.pack_seconds += time.perf_counter() - start
+        vectors, row_errors = self._vectors(rows, lengths, groups, between)
         embedded = []
         for index, page in enumerate(pages):
             if index in failed:
@@ -175,13 +206,14 @@ class Embedder:
             rows.append(ids)
         return rows
 
-    def _vectors(self, rows: list[Ids], between: Callable[[], None]) -> tuple[Vectors, dict[int, EmbeddingFailed]]:
+    def _vectors(
+        self, rows: list[Ids], lengths: Ids, packed: list[Ids], between: Callable[[], None]
+    ) -> tuple[Vectors, dict[int, EmbeddingFailed]]:
         """Vectors of shape (len(rows), dimension), and the errors of those rows that have none (their vectors are 0).
 
         The device gets one group after the other without waiting; results are fetched once, at the end.
         """
-        lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
-        groups = pack(lengths, self.budget.now)[::-1]
+        groups = packed[::-1]
         done: list[tuple[Ids, torch.Tensor]] = []
         errors: dict[int, EmbeddingFailed] = {}
         while groups:
@@ -216,9 +248,7 @@ class Embedder:
         return vectors
 
     def _count(self, lengths: Ids) -> None:
-        self.stats.tokens += int(lengths.sum())
-        self.stats.padded_tokens += int(lengths.max()) * len(lengths)
-        self.stats.batches += 1
+        self.stats.device_batches.append(DeviceBatch(int(lengths.sum()), int(lengths.max()) * len(lengths)))
         self.budget.succeeded()
 
     def _shrink(self, lengths: Ids) -> None:

@@ -154,6 +154,7 @@ class BatchSource(Generic[T]):
         self._consumer.subscribe([topic], listener=self._listener)
         # Asked for before the first poll: a leader that does not know the partitions yet assigns none.
         self._consumer.topics()
+        self._metrics.assigned_partitions.set(0)
 
     def batches(self) -> Iterator[Batch[T]]:
         """Batches until the process is asked to stop; empty ones while nothing comes."""
@@ -233,6 +234,7 @@ class BatchSource(Generic[T]):
         full = self._weight >= self._limit.weight
         paused = self._consumer.assignment() if full else set()
         self._consumer.pause(*paused)  # a full buffer takes no more, but the group must see us at every turn
+        asked_at = time.perf_counter()
         try:
             polled: dict[TopicPartition, list[ConsumerRecord]] = self._consumer.poll(timeout_ms=timeout_ms)
         except NoOffsetForPartitionError:
@@ -242,8 +244,12 @@ class BatchSource(Generic[T]):
         except FencedInstanceIdError as error:
             raise Replaced(f"group {self._group}: another process has taken this one's place") from error
         self._consumer.resume(*(paused & self._consumer.assignment()))
+        if polled:  # the wait of an idle stage is no step
+            self._metrics.took("fetch", time.perf_counter() - asked_at)
         self._settle(polled)
-        self._take(polled)
+        if polled:
+            with self._metrics.timed("decode"):
+                self._take(polled)
 
     def _settle(self, polled: dict[TopicPartition, list[ConsumerRecord]]) -> None:
         """Brings the buffer in line with the latest assignment, and new partitions to their positions."""
@@ -284,6 +290,7 @@ class BatchSource(Generic[T]):
         if not self._waiting:
             self._first_at = time.monotonic()
         for partition, records in polled.items():
+            self._metrics.bytes_in.inc(sum(len(raw.key or b"") + len(raw.value or b"") for raw in records))
             for raw in records:
                 value = self._decode(raw)
                 weight = 0 if value is None else self._weigh(value)
@@ -303,7 +310,7 @@ class BatchSource(Generic[T]):
                 batch.records.append(record)
         self._weight -= weight
         self._first_at = time.monotonic()
-        self._metrics.batch_records.observe(len(batch.records))
+        self._metrics.batch(len(batch.records))
         return batch
 
     def _commit(self, offsets: Mapping[int, int]) -> bool:

@@ -1,19 +1,56 @@
-"""Every metric that a process can serve, each declared here with a line of meaning.
+"""Every metric that a stage's process can serve, each declared here with a line of meaning (docs/metrics.md).
 
-Prefix `cirrostream_`, base units, bounded labels: `stage` is one of ours, `reason`, `event` and `step` come from the
-code, never from the input.
+Prefix `cirrostream_`, base units, bounded labels: `stage` is one of ours, `reason`, `event`, `call` and `step` come
+from the code, never from the input. A gauge, a step or an event that a process does not have is absent; all others
+begin at 0, for Prometheus cannot see the first increase of a counter that was not there before it.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+from pipeline.at_scrape import Declared
+from pipeline.series import ByValue, StageGauge
+
+SECONDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1_800),
+)
+"""From the decoding of one small poll to the optimize of a table of tens of millions of rows."""
+
+RECORDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+TOKENS = (64, 256, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768, 65_536, 131_072, 262_144)
+"""Around the token budgets of a CPU (4,096) and of a GPU (65,536)."""
+
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
+
+DEAD_LETTERS = {
+    "produce": ("too_large",),
+    "live": ("too_large",),
+    "chunk": ("undecodable", "unchunkable", "too_large"),
+    "embed": (
+        *("undecodable", "bad_token_ids", "too_many_tokens", "model_failed", "out_of_memory", "not_finite"),
+        "too_large",
+    ),
+    "lance": ("undecodable", "bad_key", "bad_page", "bad_chunks", "bad_vectors"),
+}
+"""The reasons of each stage, so that their counters begin at 0: the first dead letter is the one to be woken for."""
+
+DISK = (
+    Declared("cirrostream_disk_free_bytes", "Room left for this user on the file system of the data folder."),
+    Declared("cirrostream_disk_size_bytes", "Size of the file system of the data folder."),
+)
+GPU = (
+    Declared("cirrostream_gpu_memory_used_bytes", "GPU memory in use, by all processes on the GPU.", ("gpu",)),
+    Declared("cirrostream_gpu_memory_size_bytes", "GPU memory there is.", ("gpu",)),
+    Declared("cirrostream_gpu_utilization_ratio", "Share of the last second in which a kernel ran.", ("gpu",)),
+    Declared("cirrostream_gpu_temperature_celsius", "Temperature of the GPU's core.", ("gpu",)),
+)
 
 
 class Metrics:
@@ -25,62 +62,106 @@ class Metrics:
     def __init__(self, stage: str) -> None:
         self.stage = stage
         self.registry = CollectorRegistry()
-        self._records = self._counter(
+        self._declare_counters()
+        self._declare_histograms()
+        self._declare_loop()
+        self._declare_table()
+        self._build = Info("cirrostream_build", "What runs here; always 1.", ("stage",), registry=self.registry)
+        self.build_info()
+
+    def _declare_counters(self) -> None:
+        self._records = self._counters(
             "records", "Records that this stage has finished, by what became of them.", "event"
         )
-        self._drops = self._counter("drops", "Documents left out on purpose, by reason.", "reason")
-        self._dead_letters = self._counter("dead_letters", "Records that could not be processed, by reason.", "reason")
-        self._retries = self._counter("retries", "Calls that were tried again, by what was called.", "call")
-        self.chunks = self._counter("chunks", "Chunks made, embedded or stored.").labels(stage)
-        self.bytes = self._counter("bytes", "Bytes of messages published or of input read.").labels(stage)
-        self.tokens = self._counter("tokens", "Tokens that the model has seen, without padding.").labels(stage)
-        self.padded_tokens = self._counter("padded_tokens", "Tokens that the model has computed, with padding.").labels(
-            stage
-        )
-        self.rebalances = self._counter("rebalances", "Times the group gave this process other partitions.").labels(
-            stage
-        )
+        self._drops = self._counters("drops", "Documents left out on purpose, by reason.", "reason")
+        self._dead_letters = self._counters("dead_letters", "Records that could not be processed, by reason.", "reason")
+        self._retries = self._counters("retries", "Calls that were tried again, by what was called.", "call")
+        moved = self._counters("bytes", "Bytes that came in, and bytes safely handed on.", "direction")
+        self.bytes_in, self.bytes_out = moved["in"], moved["out"]
+        self.chunks = self._counter("chunks", "Chunks made, embedded or stored.")
+        self.tokens = self._counter("tokens", "Tokens made, or seen by the model, without padding.")
+        self.padded_tokens = self._counter("padded_tokens", "Tokens that the model has computed, with padding.")
+        self.rebalances = self._counter("rebalances", "Times the group gave this process other partitions.")
         self.producer_rebuilds = self._counter(
             "producer_rebuilds", "Kafka producers replaced because they had stopped sending."
-        ).labels(stage)
+        )
+        self.count(0)
+        for reason in DEAD_LETTERS.get(self.stage, ()):
+            self._dead_letters[reason].inc(0)
+
+    def _declare_histograms(self) -> None:
+        self._steps = ByValue(
+            self._histogram("step_seconds", "Time that one step took.", SECONDS, "stage", "step"), self.stage
+        )
+        self._batch_records = self._histogram("batch_records", "Records in a batch.", RECORDS, "stage")
+        self._batch_tokens = self._histogram(
+            "batch_tokens", "Tokens in a batch of the device, without padding.", TOKENS, "stage"
+        )
+        self._batch_padding_efficiency = self._histogram(
+            "batch_padding_efficiency_ratio", "Share of a device batch's tokens that is no padding.", SHARES, "stage"
+        )
+
+    def _declare_loop(self) -> None:
         self.assigned_partitions = self._gauge("assigned_partitions", "Partitions this process works on.")
         self.bytes_in_flight = self._gauge("bytes_in_flight", "Bytes sent to Kafka and not yet acknowledged.")
+        self.bytes_in_flight_limit = self._gauge("bytes_in_flight_limit", "Bytes in flight at which sending waits.")
         self.last_turn = self._gauge("last_turn_timestamp_seconds", "When the loop last turned, in Unix time.")
+        self.loop_idle = self._gauge("loop_idle_seconds", "Time since the loop last turned: the watchdog's age.")
+        self.watchdog_limit = self._gauge("watchdog_limit_seconds", "Age at which the watchdog ends the process.")
+        self.ready = self._gauge(
+            "ready", "1 when the process works, or could at once; 0 before, and without partitions."
+        )
+
+    def _declare_table(self) -> None:
         self.table_rows = self._gauge("table_rows", "Live rows in the table.")
         self.table_dead_rows = self._gauge("table_dead_rows", "Rows that mark a replaced or deleted chunk.")
         self.table_fragments = self._gauge("table_fragments", "Fragments of the table; many make reads slow.")
         self.table_unindexed_rows = self._gauge("table_unindexed_rows", "Rows that the vector index does not have yet.")
         self.table_versions = self._gauge("table_versions", "Versions of the table kept for readers.")
-        self._seconds = Histogram(
-            "cirrostream_seconds",
-            "Time that one step took.",
-            ("stage", "step"),
-            buckets=SECONDS,
-            registry=self.registry,
+        self.table_bytes = self._gauge("table_bytes", "Bytes of the newest version's rows, without indexes.")
+        self.upkeep_last_success = self._gauges(
+            "upkeep_last_success_timestamp_seconds", "When this step of upkeep last succeeded, in Unix time.", "step"
         )
-        self.batch_records = Histogram(
-            "cirrostream_batch_records",
-            "Records in a batch.",
-            ("stage",),
-            buckets=BATCH,
-            registry=self.registry,
-        ).labels(stage)
+        self.upkeep_due_since = self._gauges(
+            "upkeep_due_since_timestamp_seconds",
+            "Since when this step of upkeep is due, in Unix time; 0: it is not.",
+            "step",
+        )
 
-    def count(self, records: int = 1, event: str = "done") -> None:
+    def build_info(self, *, model: str = "", dtype: str = "", device: str = "") -> None:
+        """Says what runs here; a stage that loads a model says it again when it knows."""
+        self._build.labels(self.stage).info({"version": version(), "model": model, "dtype": dtype, "device": device})
+
+    def count(self, records: float = 1, event: str = "done") -> None:
         """Counts records that this stage has finished."""
-        self._records.labels(self.stage, event).inc(records)
+        self._records[event].inc(records)
 
     def drop(self, reason: str, documents: int = 1) -> None:
         """Counts documents left out on purpose."""
-        self._drops.labels(self.stage, reason).inc(documents)
+        self._drops[reason].inc(documents)
 
     def dead_letter(self, reason: str) -> None:
         """Counts a record that could not be processed."""
-        self._dead_letters.labels(self.stage, reason).inc()
+        self._dead_letters[reason].inc()
 
-    def retry(self, call: str) -> None:
+    def retry(self, call: str, times: int = 1) -> None:
         """Counts a call that is tried again."""
-        self._retries.labels(self.stage, call).inc()
+        self._retries[call].inc(times)
+
+    def took(self, step: str, seconds: float) -> None:
+        """Notes how long a step took, where `timed` cannot stand around it."""
+        self._steps[step].observe(seconds)
+
+    def batch(self, records: int) -> None:
+        """Notes the size of a batch that the loop takes."""
+        self._batch_records.labels(self.stage).observe(records)
+
+    def device_batch(self, tokens: int, padded_tokens: int) -> None:
+        """Notes one pass of the device, and counts its tokens."""
+        self.tokens.inc(tokens)
+        self.padded_tokens.inc(padded_tokens)
+        self._batch_tokens.labels(self.stage).observe(tokens)
+        self._batch_padding_efficiency.labels(self.stage).observe(tokens / max(1, padded_tokens))
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -89,10 +170,27 @@ class Metrics:
         try:
             yield
         finally:
-            self._seconds.labels(self.stage, step).observe(time.perf_counter() - start)
+            self.took(step, time.perf_counter() - start)
 
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        return Counter(f"cirrostream_{name}", meaning, ("stage", *labels), registry=self.registry)
+    def _counter(self, name: str, meaning: str) -> Counter:
+        return Counter(f"cirrostream_{name}", meaning, ("stage",), registry=self.registry).labels(self.stage)
 
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(f"cirrostream_{name}", meaning, ("stage",), registry=self.registry).labels(self.stage)
+    def _counters(self, name: str, meaning: str, label: str) -> ByValue[Counter]:
+        return ByValue(Counter(f"cirrostream_{name}", meaning, ("stage", label), registry=self.registry), self.stage)
+
+    def _gauge(self, name: str, meaning: str) -> StageGauge:
+        return StageGauge(Gauge(f"cirrostream_{name}", meaning, ("stage",), registry=self.registry), self.stage)
+
+    def _gauges(self, name: str, meaning: str, label: str) -> ByValue[Gauge]:
+        return ByValue(Gauge(f"cirrostream_{name}", meaning, ("stage", label), registry=self.registry), self.stage)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"cirrostream_{name}", meaning, labels, buckets=buckets, registry=self.registry)
+
+
+def version() -> str:
+    """This package's version; `unknown` in a checkout that was never installed."""
+    try:
+        return importlib.metadata.version("cirrostream")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

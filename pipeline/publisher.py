@@ -60,8 +60,13 @@ class Message:
     @property
     def size(self) -> int:
         """Bytes it takes in flight, uncompressed."""
+        return self.payload + RECORD_OVERHEAD
+
+    @property
+    def payload(self) -> int:
+        """Bytes of key, value and headers, uncompressed."""
         headers = sum(len(name) + len(value) for name, value in self.headers)
-        return len(self.key) + len(self.value or b"") + headers + RECORD_OVERHEAD
+        return len(self.key) + len(self.value or b"") + headers
 
 
 class RecordTooLarge(Exception):
@@ -141,6 +146,13 @@ class Publisher:
         self._numbers = itertools.count()
         self._progress_at = self._rebuilt_at = time.monotonic()
         self._producer = self._new_producer()
+        self.bytes_acknowledged = 0
+        """Payload that all replicas have, since the start."""
+        self.rebuilds = 0
+        """Producers that had to be replaced."""
+        if metrics is not None:
+            metrics.bytes_in_flight.follow(lambda: self._bytes)
+            metrics.bytes_in_flight_limit.set(max_bytes_in_flight)
 
     def publish(self, messages: Iterable[Message]) -> Delivery:
         """Hands messages over; blocks while the bytes in flight are at their bound.
@@ -201,7 +213,6 @@ class Publisher:
                 self._progress_at = time.monotonic()
             self._unacknowledged[sent.number] = sent
             self._bytes += message.size
-        self._observe()
         self._send(sent)
         return sent
 
@@ -236,9 +247,9 @@ class Publisher:
         with self._changed:
             if self._unacknowledged.pop(sent.number, None) is not None:
                 self._bytes -= sent.message.size
+                self._count(sent.message.payload)
             self._progress_at = time.monotonic()
             self._changed.notify_all()
-        self._observe()
 
     def _on_failure(self, generation: int) -> None:
         with self._changed:
@@ -292,6 +303,7 @@ class Publisher:
         """
         again = [sent for sent in list(self._unacknowledged.values()) if not self._is_too_large(sent)]
         self._close(0)
+        self.rebuilds += 1
         if self._metrics is not None:
             self._metrics.producer_rebuilds.inc()
         with self._changed:
@@ -307,6 +319,7 @@ class Publisher:
             if self._unacknowledged.pop(sent.number, None) is not None:
                 self._bytes -= sent.message.size
 
-    def _observe(self) -> None:
+    def _count(self, payload: int) -> None:
+        self.bytes_acknowledged += payload
         if self._metrics is not None:
-            self._metrics.bytes_in_flight.set(self._bytes)
+            self._metrics.bytes_out.inc(payload)

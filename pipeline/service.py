@@ -13,17 +13,19 @@ import socketserver
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
-from prometheus_client import make_wsgi_app
+from prometheus_client import PlatformCollector, ProcessCollector, disable_created_metrics, make_wsgi_app
 
-from pipeline import logs
+from pipeline import gpu, logs
+from pipeline.at_scrape import AtScrape, OfStage, disk
 from pipeline.errors import Exit, Fatal
-from pipeline.metrics import Metrics
+from pipeline.metrics import DISK, GPU, Metrics
 from pipeline.settings import ServiceSettings
 
 PORTS_TRIED = 100
@@ -39,15 +41,18 @@ class Service:
     def __init__(self, stage: str, settings: ServiceSettings) -> None:
         logs.configure()
         self.settings = settings
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside every counter and histogram, which nobody asks for
         self.metrics = Metrics(stage)
         self.stopping = threading.Event()
         self.ready = False
         self.address = ""
         self.log: Any = structlog.get_logger().bind(stage=stage, pid=os.getpid())
         self._turned_at = time.monotonic()
+        self._turned_on = time.time()
         self._ended = threading.Event()
         self._server: WSGIServer | None = None
         self._announced: Path | None = None
+        self._observe()
 
     def __enter__(self) -> Service:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -71,12 +76,22 @@ class Service:
     def turned(self) -> None:
         """The loop is alive: call it at every turn, and inside whatever may take minutes."""
         self._turned_at = time.monotonic()
-        self.metrics.last_turn.set(time.time())
+        self._turned_on = time.time()
 
     @property
     def idle_seconds(self) -> float:
         """Time since the loop last turned."""
         return time.monotonic() - self._turned_at
+
+    @property
+    def watchdog_limit_seconds(self) -> float:
+        """Idle seconds after which the process ends itself."""
+        return self.settings.watchdog_seconds
+
+    def watch_gpus(self, uuids: Sequence[str]) -> None:
+        """Serves the state of these GPUs from now on: for a stage that computes on them, once it knows which."""
+        registry, stage = self.metrics.registry, self.metrics.stage
+        registry.register(AtScrape(stage, GPU, lambda: gpu.measure(uuids)))
 
     def die(self, message: str, code: Exit = Exit.TRY_AGAIN) -> None:
         """Ends the process at once from any thread: for a loop that no longer listens."""
@@ -86,13 +101,24 @@ class Service:
         sys.stderr.flush()
         os._exit(code)
 
+    def _observe(self) -> None:
+        """What is asked for at a scrape alone: a loop that stalls cannot tell its own age."""
+        metrics, stage = self.metrics, self.metrics.stage
+        metrics.last_turn.follow(lambda: self._turned_on)
+        metrics.loop_idle.follow(lambda: self.idle_seconds)
+        metrics.ready.follow(lambda: float(self.ready))
+        metrics.watchdog_limit.set(self.watchdog_limit_seconds)
+        metrics.registry.register(AtScrape(stage, DISK, lambda: disk(self.settings.data_dir)))
+        metrics.registry.register(OfStage(stage, ProcessCollector(registry=None)))
+        metrics.registry.register(OfStage(stage, PlatformCollector(registry=None)))
+
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.stopping.is_set():
             os._exit(128 + number)
         self.stopping.set()
 
     def _watch(self) -> None:
-        limit = self.settings.watchdog_seconds
+        limit = self.watchdog_limit_seconds
         while not self._ended.wait(min(1.0, limit / 4)):
             if self.idle_seconds > limit:
                 self.die(f"watchdog: the loop has not turned for {self.idle_seconds:.0f} s")
@@ -112,7 +138,7 @@ class Service:
         return [b"/metrics and /healthz are here\n"]
 
     def _answer_health(self, path: str, start_response: Any) -> list[bytes]:
-        live = self.idle_seconds <= self.settings.watchdog_seconds
+        live = self.idle_seconds <= self.watchdog_limit_seconds
         good = live and (self.ready or path == "/healthz/live")
         body = {"live": live, "ready": self.ready, "idle_seconds": round(self.idle_seconds, 1)}
         start_response("200 OK" if good else "503 Service Unavailable", [("Content-Type", "application/json")])

@@ -15,6 +15,7 @@ from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Exit
 from pipeline.kafka import Cluster
+from pipeline.metrics import Metrics
 from pipeline.publisher import Publisher
 from pipeline.service import Service
 from pipeline.topics import ensure_corpus
@@ -59,8 +60,11 @@ def mediawiki(settings: MediaWikiSettings) -> int:
 
 
 def _send(settings: MediaWikiSettings, service: Service) -> Ledger:
+    counted = Counted(service.metrics)
+
     def go_on() -> bool:
         service.turned()
+        counted.take(wiki.ledger)
         return not service.stopping.is_set()
 
     titles = titles_in_file(settings.titles_file) if settings.titles_file else titles_in(settings.titles)
@@ -78,14 +82,23 @@ def _send(settings: MediaWikiSettings, service: Service) -> Ledger:
             else:
                 wiki.send_titles(titles)
         wiki.finish(STOP_SECONDS if service.stopping.is_set() else ACKNOWLEDGE_SECONDS)
-    _count(wiki.ledger, service)
+    counted.take(wiki.ledger)
     return wiki.ledger
 
 
-def _count(ledger: Ledger, service: Service) -> None:
-    service.metrics.count(ledger.produced, "produced")
-    for reason, pages in ledger.dropped.items():
-        service.metrics.drop(reason, pages)
+class Counted:
+    """What the metrics have of a ledger so far: a run of hours is to be seen while it runs."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._before = Ledger()
+
+    def take(self, ledger: Ledger) -> None:
+        """Counts what is new."""
+        self._metrics.count(ledger.produced - self._before.produced)
+        for reason, pages in ledger.dropped.items():
+            self._metrics.drop(reason, pages - self._before.dropped.get(reason, 0))
+        self._before = ledger.copy()
 
 
 def _table(result: Result) -> Table:

@@ -25,6 +25,7 @@ from sinks.fence import Fence, VectorType
 from sinks.intake import Intake, weight
 from sinks.memory import bound_memory
 from sinks.rows import VectorRule
+from sinks.search_probe import search_probe
 from sinks.start import Log, accepted, start_positions
 from sinks.table import Table, Written, connect, has_table
 from sinks.trim import Trimmer
@@ -72,8 +73,9 @@ class Sink:
         corpus, topics, rule, tag = _model(settings, cluster)
         metrics, group = service.metrics, lance_group(settings, settings.table)
         self._metrics = metrics
+        metrics.build_info(model=tag, dtype=rule.vector_type)
         self.table = _table(settings, cluster, _fence(cluster, corpus, topics, rule, tag), rule, topics.vectors)
-        self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.turned)
+        self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.turned, search=search_probe)
         self.publisher = Publisher(cluster, metrics)
         dead_letters = DeadLetters(self.publisher, corpus.dead_letters, metrics, settings.max_dead_letters)
         intake = Intake(
@@ -108,6 +110,7 @@ class Sink:
         self._metrics.count(written.pages)
         self._metrics.count(written.stale, "stale")
         self._metrics.chunks.inc(written.rows)
+        self._metrics.bytes_out.inc(written.bytes)
 
     def trim(self) -> None:
         """Lets Kafka delete what is done with, when it is time."""

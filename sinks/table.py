@@ -52,6 +52,8 @@ class Written:
     """Pages left out, for the table or the batch itself has the same version or a newer one."""
     rows: int
     dead_rows: int
+    bytes: int = 0
+    """Of all these rows in memory; on disk texts take less."""
 
 
 def connect(
@@ -153,7 +155,7 @@ class Table:
         rows = page_rows(new, self.rule)
         self._merge(rows, self.fence.moved(next_offsets))
         dead = sum(len(page.dead) for page in new)
-        return Written(len(new), messages - len(new), rows.num_rows - dead, dead)
+        return Written(len(new), messages - len(new), rows.num_rows - dead, dead, rows.nbytes)
 
     def still_mine(self) -> None:
         """Raises Replaced when another writer has taken the table over. Ask before every step of upkeep."""

@@ -14,12 +14,13 @@ from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import structlog
 from lancedb.index import BTree, IndexConfig, IvfRq
 
+from pipeline.errors import TryAgain
 from pipeline.metrics import Metrics
 from sinks.table import MERGE_TIMEOUT, Table, Written, retried, storage_fault
 
@@ -61,6 +62,9 @@ class UpkeepRules:
     retrain_factor: float = 4
     """Growth after which the index is trained anew: one that grew by optimize alone has partitions of unlike size."""
     gauge_seconds: float = 60
+    search_seconds: float = 60
+    search_share: float = 0.005
+    """Of the writer's time, at most, for searches that nobody asked for."""
 
 
 class Step(Enum):
@@ -71,6 +75,7 @@ class Step(Enum):
     INDEX = "index"
     SWEEP = "sweep"
     GAUGES = "gauges"
+    SEARCH = "search"
 
 
 @dataclass(slots=True)
@@ -87,6 +92,7 @@ class State:
     optimized: float = float("-inf")
     swept: float = float("-inf")
     measured: float = float("-inf")
+    next_search: float = float("inf")
     live_rows: int = 0
     trained_rows: int = 0
     """Live rows when the vector index was trained; 0: there is none."""
@@ -95,15 +101,21 @@ class State:
 
 
 def due(state: State, rules: UpkeepRules, now: float) -> Step | None:
-    """The most urgent step that is due, if any. Pure."""
+    """The most urgent step to do now, if any: one that failed waits its turn. Pure."""
+    return next((step for step in all_due(state, rules, now) if state.later.get(step, now) <= now), None)
+
+
+def all_due(state: State, rules: UpkeepRules, now: float) -> list[Step]:
+    """All steps that are due, the most urgent first, those that failed among them. Pure."""
     conditions = {
         Step.BTREE: _btree_due(state, rules, now),
         Step.OPTIMIZE: _optimize_due(state, rules, now),
         Step.INDEX: _index_due(state, rules),
         Step.SWEEP: now - state.swept >= TMP_AGE_S,
         Step.GAUGES: now - state.measured >= rules.gauge_seconds and state.changed >= state.measured,
+        Step.SEARCH: now >= state.next_search and state.live_rows > 0,
     }
-    return next((step for step, is_due in conditions.items() if is_due and state.later.get(step, now) <= now), None)
+    return [step for step, is_due in conditions.items() if is_due]
 
 
 def _btree_due(state: State, rules: UpkeepRules, now: float) -> bool:
@@ -138,10 +150,13 @@ class Upkeep:
         rules: UpkeepRules,
         metrics: Metrics,
         turned: Callable[[], None] = lambda: None,
+        *,
         clock: Callable[[], float] = time.monotonic,
+        search: Callable[[Table], object] | None = None,
     ) -> None:
         self._table = table
         self._rules = rules
+        self._search_table = search
         self._metrics = metrics
         self._turned = turned
         self._clock = clock
@@ -153,7 +168,11 @@ class Upkeep:
             Step.INDEX: self._index,
             Step.SWEEP: self._sweep,
             Step.GAUGES: self._gauges,
+            Step.SEARCH: self._search,
         }
+        self._due_since = dict.fromkeys(Step, 0.0)
+        for step in Step:
+            metrics.upkeep_due_since[step.value].set(0)
 
     def wrote(self, written: Written) -> None:
         """Takes note of a merge."""
@@ -170,9 +189,11 @@ class Upkeep:
             Replaced: another writer has taken the table over.
             Fatal: the disk is full.
         """
+        self._note_due()
         step = due(self._state, self._rules, self._clock())
         if step is not None:
             self.do(step)
+            self._note_due()
         return step
 
     def do(self, step: Step) -> None:
@@ -181,7 +202,7 @@ class Upkeep:
         try:
             with self._metrics.timed(step.value), _ticking(self._turned):
                 self._actions[step]()
-        except (RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, TryAgain) as error:
             if fault := storage_fault(self._table.name, error):
                 raise fault from None
             self._state.later[step] = self._clock() + RETRY_S
@@ -189,6 +210,15 @@ class Upkeep:
             self._log.warning("upkeep.later", step=step.value, error=" ".join(str(error).split())[:300])
         else:
             self._state.later.pop(step, None)
+            self._metrics.upkeep_last_success[step.value].set(time.time())
+
+    def _note_due(self) -> None:
+        """Since when each step is due, a step that keeps failing included: nothing else tells that upkeep is behind."""
+        now_due = all_due(self._state, self._rules, self._clock())
+        for step, since in self._due_since.items():
+            if (step in now_due) != bool(since):
+                self._due_since[step] = time.time() if step in now_due else 0.0
+                self._metrics.upkeep_due_since[step.value].set(self._due_since[step])
 
     def _at_start(self) -> State:
         """What the writer before left to do, as far as the table tells."""
@@ -201,6 +231,8 @@ class Upkeep:
             state.rows = found[("vector",)].num_unindexed_rows or 0
         state.live_rows = self._table.lance.count_rows(LIVE)
         state.fragments = fragments(self._table)
+        if self._search_table is not None:
+            state.next_search = self._clock() + self._rules.search_seconds
         return state
 
     def _vector_index(self) -> IndexConfig | None:
@@ -240,16 +272,36 @@ class Upkeep:
         self._metrics.table_rows.set(self._state.live_rows)
         self._metrics.table_dead_rows.set(lance.count_rows(DEAD))
         self._metrics.table_fragments.set(fragments(self._table))
-        if (index := self._vector_index()) is not None:
-            self._metrics.table_unindexed_rows.set(index.num_unindexed_rows or 0)
+        self._metrics.table_bytes.set(_stats(self._table)["total_bytes"])
+        self._metrics.table_unindexed_rows.set(self._unindexed_rows())
         self._metrics.table_versions.set(len(lance.list_versions()))
         self._state.measured = self._clock()
+
+    def _unindexed_rows(self) -> int:
+        """Live rows that every search must read one by one."""
+        index = self._vector_index()
+        return self._state.live_rows if index is None else index.num_unindexed_rows or 0
+
+    def _search(self) -> None:
+        """One search as a reader's, so that their latency is known when none of them serves metrics.
+
+        Not while it would read more rows than a table without index may have: in the midst of a load.
+        """
+        start = self._clock()
+        if self._search_table is not None and self._unindexed_rows() <= self._rules.index_rows:
+            self._search_table(self._table)
+        took = self._clock() - start
+        self._state.next_search = start + max(self._rules.search_seconds, took / self._rules.search_share)
 
 
 def fragments(table: Table) -> int:
     """Fragments of the table's newest version."""
+    return int(_stats(table)["fragment_stats"]["num_fragments"])
+
+
+def _stats(table: Table) -> dict[str, Any]:
     stats: Any = table.lance.stats()  # a mapping, though its annotation says otherwise
-    return int(stats["fragment_stats"]["num_fragments"])
+    return cast("dict[str, Any]", stats)
 
 
 def stale_temporary_files(uri: str, before: float) -> list[Path]:

@@ -21,6 +21,21 @@ _STOPPING_CODES = (Exit.FATAL, Exit.TRY_AGAIN)
 """What ends the other shards too: the cause is not the shard's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a shard's process has handed to Kafka, as it last said."""
+
+    bytes_acknowledged: int = 0
+    bytes_in_flight: int = 0
+    bytes_in_flight_limit: int = 0
+    rebuilds: int = 0
+
+    @classmethod
+    def of(cls, report: Report) -> Sent:
+        """Said by this report."""
+        return cls(report.bytes_sent, report.bytes_in_flight, report.bytes_in_flight_limit, report.producer_rebuilds)
+
+
 @dataclass(slots=True)
 class ShardAccount:
     """One shard: where it began in this run, and what its process said last."""
@@ -33,6 +48,7 @@ class ShardAccount:
     error: str = ""
     exit_code: int = Exit.DONE
     peak_memory_bytes: int = 0
+    sent: Sent = Sent()
     overtaken: bool = False
     """Another run reads it too: what its process says of its end counts for nothing."""
 
@@ -62,6 +78,7 @@ class RunAccount:
             _count(metrics, account, event.report)
             report = event.report
             account.ledger, account.bytes_read = report.ledger, report.bytes_read
+            account.sent = Sent.of(report)
             account.peak_memory_bytes = report.peak_memory_bytes
             if not account.overtaken:
                 account.state, account.error, account.exit_code = report.state, report.error, report.exit_code
@@ -74,6 +91,12 @@ class RunAccount:
         elif account.state in ("waiting", "reading"):
             account.state = "stopped"
             account.error = "stopped before Kafka had acknowledged all of it: the rest is sent again next time"
+        self._observe(metrics)
+
+    def _observe(self, metrics: Metrics) -> None:
+        sent = [account.sent for account in self.shards.values() if account.state == "reading"]
+        metrics.bytes_in_flight.set(sum(one.bytes_in_flight for one in sent))
+        metrics.bytes_in_flight_limit.set(sum(one.bytes_in_flight_limit for one in sent))
 
     def overtake(self, rival: Rival) -> None:
         """Fails the shard that another run reads as well."""
@@ -121,7 +144,9 @@ def _count(metrics: Metrics, account: ShardAccount, report: Report) -> None:
     """Adds what is new since the last report; the last one may say less than that before it, which counts nothing."""
     before, now = account.ledger, report.ledger
     metrics.count(max(0, now.produced - before.produced))
-    metrics.bytes.inc(max(0, report.bytes_read - account.bytes_read))
+    metrics.bytes_in.inc(max(0, report.bytes_read - account.bytes_read))
+    metrics.bytes_out.inc(max(0, report.bytes_sent - account.sent.bytes_acknowledged))
+    metrics.producer_rebuilds.inc(max(0, report.producer_rebuilds - account.sent.rebuilds))
     for reasons, old in ((now.dropped, before.dropped), (now.malformed, before.malformed)):
         for reason, count in reasons.items():
             metrics.drop(reason, max(0, count - old.get(reason, 0)))

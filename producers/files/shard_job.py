@@ -61,6 +61,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """While reading: what was handed to Kafka; in the last report: what was acknowledged."""
     bytes_read: int
     """Of the file as it is on disk."""
+    bytes_sent: int = 0
+    """Of messages that Kafka has acknowledged in this job."""
+    bytes_in_flight: int = 0
+    """Of those that it has not yet; 0 in the last report."""
+    bytes_in_flight_limit: int = 0
+    producer_rebuilds: int = 0
     error: str = ""
     exit_code: int = Exit.DONE
     peak_memory_bytes: int = 0

@@ -62,6 +62,7 @@ class LiveWork:
     def hear(self, event: ServerEvent, now: float) -> None:
         """Takes an event of the stream."""
         number = self._passed.event(event.id)
+        self._metrics.bytes_in.inc(len(event.data or b""))
         if event.data is None:
             change: Change | Ignored = Ignored("event_too_large")
         else:

@@ -34,11 +34,16 @@ def open_api(settings: WikiSettings, service: Service, turned: Callable[[], obje
         TryAgain: it does not answer.
     """
     url = settings.api_url
+
+    def perform(request: Callable[[], R]) -> R:
+        with service.metrics.timed("fetch"):
+            return _perform(request, service.stopping, turned)
+
     http = ApiHttp(
         url,
         user_agent(settings.contact, url),
         sleep=lambda seconds: wait_or_stop(seconds, service.stopping, turned),
-        perform=lambda request: _perform(request, service.stopping, turned),
+        perform=perform,
         retried=lambda: service.metrics.retry("mediawiki"),
     )
     api = MediaWikiApi(http)

@@ -56,6 +56,11 @@ class Process:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
+    def value(self, name: str) -> float:
+        """Of the one series of this name, which must be this stage's."""
+        [line] = [line for line in self.get("/metrics")[1].splitlines() if line.startswith(f'{name}{{stage="test"}}')]
+        return float(line.rpartition(" ")[2])
+
     def end(self) -> tuple[int, str]:
         _, said = self.process.communicate(timeout=30)
         return self.process.returncode, said
@@ -83,6 +88,26 @@ def test_metrics_and_health_are_served_on_loopback(start: Start) -> None:
     assert "cirrostream_last_turn_timestamp_seconds" in said
     assert process.get("/healthz")[0] == 200
     assert process.get("/etc/passwd")[0] == 404
+
+
+def test_the_age_of_a_loop_that_is_stuck_is_seen_before_the_watchdog_ends_it(start: Start) -> None:
+    process = start(turn="pass", watchdog_seconds=60)
+    wait_until(lambda: process.value("cirrostream_loop_idle_seconds") > 0.3, "the age of the loop grows")
+    assert process.value("cirrostream_watchdog_limit_seconds") == 60
+    assert process.value("cirrostream_ready") == 1
+    turning = start()
+    wait_until(lambda: process.value("cirrostream_loop_idle_seconds") > 1, "some time has passed")
+    assert turning.value("cirrostream_loop_idle_seconds") < 1
+
+
+def test_a_process_says_its_memory_its_disk_and_what_it_is(start: Start) -> None:
+    process = start()
+    assert process.value("process_resident_memory_bytes") > 1_000_000
+    assert process.value("process_open_fds") > 0
+    assert 0 < process.value("cirrostream_disk_free_bytes") <= process.value("cirrostream_disk_size_bytes")
+    said = process.get("/metrics")[1]
+    assert 'cirrostream_build_info{device="",dtype="",model="",stage="test",version="' in said
+    assert "_created" not in said
 
 
 def test_sigterm_ends_it_with_0_and_takes_the_announcement_away(start: Start) -> None:
