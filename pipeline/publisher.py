@@ -9,6 +9,7 @@ harmless: order in the table comes from `source`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -179,6 +180,10 @@ class Publisher:
         """Waits a moment for what is in flight, then ends the producer. What was not waited for may be lost."""
         self._close(5)
 
+    def abandon(self) -> None:
+        """Ends the producer without waiting for anything in flight."""
+        self._close(0)
+
     def __enter__(self) -> Publisher:
         return self
 
@@ -264,10 +269,17 @@ class Publisher:
                 self._raise_if_hopeless(sent)
             if time.monotonic() > deadline:
                 raise TryAgain(f"{sent.message.topic}: not acknowledged in time; {len(self._unacknowledged)} in flight")
-            with self._changed:
-                if not self._failed and not (sent.future is not None and sent.future.is_done):
-                    self._changed.wait(timeout=min(1.0, max(0.0, deadline - time.monotonic())))
+            if not self._failed and not (sent.future is not None and sent.future.is_done):
+                self._flush(min(1.0, max(0.0, deadline - time.monotonic())))
             self._rebuild_if_dead()
+
+    def _flush(self, timeout_s: float) -> None:
+        """Who waits does not linger. How it went is asked of the futures: flush is wrong about them both ways."""
+        with contextlib.suppress(KafkaError):
+            self._producer.flush(timeout_s)
+        with self._changed:  # a moment, where it returned at once: no busy loop
+            if self._unacknowledged and not self._failed:
+                self._changed.wait(timeout=0.01)
 
     def _raise_if_hopeless(self, sent: _Sent) -> None:
         error = sent.future.exception

@@ -20,28 +20,52 @@ from pipeline import logs
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.publisher import Publisher
+from pipeline.settings import Settings
 from producers.files.page_reader import kind_named
 from producers.files.progress import rewound
 from producers.files.shard_job import STOP, Report, ShardJob
 from producers.files.shard_reader import LINGER_MS, MAX_BYTES_IN_FLIGHT, ReportTo, ShardReader
 
+SWITCH_SECONDS = 0.001
+"""The decompressing thread needs the interpreter for an instant after each block, some 3 times a MiB, and waits for it
+this long while pages are being made: with Python's 5 ms, up to a fifth of its time."""
 
-def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
+
+class Connection:
+    """The process' publisher, kept from shard to shard: making one takes as long as reading 5 MB."""
+
+    def __init__(self) -> None:
+        self._cluster: Cluster | None = None
+        self._publisher: Publisher | None = None
+
+    def publisher(self, settings: Settings) -> Publisher:
+        """All jobs of a process are of one run, so its settings are always the same."""
+        if self._publisher is None:
+            self._cluster = Cluster.connect(settings)
+            self._publisher = Publisher(self._cluster, max_bytes_in_flight=MAX_BYTES_IN_FLIGHT, linger_ms=LINGER_MS)
+        return self._publisher
+
+    def drop(self) -> None:
+        """Ends it, with what a shard that failed may have left in it; the next shard gets another."""
+        publisher, cluster, self._publisher, self._cluster = self._publisher, self._cluster, None, None
+        if publisher is not None:
+            publisher.abandon()
+        if cluster is not None:
+            cluster.close()
+
+
+def run_job(job: ShardJob, connection: Connection, stopping: threading.Event, report: ReportTo) -> Exit:
     """Reads the job's shard and reports its end; every error becomes the last report."""
     reader: ShardReader | None = None
     try:
         kind = kind_named(job.kind)
         settings = kind.settings(**msgspec.json.decode(job.settings))
-        cluster = Cluster.connect(settings)
-        with Publisher(cluster, max_bytes_in_flight=MAX_BYTES_IN_FLIGHT, linger_ms=LINGER_MS) as publisher:
-            # A manifest is of the whole file, so what earlier runs sent is read once more, and not sent.
-            start = rewound(job.start) if kind.manifests else job.start
-            pages = kind.open_reader(Path(job.path), start, settings)
-            reader = ShardReader(
-                job, settings, reader=pages, manifest=kind.manifests, publisher=publisher, report=report
-            )
-            state = reader.run(stopping)
-            reader.report(state)
+        publisher = connection.publisher(settings)
+        # A manifest is of the whole file, so what earlier runs sent is read once more, and not sent.
+        start = rewound(job.start) if kind.manifests else job.start
+        pages = kind.open_reader(Path(job.path), start, settings)
+        reader = ShardReader(job, settings, reader=pages, manifest=kind.manifests, publisher=publisher, report=report)
+        reader.report(reader.run(stopping))
         return Exit.DONE
     except CirrostreamError as error:
         message, code = str(error), error.exit_code
@@ -50,6 +74,7 @@ def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
     except Exception as error:  # noqa: BLE001 - the parent says it in one line
         structlog.get_logger().debug("unexpected", exc_info=True)
         message, code = f"{job.path}: {type(error).__name__}: {error} (a bug; please report it)", Exit.FATAL
+    connection.drop()
     if reader is not None:
         reader.report("failed", message, code)
     else:
@@ -60,6 +85,7 @@ def run_job(job: ShardJob, stopping: threading.Event, report: ReportTo) -> Exit:
 def main() -> int:
     """The child's side of the pipes: job after job, until the parent closes its end or says stop."""
     stopping = threading.Event()
+    sys.setswitchinterval(SWITCH_SECONDS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who says what to do
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     reports = os.dup(1)
@@ -67,9 +93,12 @@ def main() -> int:
     logs.configure()
     jobs: queue.SimpleQueue[ShardJob] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs, stopping), name="parent", daemon=True).start()
-    code = Exit.DONE
+    connection, code = Connection(), Exit.DONE
     while not stopping.is_set():
-        code = run_job(jobs.get(), stopping, lambda report: _write_line(reports, msgspec.json.encode(report)))
+        code = run_job(
+            jobs.get(), connection, stopping, lambda report: _write_line(reports, msgspec.json.encode(report))
+        )
+    connection.drop()
     return code
 
 
