@@ -16,13 +16,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import psutil
 
 from deploy.local.kafka import LocalKafka
 from pipeline.settings import MIB
@@ -31,6 +34,21 @@ from producers.files.dump_blocks import DumpFile
 SNAPSHOT = "20261115"
 TEXT_CHARACTERS = 3_200
 """Of a page, and as many of its wikitext, which the reader skips: what an English article has in the mean, twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Both, one after the other. Where others share the machine, `stolen` is the part of all cores' time that they
+    took: it costs the producer, which has work for two cores, more than it costs plain decompression."""
+
+    decompress_s: float
+    produce_s: float
+    decompress_stolen: float
+    produce_stolen: float
+
+    @property
+    def ratio(self) -> float:
+        return self.decompress_s / self.produce_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +64,8 @@ class Report:
     start_s: float
     """Of `produce_s`: what a run over files that are finished takes."""
     speed_of_decompression: float
-    """decompress_s / produce_s, the start of the producer included: the ratio asked for."""
-    speed_without_start: float
+    """Median of the rounds' decompress_s / produce_s, the start of the producer included: the ratio asked for."""
+    rounds: list[Round]
     pages_per_s: float
     mib_per_s: float
     peak_rss_mib: list[float]
@@ -79,16 +97,17 @@ def measure(folder: Path, mib: int, count: int, rounds: int, processes: int) -> 
         shards = sorted(folder.glob("*.bz2"))
         compressed = sum(path.stat().st_size for path in shards)
         list(pool.map(decompress, shards))  # the processes are there, and the files are in memory
-        plain, whole, starts = [], [], []
+        found, starts = [], []
         with LocalKafka(folder / "kafka", port=0) as kafka:
             said: dict[str, Any] = {}
             for number in range(rounds):
-                plain.append(timed(lambda: list(pool.map(decompress, shards))))
-                began = time.perf_counter()
-                said = produce(kafka.bootstrap, folder, f"r{number}", processes)
-                whole.append(time.perf_counter() - began)
-                starts.append(timed(lambda number=number: produce(kafka.bootstrap, folder, f"r{number}", processes)))
-                print(f"round {number + 1}: {plain[-1]:.1f} s, {whole[-1]:.1f} s", file=sys.stderr)
+                run = partial(produce, kafka.bootstrap, folder, f"r{number}", processes)
+                plain = measured(lambda: list(pool.map(decompress, shards)))
+                whole, again = measured(run), measured(run)
+                said = whole.result
+                starts.append(again.seconds)
+                found.append(Round(plain.seconds, whole.seconds, plain.stolen, whole.stolen))
+                print(f"round {number + 1}: {found[-1].ratio:.2f} {found[-1]}", file=sys.stderr)
     size, pages = sum(size for size, _ in written), sum(pages for _, pages in written)
     if said["total"]["produced"] != pages:
         raise SystemExit(f"error: {said['total']['produced']} of {pages} pages were produced")
@@ -97,21 +116,31 @@ def measure(folder: Path, mib: int, count: int, rounds: int, processes: int) -> 
         compressed_mib=compressed / MIB,
         pages=pages,
         processes=processes,
-        decompress_s=median(plain),
-        produce_s=median(whole),
+        decompress_s=median(each.decompress_s for each in found),
+        produce_s=(produce_s := median(each.produce_s for each in found)),
         start_s=median(starts),
-        speed_of_decompression=median(plain) / median(whole),
-        speed_without_start=median(plain) / (median(whole) - median(starts)),
-        pages_per_s=pages / median(whole),
-        mib_per_s=size / MIB / median(whole),
+        speed_of_decompression=median(each.ratio for each in found),
+        rounds=found,
+        pages_per_s=pages / produce_s,
+        mib_per_s=size / MIB / produce_s,
         peak_rss_mib=[round(shard["peak_memory_bytes"] / MIB, 1) for shard in said["shards"]],
     )
 
 
-def timed(work: Any) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+class Measured(NamedTuple):
+    """What some work gave, and took."""
+
+    result: Any
+    seconds: float
+    stolen: float
+
+
+def measured(work: Callable[[], Any]) -> Measured:
+    began, before = time.perf_counter(), psutil.cpu_times()
+    result = work()
+    after = psutil.cpu_times()
+    stolen = getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)
+    return Measured(result, time.perf_counter() - began, round(stolen / max(1e-9, sum(after) - sum(before)), 3))
 
 
 def decompress(path: Path) -> int:
