@@ -8,7 +8,6 @@ trim a topic, nor see another group's place. Do it again to change the password.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from kafka.admin import (
@@ -23,18 +22,25 @@ from kafka.admin import (
 )
 from pydantic import Field
 
+from deploy.rights import Right, rights_of_parts
 from pipeline import cli
 from pipeline.errors import Exit, Fatal, UsageError
 from pipeline.kafka import Cluster
 from pipeline.settings import Name, Settings
-from pipeline.topics import corpus_topics, model_topics
 
 ITERATIONS = 8192
 """Of the hash that Kafka keeps in place of the password; the broker takes 4,096 to 16,384."""
 SHORTEST_PASSWORD = 16
 LONGEST_PASSWORD = 1024
 
-LOOK = (ACLOperation.DESCRIBE, ACLOperation.DESCRIBE_CONFIGS)
+KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "cluster": ResourceType.CLUSTER}
+OPERATIONS = {
+    "Read": ACLOperation.READ,
+    "Write": ACLOperation.WRITE,
+    "Delete": ACLOperation.DELETE,
+    "Describe": ACLOperation.DESCRIBE,
+    "DescribeConfigs": ACLOperation.DESCRIBE_CONFIGS,
+}
 
 
 class AccessSettings(Settings):
@@ -44,23 +50,6 @@ class AccessSettings(Settings):
     password_file: Path = Field(
         Path("password"), description="File with the user's password in its first line, at least 16 characters."
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    """Operations on one topic or group, or on all whose names begin like this."""
-
-    kind: ResourceType
-    name: str
-    operations: tuple[ACLOperation, ...]
-    prefix: bool = False
-
-    def acls(self, user: str) -> Iterator[ACL]:
-        """This right as Kafka stores it, an entry an operation."""
-        pattern = ACLResourcePatternType.PREFIXED if self.prefix else ACLResourcePatternType.LITERAL
-        for operation in self.operations:
-            resource = ResourcePattern(self.kind, self.name, pattern)
-            yield ACL(f"User:{user}", "*", operation, ACLPermissionType.ALLOW, resource)
 
 
 app = cli.new_app("Gives workers elsewhere a user and the rights that they need.")
@@ -82,18 +71,16 @@ def access(settings: AccessSettings) -> int:
 
 def worker_rights(settings: Settings) -> list[Right]:
     """What `consumers.chunk` and `consumers.embed` need, for every model. Topics they may not make."""
-    corpus, model = corpus_topics(settings), model_topics(settings, "")
-    read, write = (ACLOperation.READ, *LOOK), (ACLOperation.WRITE, *LOOK)
-    topic, group = ResourceType.TOPIC, ResourceType.GROUP
-    return [
-        Right(topic, corpus.pages, read),
-        Right(topic, corpus.progress, LOOK),
-        Right(topic, corpus.dead_letters, write),
-        Right(topic, model.chunks, (ACLOperation.WRITE, *read), prefix=True),
-        Right(topic, model.vectors, write, prefix=True),
-        Right(group, model.chunk_group, (ACLOperation.READ,), prefix=True),
-        Right(group, model.embed_group, (ACLOperation.READ,), prefix=True),
-    ]
+    parts = rights_of_parts(settings)
+    return [*parts["chunk"], *parts["embed"]]
+
+
+def acls(right: Right, user: str) -> Iterator[ACL]:
+    """A right as Kafka stores it, an entry an operation."""
+    pattern = ACLResourcePatternType.PREFIXED if right.prefix else ACLResourcePatternType.LITERAL
+    for operation in right.operations:
+        resource = ResourcePattern(KINDS[right.kind], right.name, pattern)
+        yield ACL(f"User:{user}", "*", OPERATIONS[operation], ACLPermissionType.ALLOW, resource)
 
 
 def read_password(file: Path) -> str:
@@ -122,7 +109,7 @@ def set_password(cluster: Cluster, user: str, password: str) -> None:
 
 def grant(cluster: Cluster, user: str, rights: list[Right]) -> None:
     """Adds the rights; those that are there stay. Raises Fatal when Kafka refuses."""
-    wanted = [acl for right in rights for acl in right.acls(user)]
+    wanted = [acl for right in rights for acl in acls(right, user)]
     failed = cluster.call(lambda: cluster.admin.create_acls(wanted))["failed"]
     if failed:
         raise Fatal(

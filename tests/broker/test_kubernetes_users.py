@@ -17,16 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kafka.admin import ACLOperation, ResourceType
 from kafka.errors import KafkaError
 
-from deploy.access import Right, grant, set_password
+from deploy.access import grant, set_password
 from deploy.local.broker import Ports, properties
 from deploy.local.child import Child
 from deploy.local.jars import kafka_program
 from deploy.local.kafka import OPTIONS
 from deploy.local.ports import HOST, free_port
 from deploy.local.running import answers
+from deploy.rights import Right
 from pipeline import topics
 from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.kafka import Cluster, read_range
@@ -131,10 +131,8 @@ def topic(one: Object) -> dict[str, object]:
 def right(acl: Object) -> Right:
     """An entry of a KafkaUser as Kafka has it."""
     resource = acl["resource"]
-    names = {"DescribeConfigs": "DESCRIBE_CONFIGS"}
-    operations = tuple(ACLOperation[names.get(name, name.upper())] for name in acl["operations"])
-    name = resource.get("name", "kafka-cluster")
-    return Right(ResourceType[resource["type"].upper()], name, operations, resource.get("patternType") == "prefix")
+    prefix = resource.get("patternType") == "prefix"
+    return Right(resource["type"], resource.get("name", "kafka-cluster"), tuple(acl["operations"]), prefix)
 
 
 @contextmanager
