@@ -45,6 +45,10 @@ STALL_SECONDS = 130.0
 
 GIVE_UP_SECONDS = 280.0
 
+FLUSH_SECONDS = 0.05
+"""Whoever waits for room has all batches sent as they are, and looks again after this: not for all to be acknowledged,
+which would leave the line idle each time."""
+
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
@@ -227,8 +231,8 @@ class Publisher:
                 # A message larger than the bound goes alone.
                 if not self._failed and (self._bytes + size <= self._bound or not self._unacknowledged):
                     return
-                if not self._failed:
-                    self._changed.wait(timeout=1.0)
+            if not self._failed:
+                self._flush(FLUSH_SECONDS)
             self._rebuild_if_dead()
 
     def _send(self, sent: _Sent) -> None:

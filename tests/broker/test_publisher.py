@@ -40,6 +40,20 @@ def test_delivered_means_that_the_records_can_be_read(cluster: Cluster, topic: s
     assert sorted(map(int, values(cluster, topic))) == list(range(1000))
 
 
+def test_who_waits_does_not_linger(cluster: Cluster, topic: str) -> None:
+    with Publisher(cluster, linger_ms=60_000) as publisher:
+        publisher.publish([Message(topic, b"k", b"first", partition=0)]).wait(timeout_s=30)
+    assert values(cluster, topic) == [b"first"]
+
+
+def test_no_room_is_no_reason_to_linger(cluster: Cluster, topic: str) -> None:
+    with Publisher(cluster, linger_ms=60_000, max_bytes_in_flight=10_000) as publisher:
+        deliveries = [publisher.publish([Message(topic, b"k", bytes(1_000), partition=0)]) for _ in range(50)]
+        assert deliveries[0].done
+        deliveries[-1].wait(timeout_s=30)
+    assert len(values(cluster, topic)) == 50
+
+
 def test_too_large_a_record_is_refused_before_anything_of_its_call_is_sent(cluster: Cluster, topic: str) -> None:
     with Publisher(cluster) as publisher:
         with pytest.raises(RecordTooLarge):
