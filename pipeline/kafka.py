@@ -228,6 +228,7 @@ def read_range(
 
     Raises:
         TryAgain: `deadline_s` passed without reaching the end.
+        Fatal: this user may not read the topic.
     """
     open_ = {TopicPartition(topic, p): end for p, (start, end) in ranges.items() if end > start}
     if not open_:
