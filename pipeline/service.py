@@ -162,7 +162,9 @@ class Service:
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    allow_reuse_address = False  # on a taken port we want the next one, not a share of it
+    # On Linux a port that is listened on stays taken; what is let go is what the process before left in TIME_WAIT.
+    # Without it a restarted container would get the next port, and the probes ask the first.
+    allow_reuse_address = sys.platform == "linux"
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -134,6 +134,17 @@ def test_a_taken_port_means_the_next_free_one(start: Start) -> None:
         assert int(process.address.rpartition(":")[2]) > port
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an address in use may be shared by listeners")
+def test_a_process_started_again_gets_its_port_again(start: Start) -> None:
+    """A probe's closed connection keeps the port in TIME_WAIT for a minute, in a restarted container too."""
+    first = start(metrics_port=0)
+    address = first.address
+    assert first.get("/healthz/live")[0] == 200
+    first.process.terminate()
+    first.end()
+    assert start(metrics_port=address.rpartition(":")[2]).address == address
+
+
 def test_an_unwritable_place_for_announcements_is_said_in_words(start: Start, tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file where the folder should be")
     code, said = start().end()
