@@ -43,6 +43,8 @@ class Backlog:
     topic_id: str = ""
     finished: frozenset[int] = frozenset()
     """Partitions where reading has shown that none of the offsets from the position on has a record."""
+    leaderless: bool = False
+    """Some partition has no leader now: what is in it is not known, and not counted."""
 
     @property
     def position(self) -> Mapping[int, int]:
@@ -113,6 +115,7 @@ class ClusterLog:
                 logs[step.topic].starts,
                 logs[step.topic].ends,
                 logs[step.topic].topic_id,
+                leaderless=logs[step.topic].leaderless,
             )
             for step in steps
             if step.topic in logs
@@ -154,6 +157,8 @@ class Drain:
         while not self.complete:
             step = self.steps[self._reached]
             backlog = log.backlog(step)
+            if backlog.leaderless:
+                return False
             ends = self.ends.setdefault(step.stage, dict(backlog.ends))
             if not self._behind(log, Backlog(step, backlog.committed, backlog.starts, ends), now):
                 self._reached += 1

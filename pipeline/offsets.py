@@ -31,6 +31,8 @@ class TopicLog:
     topic_id: str
     starts: Mapping[int, int]
     ends: Mapping[int, int]
+    leaderless: bool = False
+    """Whether a partition is left out."""
 
 
 def topic_logs(cluster: Cluster, topics: Iterable[str]) -> dict[str, TopicLog]:
@@ -46,7 +48,12 @@ def topic_logs(cluster: Cluster, topics: Iterable[str]) -> dict[str, TopicLog]:
     partitions = [TopicPartition(name, p) for name, topic in there.items() for p in _led(topic)]
     starts, ends = _offsets(cluster, partitions, EARLIEST), _offsets(cluster, partitions, LATEST)
     return {
-        name: TopicLog(str(topic["topic_id"]), _of_topic(starts, name), _of_topic(ends, name))
+        name: TopicLog(
+            str(topic["topic_id"]),
+            _of_topic(starts, name),
+            _of_topic(ends, name),
+            len(_led(topic)) < len(topic["partitions"]),
+        )
         for name, topic in there.items()
     }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.backlog import Backlog, Drain, Log, Step
-from pipeline.errors import CirrostreamError, TryAgain
+from pipeline.errors import CirrostreamError, Fatal, TryAgain
 from pipeline.rates import Rate, time_left
 from pipeline.scrape import Totals, announced, ask
 
@@ -101,6 +101,10 @@ class Watcher(threading.Thread):
                 self.view = replace(self.view, trouble=str(error))
             except CirrostreamError as error:
                 self.view = replace(self.view, fatal=error)
+                return
+            except Exception as error:  # noqa: BLE001 - a watcher that is dead in silence would keep the run for ever
+                bug = f"watching the run: {type(error).__name__}: {error} (a bug; please report it)"
+                self.view = replace(self.view, fatal=Fatal(bug))
                 return
             if now - scraped_at >= LOOK_S:
                 self.scrape()

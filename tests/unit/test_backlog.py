@@ -20,12 +20,20 @@ class WrittenLog:
     committed: dict[str, dict[int, int]] = field(default_factory=dict)
     starts: dict[str, list[int]] = field(default_factory=dict)
     empty: set[str] = field(default_factory=set)
+    leaderless: set[str] = field(default_factory=set)
+    """Topics whose second partition has no leader."""
     probes: int = 0
 
     def backlog(self, step: Step) -> Backlog:
         starts = self.starts.get(step.topic, [0, 0])
+        leaderless = step.topic in self.leaderless
+        known = 1 if leaderless else 2
         return Backlog(
-            step, self.committed.get(step.group, {}), dict(enumerate(starts)), dict(enumerate(self.ends[step.topic]))
+            step,
+            self.committed.get(step.group, {}),
+            dict(enumerate(starts[:known])),
+            dict(enumerate(self.ends[step.topic][:known])),
+            leaderless=leaderless,
         )
 
     def has_records(self, topic: str, start: Mapping[int, int], ends: Mapping[int, int]) -> bool:
@@ -59,6 +67,16 @@ def test_a_later_topics_end_is_taken_when_the_stage_before_it_is_done() -> None:
     log.ends["chunks"], log.committed["chunk.m"] = [5, 0], {0: 5}
     assert not drain.turn(log, 0.3)
     assert drain.ends["embed"] == {0: 5, 1: 0}
+
+
+def test_nothing_is_complete_while_a_partition_has_no_leader() -> None:
+    log, drain = filled(), Drain([CHUNK])
+    log.committed["chunk.m"], log.leaderless = {0: 5}, {"pages"}
+    assert not drain.turn(log, 0.0)
+    log.leaderless = set()
+    assert not drain.turn(log, 0.3)
+    log.committed["chunk.m"] = {0: 5, 1: 3}
+    assert drain.turn(log, 0.6)
 
 
 def test_an_empty_source_is_complete_at_once() -> None:
