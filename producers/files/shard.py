@@ -95,10 +95,13 @@ def main() -> int:
     jobs: queue.SimpleQueue[ShardJob] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs, stopping), name="parent", daemon=True).start()
     connection, code = Connection(), Exit.DONE
-    while not stopping.is_set():
+    while True:
+        # Also when the word to stop came with it: a job that was given is answered.
         code = run_job(
             jobs.get(), connection, stopping, lambda report: _write_line(reports, msgspec.json.encode(report))
         )
+        if stopping.is_set():
+            break
     connection.drop()
     return code
 

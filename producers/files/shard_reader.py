@@ -72,6 +72,8 @@ class ShardReader:
         self._caught_up = not manifest or job.start.line == 0
         self._report_to = report
         self._publisher = publisher
+        # It outlives the shard, and what it has sent before is another job's.
+        self._bytes_before, self._rebuilds_before = publisher.bytes_acknowledged, publisher.rebuilds
         self._progress_topic = topics.progress
         self._name = Path(job.path).name
         dead_letters = DeadLetters(publisher, topics.dead_letters, Metrics(STAGE), settings.max_dead_letters)
@@ -118,10 +120,10 @@ class ShardReader:
                 state=state,
                 ledger=ledger,
                 bytes_read=self._reader.bytes_read,
-                bytes_sent=self._publisher.bytes_acknowledged,
+                bytes_sent=self._publisher.bytes_acknowledged - self._bytes_before,
                 bytes_in_flight=self._publisher.bytes_in_flight if reading else 0,
                 bytes_in_flight_limit=MAX_BYTES_IN_FLIGHT if reading else 0,
-                producer_rebuilds=self._publisher.rebuilds,
+                producer_rebuilds=self._publisher.rebuilds - self._rebuilds_before,
                 error=error,
                 exit_code=exit_code,
                 peak_memory_bytes=0 if reading else peak_memory_bytes(),
