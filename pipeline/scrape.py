@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -76,8 +77,8 @@ def announced(folder: Path) -> list[Announced]:
 def ask(addresses: Iterable[str]) -> dict[str, Reading]:
     """What the processes at these `host:port` say now; without those that do not answer within `TIMEOUT_S`.
 
-    All are asked at once from this one thread. The second is for the whole answer: a stopped process (SIGSTOP) takes
-    the connection and never says a word, and a slow one could say a byte at a time for good.
+    All are asked from this one thread, `AT_ONCE` at a time. The second is for the whole answer: a stopped process
+    (SIGSTOP) takes the connection and never says a word, and a slow one could say a byte at a time for good.
     """
     wanted = list(dict.fromkeys(addresses))
     texts = asyncio.run(_ask_all(wanted))
@@ -118,6 +119,9 @@ async def _body(address: str) -> str:
             body += piece
             if len(body) > LARGEST_ANSWER:
                 raise ValueError(f"{address} answers more than {LARGEST_ANSWER} bytes")
+        told = re.search(rb"(?i)\r\ncontent-length:\s*(\d+)", head)
+        if told is not None and int(told[1]) != len(body):
+            raise ValueError(f"{address} broke off its answer")  # its last number may have lost its last digits
         return body.decode("utf-8", "replace")
     finally:
         writer.transport.abort()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +57,15 @@ class Monitor:
         return cls(supervisor_of(plans), announce_dir, prometheus)
 
     def turn(self, stages: Iterable[Replica], say: Callable[[str], None]) -> None:
-        """To be called a few times a second."""
+        """To be called a few times a second; what it cannot do it says once, and tries again."""
+        try:
+            self._turn(stages, say)
+        except OSError as error:
+            if "files" not in self._given_up:
+                self._given_up.add("files")
+                say(f"--monitor: {error}; the run goes on, what Prometheus sees may be old")
+
+    def _turn(self, stages: Iterable[Replica], say: Callable[[str], None]) -> None:
         self.supervisor.turn()
         for replica in self.supervisor.replicas:
             if replica.state == "failed" and replica.plan.name not in self._given_up:
@@ -70,7 +79,8 @@ class Monitor:
         """Ends what was started; whoever looks at the records later must not ask ports that are strangers' by then."""
         self.supervisor.stop(STOP_S)
         for targets in self._targets.values():
-            targets.update({})
+            with suppress(OSError):
+                targets.update({})
 
     def _discover(self, stages: list[Replica], say: Callable[[str], None]) -> None:
         found = {process.pid: process.address for process in announced(self.announce_dir)}

@@ -44,7 +44,8 @@ class GroupLag:
     def age_s(self) -> float | None:
         """Age of the oldest record of all partitions; None when there is lag and no age is known."""
         ages = [partition.age_s for partition in self.partitions if partition.age_s is not None]
-        return max(ages) if ages else None
+        known = not self.lag or any(partition.lag and partition.age_s is not None for partition in self.partitions)
+        return max(ages) if ages and known else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -102,9 +103,10 @@ def _next_steps(settings: StatusSettings) -> tuple[str, ...]:
     """What to type next, with the flags that say which pipeline it is."""
     shared = [*ModelSettings.model_fields, *TableSettings.model_fields]
     chosen = [
-        f" --{name.replace('_', '-')} {getattr(settings, name)}"
+        f" --{name.replace('_', '-')} {shlex.quote(str(getattr(settings, name)))}"
         for name in dict.fromkeys(shared)
-        if name in settings.model_fields_set and f"CIRROSTREAM_{name}".upper() not in os.environ
+        if name in settings.model_fields_set
+        and os.environ.get(f"CIRROSTREAM_{name}".upper()) != str(getattr(settings, name))
     ]
     flags = "".join(chosen)
     return (
