@@ -87,7 +87,8 @@ def rights_of_parts(settings: Settings) -> dict[str, list[Right]]:
         "keda": _watching(names, ("Describe",)),
         "operator": [
             *_corpus(names, (*READ, "Write"), (*READ, "Write"), (*READ, "Write", "Delete")),
-            *_model(names, (*READ, "Write"), (*READ, "Write")),
+            # Whatever a stage may do to these: the doctor asks for all of it at once.
+            *_model(names, (*READ, "Write", "Delete"), (*READ, "Write", "Delete")),
             *_groups(("Read",), names.chunk_group, names.embed_group, names.lance_group),
             Right("cluster", "kafka-cluster", LOOK),
             Right("group", "*", ("Describe",)),

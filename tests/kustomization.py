@@ -18,8 +18,15 @@ Object = dict[str, Any]
 
 KNOWN = {
     *("apiVersion", "kind", "namespace", "nameSuffix", "resources", "components", "patches", "replacements"),
-    *("configMapGenerator", "generatorOptions", "images"),
+    *("configMapGenerator", "generatorOptions", "images", "labels", "configurations"),
 }
+REFERENCES = (
+    ("ConfigMap", "", "spec/template/spec/containers/envFrom/configMapRef/name"),
+    ("ConfigMap", "", "spec/template/spec/initContainers/envFrom/configMapRef/name"),
+    ("ServiceAccount", "", "spec/template/spec/serviceAccountName"),
+    ("Service", "StatefulSet", "spec/serviceName"),
+)
+"""Names that kustomize knows to be names of objects: of which kind, in which kind (empty: in any), and where."""
 LOCAL = "config.kubernetes.io/local-config"
 CLUSTER_WIDE = ("Namespace",)
 
@@ -51,7 +58,8 @@ def _render(folder: Path, given: list[Object]) -> list[Object]:
         _replace(replacement, found)
     for image in said.get("images", []):
         _rename(image, found)
-    _name(said, found)
+    _label(said, found)
+    _name(folder, said, found)
     return found
 
 
@@ -75,28 +83,51 @@ def _generated(folder: Path, said: Mapping[str, Any]) -> Iterator[Object]:
         yield {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {**pairs, **files}}
 
 
-def _name(said: Mapping[str, Any], found: list[Object]) -> None:
+def _label(said: Mapping[str, Any], found: list[Object]) -> None:
+    for wanted in said.get("labels", []):
+        assert set(wanted) == {"pairs", "includeTemplates", "fields"}, wanted
+        assert wanted["includeTemplates"] is True
+        for one in found:
+            one["metadata"].setdefault("labels", {}).update(wanted["pairs"])
+            paths = [field["path"] for field in wanted["fields"] if field["kind"] == one["kind"]]
+            for path in (*paths, "spec/template/metadata/labels"):
+                for holder, key in _spots(one, path.split("/")):
+                    holder[key].update(wanted["pairs"])
+
+
+def _name(folder: Path, said: Mapping[str, Any], found: list[Object]) -> None:
     for one in found:
         if "namespace" in said and one["kind"] not in CLUSTER_WIDE:
             one["metadata"]["namespace"] = said["namespace"]
     if suffix := said.get("nameSuffix"):
-        ours = {one["metadata"]["name"] for one in found if one["kind"] == "ConfigMap"}
+        ours = {(one["kind"], one["metadata"]["name"]) for one in found}
+        for kind, inside, path in (*REFERENCES, *_configured(folder, said)):
+            for one in found:
+                for holder, key in _spots(one, path.split("/")) if inside in ("", one["kind"]) else ():
+                    holder[key] += suffix if (kind, holder[key]) in ours else ""
         for one in found:
             one["metadata"]["name"] += suffix
-            for reference in _config_maps(one):
-                reference["name"] += suffix if reference["name"] in ours else ""
 
 
-def _config_maps(value: Any) -> Iterator[dict[str, str]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if key == "configMapRef":
-                yield inner
-            else:
-                yield from _config_maps(inner)
-    elif isinstance(value, list):
+def _configured(folder: Path, said: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for name in said.get("configurations", []):
+        (configured,) = objects_of(folder / name)
+        assert set(configured) == {"nameReference"}, f"{folder / name}: only nameReference is known here"
+        for reference in configured["nameReference"]:
+            for field in reference["fieldSpecs"]:
+                yield reference["kind"], field["kind"], field["path"]
+
+
+def _spots(value: Any, steps: list[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The objects that have what a path ends with, in all items of the lists on the way; none where it is not there."""
+    if isinstance(value, list):
         for inner in value:
-            yield from _config_maps(inner)
+            yield from _spots(inner, steps)
+    elif isinstance(value, dict) and steps[0] in value:
+        if len(steps) == 1:
+            yield value, steps[0]
+        else:
+            yield from _spots(value[steps[0]], steps[1:])
 
 
 def _chosen(target: Mapping[str, str], found: list[Object]) -> list[Object]:

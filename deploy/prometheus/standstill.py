@@ -139,8 +139,9 @@ def _no_consumers(windows: Windows) -> Alert:
         "CirrostreamNoConsumers",
         "page",
         f"max by (stage_of, group) (cirrostream_group_members) == 0\nand {BY_STAGE} {lag('stage_of, group')} > 0",
-        windows.of(5),
+        # A node with a GPU takes up to ten to come.
+        windows.of(15),
         "Nobody works for {{ $labels.stage_of }} though pages wait",
-        f"Group {{{{ $labels.group }}}} has had no member for {windows.of(5)}, and {WAITING} pages wait for it.",
+        f"Group {{{{ $labels.group }}}} has had no member for {windows.of(15)}, and {WAITING} pages wait for it.",
         "cirrostream_group_members",
     )

@@ -21,11 +21,13 @@ import yaml
 from typer.testing import CliRunner
 
 from consumers import chunk, embed
+from deploy.doctor import topics as doctor
 from deploy.kubernetes import __main__ as commands
 from deploy.kubernetes import rules, topics, users
 from pipeline.errors import Exit
 from pipeline.model_files import resolve
 from pipeline.settings import ModelSettings, ServiceSettings
+from pipeline.status.targets import parse_places
 from pipeline.topics import model_topics
 from sinks.memory import AT_START
 from tests.deployed import THIRD_PARTY, check_command, check_environment, environment_of
@@ -108,6 +110,14 @@ def selects(selector: Any, labels: dict[str, str]) -> bool:
     return True
 
 
+def second_model(folder: Path) -> Path:
+    """The stages copied for another model, as docs/kubernetes.md says it."""
+    copied = shutil.copytree(FOLDER / "base" / "stages", folder / "stages")
+    said = (copied / "kustomization.yaml").read_text().replace("instance: first", "instance: second")
+    (copied / "kustomization.yaml").write_text(f"{said}nameSuffix: -second\n")
+    return copied
+
+
 def ids(one: Object) -> str:
     return f"{one['kind']}/{one['metadata']['name']}"
 
@@ -117,13 +127,21 @@ def ids(one: Object) -> str:
 
 @pytest.mark.parametrize("name", [*RENDERED, "base"])
 def test_kubectl_renders_what_these_tests_read(name: str) -> None:
+    assert _rendered_by_kubectl(FOLDER / name) == {ids(one): one for one in rendered(name)}
+
+
+def test_kubectl_renders_a_second_model_as_these_tests_read_it(tmp_path: Path) -> None:
+    copied = second_model(tmp_path)
+    assert _rendered_by_kubectl(copied) == {ids(one): one for one in render(copied)}
+
+
+def _rendered_by_kubectl(folder: Path) -> dict[str, Object]:
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not on the PATH; these tests read the kustomizations themselves, so nothing is missed")
     version = json.loads(_kubectl("version", "--client", "--output=json"))["clientVersion"]
     if int(re.sub(r"\D", "", version["minor"])) < 24:
         pytest.skip(f"kubectl {version['gitVersion']} is too old for components and replacements: take 1.24 or newer")
-    theirs = {ids(one): one for one in yaml.safe_load_all(_kubectl("kustomize", str(FOLDER / name)))}
-    assert theirs == {ids(one): one for one in rendered(name)}
+    return {ids(one): one for one in yaml.safe_load_all(_kubectl("kustomize", str(folder)))}
 
 
 def _kubectl(*arguments: str) -> str:
@@ -436,7 +454,7 @@ def test_every_stage_logs_in_as_a_user_that_is_made() -> None:
     assert named("ConfigMap", "cirrostream-keda")["data"]["username"] in made
 
 
-def test_nobody_may_make_a_topic_and_only_the_sink_trims() -> None:
+def test_nobody_may_make_a_topic_and_only_the_sink_and_people_trim() -> None:
     for user in of_kind("KafkaUser"):
         operations = {
             (acl["resource"].get("name"), operation)
@@ -445,8 +463,19 @@ def test_nobody_may_make_a_topic_and_only_the_sink_trims() -> None:
         }
         assert not {"Create", "Alter", "AlterConfigs", "All"} & {operation for _, operation in operations}
         trims = {name for name, operation in operations if operation == "Delete"}
-        wanted = {"cirrostream-sink": {"chunks.", "vectors."}, "cirrostream-operator": {"dead_letters"}}
+        wanted = {
+            "cirrostream-sink": {"chunks.", "vectors."},
+            "cirrostream-operator": {"chunks.", "vectors.", "dead_letters"},
+        }
         assert trims == wanted.get(user["metadata"]["name"], set())
+
+
+def test_the_toolbox_has_the_rights_that_the_doctor_asks_for() -> None:
+    rights = named("KafkaUser", "cirrostream-operator")["spec"]["authorization"]["acls"]
+    granted = {acl["resource"].get("name", "").rstrip("."): acl["operations"] for acl in rights}
+    for kind in ("pages", "progress", "dead_letters", "chunks", "vectors"):
+        asked = {*doctor.NEEDED, *(["DELETE"] if kind in doctor.TRIMMED else [])}
+        assert asked <= {re.sub("(?<=[a-z])(?=[A-Z])", "_", right).upper() for right in granted[kind]}, kind
 
 
 def test_every_selector_selects_something() -> None:
@@ -461,6 +490,64 @@ def test_every_selector_selects_something() -> None:
     for stage in STAGES:
         labels = workload(stage)["spec"]["template"]["metadata"]["labels"]
         assert sum(selects(selector, labels) for selector in monitored) == 1, stage
+
+
+def test_the_toolbox_finds_every_replica_and_may_ask_it() -> None:
+    variables = environment(pod(workload("toolbox"))["containers"][0])
+    (place,) = parse_places(variables["CIRROSTREAM_TARGETS"])
+    service = named("Service", place.host)["spec"]
+    assert (service["clusterIP"], service["publishNotReadyAddresses"], place.every) == ("None", True, True)
+    found = {component(one) for one in workloads() if selects(service["selector"], labels_of(one))}
+    assert found == set(STAGES) - {"lag"}
+    toolbox = labels_of(workload("toolbox"))
+    for stage in found:
+        assert allowed("ingress", labels_of(workload(stage)), toolbox, place.port), stage
+        assert allowed("egress", toolbox, labels_of(workload(stage)), place.port), stage
+    assert not allowed("ingress", labels_of(workload("sink")), labels_of(workload("embed")), place.port)
+
+
+def labels_of(one: Object) -> dict[str, str]:
+    labels: dict[str, str] = one["spec"]["template"]["metadata"]["labels"]
+    return labels
+
+
+def allowed(direction: str, labels: dict[str, str], peer: dict[str, str], port: int) -> bool:
+    """Whether a policy of pods with these labels names this peer of the same namespace, and this port."""
+    whose = "from" if direction == "ingress" else "to"
+    for policy in of_kind("NetworkPolicy"):
+        if selects(policy["spec"]["podSelector"], labels):
+            for rule in policy["spec"].get(direction, []):
+                peers = [one["podSelector"] for one in rule.get(whose, []) if set(one) == {"podSelector"}]
+                if port in [it["port"] for it in rule["ports"]] and any(selects(one, peer) for one in peers):
+                    return True
+    return False
+
+
+def test_a_pod_whose_image_is_still_pulled_is_not_down() -> None:
+    for name in ("cirrostream", "cirrostream-lag"):
+        (endpoint,) = named("PodMonitor", name)["spec"]["podMetricsEndpoints"]
+        first = endpoint["relabelings"][0]
+        assert first == {"action": "drop", "sourceLabels": ["__meta_kubernetes_pod_phase"], "regex": "Pending"}
+
+
+def test_two_models_share_no_pod_that_is_counted_and_no_name(tmp_path: Path) -> None:
+    first, second = rendered("base/stages"), render(second_model(tmp_path))
+    assert not {ids(one) for one in first} & {ids(one) for one in second}
+    for one in of_kind("PodDisruptionBudget", "Service", "Deployment", "StatefulSet", among=first):
+        for other in of_kind("Deployment", "StatefulSet", among=second):
+            assert not selects(one["spec"]["selector"], labels_of(other)), f"{ids(one)} takes pods of {ids(other)}"
+    accounts = {one["metadata"]["name"] for one in of_kind("ServiceAccount", among=second)}
+    for one in of_kind("Deployment", "StatefulSet", among=second):
+        assert selects(one["spec"]["selector"], labels_of(one)), "Kubernetes would refuse it"
+        assert pod(one)["serviceAccountName"] in accounts
+    (authentication,) = of_kind("TriggerAuthentication", among=second)
+    (user,) = authentication["spec"]["configMapTargetRef"]
+    assert named("ConfigMap", user["name"], among=second)["data"][user["key"]] == "cirrostream-keda"
+    assert authentication["spec"]["secretTargetRef"][0]["name"] == "cirrostream-keda", "Kafka's user is the same"
+    for one in of_kind("ScaledObject", among=second):
+        target, (trigger,) = one["spec"]["scaleTargetRef"], one["spec"]["triggers"]
+        assert named(target["kind"], target["name"], among=second)
+        assert trigger["authenticationRef"]["name"] == authentication["metadata"]["name"]
 
 
 def test_evictions_take_few_at_once_and_never_hold_up_a_node() -> None:
@@ -548,11 +635,59 @@ def test_the_kustomization_of_the_documentation_is_enough(tmp_path: Path, monkey
     assert named("ServiceAccount", "cirrostream-sink", among=found)["metadata"]["annotations"]
 
 
-def test_the_patch_for_a_second_cluster_gives_its_members_other_names(tmp_path: Path) -> None:
+def test_the_commands_of_the_documentation_name_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "cirrostream").symlink_to(ROOT)
-    patch = f"resources: [cirrostream/deploy/kubernetes/overlays/gpu]\npatches:\n{block('Several clusters on one')}"
-    (tmp_path / "kustomization.yaml").write_text(patch)
-    (container,) = pod(named("StatefulSet", "cirrostream-embed", among=render(tmp_path)))["containers"]
+    (tmp_path / "kustomization.yaml").write_text(block("A kustomization of your own"))
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    ((source, target),) = re.findall(r"^cp -r (\S+) (\S+)$", text, re.MULTILINE)
+    shutil.copytree(tmp_path / source, tmp_path / target)
+    applied = re.findall(r"^kubectl apply --server-side -([fk]) (\S+)$", text, re.MULTILINE)
+    assert len(applied) == 4
+    for flag, path in applied:
+        assert objects_of(tmp_path / path) if flag == "f" else render(tmp_path / path)
+    images = {container["image"] for one in workloads() if one["kind"] == "Job" for container in containers(one)}
+    assert images == {"registry.example.com/cirrostream:0.1.0-cpu"}
+
+
+def second_cluster(folder: Path) -> list[Object]:
+    """What runs in another cluster on the same Kafka, as docs/kubernetes.md says it."""
+    copied = shutil.copytree(FOLDER / "base" / "stages", folder / "stages")
+    (said,) = objects_of(copied / "kustomization.yaml")
+    for name in ("sink", "lag", "chunk"):
+        said["resources"].remove(f"{name}.yaml")
+    of_chunk = [one for one in said["replacements"] if one["targets"][0]["select"]["name"] == "cirrostream-chunk"]
+    said["replacements"] = [one for one in said["replacements"] if one not in of_chunk]
+    said["patches"] = yaml.safe_load(block("Several clusters on one"))
+    (copied / "kustomization.yaml").write_text(yaml.safe_dump(said))
+    return render(copied)
+
+
+def test_a_second_cluster_embeds_for_the_kafka_of_the_first(tmp_path: Path) -> None:
+    found = second_cluster(tmp_path)
+    assert [ids(one) for one in found if "template" in one.get("spec", {})] == ["StatefulSet/cirrostream-embed"]
+    address = named("ConfigMap", "cirrostream-kafka", among=found)["data"]["KAFKA_BOOTSTRAP_SERVERS"]
+    (scaled,) = of_kind("ScaledObject", among=found)
+    assert scaled["spec"]["triggers"][0]["metadata"]["bootstrapServers"] == address
+    names, kafka = named("NetworkPolicy", "cirrostream-kafka", among=found)["spec"]["egress"]
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert kafka == {"ports": [{"protocol": "TCP", "port": int(address.split(":")[1])}]}, "no pod of this cluster"
+    assert kafka["ports"][0]["port"] == named("Kafka", "cirrostream")["spec"]["kafka"]["listeners"][-1]["port"]
+
+
+def test_the_patches_for_a_bucket_with_keys_reach_whoever_opens_the_table(tmp_path: Path) -> None:
+    (tmp_path / "cirrostream").symlink_to(ROOT)
+    patches = f"resources: [cirrostream/deploy/kubernetes/overlays/cpu]\npatches:\n{block('S3 elsewhere')}"
+    (tmp_path / "kustomization.yaml").write_text(patches)
+    found = render(tmp_path)
+    for name in ("cirrostream-sink", "cirrostream-toolbox"):
+        (container,) = pod(named("Deployment", name, among=found))["containers"]
+        assert {"secretRef": {"name": "my-bucket"}} in container["envFrom"]
+    (rule,) = named("NetworkPolicy", "cirrostream-outside", among=found)["spec"]["egress"]
+    assert {"protocol": "TCP", "port": 9000} in rule["ports"]
+
+
+def test_a_second_cluster_gives_its_members_other_names(tmp_path: Path) -> None:
+    (container,) = pod(named("StatefulSet", "cirrostream-embed", among=second_cluster(tmp_path)))["containers"]
     names = [entry["name"] for entry in container["env"]]
     said = {entry["name"]: entry.get("value") for entry in container["env"]}
     assert said["CIRROSTREAM_GROUP_INSTANCE_ID"] == "second-$(POD)"
