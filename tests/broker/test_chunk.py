@@ -177,7 +177,7 @@ def test_sigterm_ends_it_with_0_and_everything_done_is_committed(new_stage: Call
     replica = stage.start()
     wait_until(lambda: len(stage.chunked()) > 50, "chunks are made")
     replica.send_signal(signal.SIGTERM)
-    assert replica.wait(10) == 0
+    assert replica.wait(60) == 0
     done = {(record.source.partition, record.source.offset) for _, record in stage.chunked()}
     committed = stage.cluster.committed(stage.model.chunk_group, stage.corpus.pages)
     assert done == {(p, offset) for p, end in committed.items() for offset in range(end)}
@@ -237,7 +237,7 @@ def test_a_new_group_over_a_compacted_topic_reaches_lag_0(new_stage: Callable[..
         stage.send([page(2)])  # a new segment: the active one is never compacted
         return len(list(read_to_end(stage.cluster, stage.corpus.pages))) < 300
 
-    wait_until(compacted, "Kafka has compacted the topic", 90)
+    wait_until(compacted, "Kafka has compacted the topic")
     first, second = list(read_to_end(stage.cluster, stage.corpus.pages))[:2]
     assert (first.offset, second.offset > 2000) == (0, True), "offset 0 is kept and the next thousands are gone"
     stage.start()
@@ -327,7 +327,7 @@ def test_a_page_of_5_mb_needs_little_memory_and_one_too_large_is_a_dead_letter(n
         peak = max(peak, psutil.Process(replica.pid).memory_info().rss)
         return bool(stage.chunked())
 
-    wait_until(measured, "the large page is chunked", 90)
+    wait_until(measured, "the large page is chunked")
     assert peak < 400 * 2**20
     stage.await_no_lag()
     smaller = {"max.message.bytes": "100000"}

@@ -57,7 +57,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedKafka]:
     broker = Child(program.command("kafka.Kafka", str(configuration), options=OPTIONS), folder / "broker.log")
     try:
         inner = f"{HOST}:{ports[0]}"
-        wait_until(lambda: answers(inner, timeout_s=0.5), f"Kafka answers at {inner}: {folder / 'broker.log'}", 60)
+        wait_until(lambda: answers(inner, timeout_s=0.5), f"Kafka answers at {inner}: {folder / 'broker.log'}")
         yield ComposedKafka(folder, inner, remote)
     finally:
         broker.stop(30)

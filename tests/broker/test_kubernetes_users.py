@@ -84,7 +84,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     subprocess.run(program.command("kafka.tools.StorageTool", *form), check=True, capture_output=True, timeout=60)
     broker = Child(program.command("kafka.Kafka", str(configuration), options=OPTIONS), folder / "broker.log")
     try:
-        wait_until(lambda: answers(f"{HOST}:{inner}", timeout_s=0.5), f"Kafka answers: {folder / 'broker.log'}", 60)
+        wait_until(lambda: answers(f"{HOST}:{inner}", timeout_s=0.5), f"Kafka answers: {folder / 'broker.log'}")
         yield SecuredKafka(f"{HOST}:{inner}", f"{HOST}:{outer}", make_topics_and_users(f"{HOST}:{inner}"))
     finally:
         broker.stop(30)

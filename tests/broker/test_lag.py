@@ -189,7 +189,7 @@ def test_in_a_compacted_topic_lag_is_an_upper_bound_and_kafkas_and_0_when_no_rec
         corpus.send(1, keys=1)  # a segment is closed when something is sent after its time
         return corpus.first_offset() > 30
 
-    wait_until(compacted, "the log is compacted beyond the position", 90)
+    wait_until(compacted, "the log is compacted beyond the position")
     end = corpus.cluster.log_ends(corpus.topic)[0]
     assert corpus.lags(group)[0] == corpus.kafkas(group)[0] == end - 30
     assert corpus.lags(never)[0] == end - corpus.cluster.log_starts(corpus.topic)[0] == end
@@ -263,7 +263,7 @@ def test_the_exporter_serves_what_kafka_says_and_once_prints_it(
         wait_until(lambda: gone in said(), "the topic is gone")
         assert f"cirrostream_lag_records{series}" not in said()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

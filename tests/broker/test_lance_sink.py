@@ -82,18 +82,18 @@ class Corpus:
         return all(committed.get(p, 0) == end for p, end in self.cluster.log_ends(self.topics.vectors).items())
 
     def wait_drained(self, sink: subprocess.Popen[str]) -> None:
-        wait_until(lambda: self.drained() or sink.poll() is not None, "everything is committed", 60)
+        wait_until(lambda: self.drained() or sink.poll() is not None, "everything is committed")
         assert sink.poll() is None, self.said(sink)
 
     def wait_written(self, more_than: int, sink: subprocess.Popen[str]) -> None:
         try:
-            wait_until(lambda: sum(self.fence_or_nothing().values()) > more_than, "the fence has moved", 60)
+            wait_until(lambda: sum(self.fence_or_nothing().values()) > more_than, "the fence has moved")
         except AssertionError as error:
             raise AssertionError(self.said(sink)) from error
 
     def stop(self, sink: subprocess.Popen[str]) -> None:
         sink.terminate()
-        assert sink.wait(15) == 0, self.said(sink)
+        assert sink.wait(60) == 0, self.said(sink)
 
     def contents(self) -> dict[str, list[str]]:
         return contents(open_table(connect(str(self.folder / "lance")), "wikipedia"))
@@ -156,7 +156,7 @@ def test_a_second_sink_takes_over_and_the_first_ends_with_3(corpus: Corpus) -> N
     corpus.send(corpus.page(1, 1, 2))
     corpus.wait_drained(first)
     second = corpus.start()
-    wait_until(lambda: "started" in corpus.said(second), "the second has started", 60)
+    wait_until(lambda: "started" in corpus.said(second), "the second has started")
     deadline = time.monotonic() + 150  # it loads LanceDB and takes the table over, while others use the machine
     offset = 2
     while first.poll() is None and time.monotonic() < deadline:

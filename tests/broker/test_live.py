@@ -104,7 +104,7 @@ def stopped(process: subprocess.Popen[str]) -> tuple[int, float]:
     """Exit code, and how long it took to end."""
     asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     return process.returncode, time.monotonic() - asked
 
 
@@ -148,7 +148,7 @@ def test_killed_at_any_moment_it_loses_nothing(producer: Producer) -> None:
         wiki.write(15, "Page 15", f"Written while nobody listens, {round_}.")
     producer.follow()
     there = {f"testwiki:{page.page_id}": page.text for page in wiki.pages.values() if page.exists}
-    wait_until(lambda: producer.texts() == there, "the table is as the wiki", 60)
+    wait_until(lambda: producer.texts() == there, "the table is as the wiki")
     wait_until(producer.caught_up, "the position is behind the last event")
 
 

@@ -86,8 +86,8 @@ def test_kill_9_of_the_runner_leaves_no_process(dump: Path, settings_env: Settin
     family = psutil.Process(run.pid).children(recursive=True)
     assert len(family) >= 6, "three workers, and the guard of each"
     run.send_signal(signal.SIGKILL)
-    run.wait(10)
-    wait_until(lambda: not any(alive(process) for process in family), "all of them are gone", 20)
+    run.wait(60)
+    wait_until(lambda: not any(alive(process) for process in family), "all of them are gone")
     assert owner_of(run_claim_path(dump.parent)) is None
 
 

@@ -95,7 +95,7 @@ def test_every_stage_feeds_the_metrics_that_the_page_promises(stages: Stages) ->
         120,
     )
     for stage, steps in STEPS.items():
-        wait_until(lambda stage=stage, steps=steps: steps <= _steps(stages.said(stage)), f"the steps of {stage}", 30)  # type: ignore[misc]
+        wait_until(lambda stage=stage, steps=steps: steps <= _steps(stages.said(stage)), f"the steps of {stage}")  # type: ignore[misc]
         said = stages.said(stage)
         assert said["records_total/done"] == PAGES
         assert (

@@ -58,9 +58,11 @@ def run(settings_env: SettingsEnv, cluster: Cluster, tmp_path: Path) -> Iterator
     with said.open("wb") as output:
         process = subprocess.Popen([*command, "--follow"], env=settings_env() | told, stderr=output)
     try:
-        wait_until(lambda: "Prometheus at" in said.read_text(), "the address is said", 60)
+        wait_until(lambda: "Prometheus at" in said.read_text(), "the address is said")
         [address] = re.findall(r"Prometheus at (http://[\d.:]+)", said.read_text())
-        yield LocalRun(process, said, Asked(address, began))
+        prometheus = Asked(address, began)
+        wait_until(prometheus.answers, "it has started")
+        yield LocalRun(process, said, prometheus)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(90)
@@ -140,4 +142,4 @@ def assert_all_ends_with_the_run(run: LocalRun) -> None:
     assert any("prometheus" in process.name() for process in family)
     run.process.send_signal(signal.SIGTERM)
     assert run.process.wait(90) == os.EX_OK, run.said.read_text()
-    assert not psutil.wait_procs(family, timeout=5)[1]
+    assert not psutil.wait_procs(family, timeout=30)[1]

@@ -292,7 +292,7 @@ def test_killed_at_any_moment_it_goes_on_where_kafka_had_acknowledged(producer: 
         alive = children(process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        psutil.wait_procs(alive, timeout=10)
+        psutil.wait_procs(alive, timeout=30)
         assert not [child for child in alive if child.is_running() and child.status() != "zombie"], f"kill {kill}"
         sent = sum(record.ledger.produced for record in producer.progress().values())
         hit += 1
@@ -313,7 +313,7 @@ def test_killed_at_any_moment_it_goes_on_where_kafka_had_acknowledged(producer: 
 def test_a_killed_child_is_one_clear_line_and_the_next_run_goes_on(producer: Producer, tmp_path: Path) -> None:
     large_shard(tmp_path, 0, 9_000, 0)
     process = producer.start(f"{tmp_path}/*.json")
-    wait_until(reached(producer, 200), "some progress", 60)
+    wait_until(reached(producer, 200), "some progress")
     (child,) = children(process)
     child.kill()
     out, errors = process.communicate(timeout=60)
@@ -334,10 +334,10 @@ def test_stopped_by_a_signal_it_writes_down_what_is_acknowledged(
 ) -> None:
     large_shard(tmp_path, 0, 9_000, 0)
     process = producer.start(f"{tmp_path}/*.json")
-    wait_until(reached(producer, 200), "some progress", 60)
+    wait_until(reached(producer, 200), "some progress")
     asked = time.monotonic()
     process.send_signal(number)
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert time.monotonic() - asked < 10
     (shard,) = json.loads(out)["shards"]

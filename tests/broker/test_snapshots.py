@@ -226,7 +226,7 @@ def test_a_producer_whose_shard_is_advanced_by_another_run_stops_to_be_tried_aga
         text=True,
     )
     try:
-        wait_until(lambda: wiki_progress(wiki) is not None, "its progress", 60)
+        wait_until(lambda: wiki_progress(wiki) is not None, "its progress")
         found = wiki_progress(wiki)
         assert found is not None
         key, record = found

@@ -75,11 +75,11 @@ def test_a_killed_embedder_is_started_again_and_sigterm_ends_all_within_ten_seco
     send_pages(cluster, TITLES)
     workers = start(tmp_path, settings_env(), "--embedders", "1")
     try:
-        wait_until(lambda: services(tmp_path) == {"embed"}, "one embedder, and no chunker", 90)
+        wait_until(lambda: services(tmp_path) == {"embed"}, "one embedder, and no chunker")
         first = announced(tmp_path / "run" / "announce")[0].pid
         os.kill(first, signal.SIGKILL)
         wait_until(
-            lambda: any(process.pid != first for process in announced(tmp_path / "run" / "announce")), "another one", 90
+            lambda: any(process.pid != first for process in announced(tmp_path / "run" / "announce")), "another one"
         )
         family = psutil.Process(workers.pid).children(recursive=True)
         began = time.monotonic()
@@ -87,7 +87,7 @@ def test_a_killed_embedder_is_started_again_and_sigterm_ends_all_within_ten_seco
         said = said_by(workers)
         assert (workers.returncode, "restarting: embed-0 was killed by SIGKILL" in said) == (0, True), said
         assert time.monotonic() - began < 12
-        assert not psutil.wait_procs(family, timeout=2)[1]
+        assert not psutil.wait_procs(family, timeout=30)[1]
         assert owner_of(run_claim_path(tmp_path)) is None
     finally:
         workers.kill()

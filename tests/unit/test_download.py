@@ -113,7 +113,7 @@ def test_a_download_that_was_stopped_goes_on_behind_what_has_come(server: DumpSe
     began = time.monotonic()
     with download.downloads([path]) as first:
         wait_until(lambda: first.progress().have == 10_000, "10,000 bytes")
-    assert time.monotonic() - began < 3  # although the server still keeps the connection
+    assert time.monotonic() - began < 8  # although the server still keeps the connection
     assert (download.folder / f"{path}.part").stat().st_size == 10_000
     download.clock = QuickClock()
     with download.downloads([path]) as second:

@@ -133,7 +133,7 @@ def test_a_stop_reaches_the_writer_which_ends_in_its_own_time() -> None:
     assert running.stdout is not None
     assert running.stdout.readline() == "ready\n"
     running.terminate()
-    assert running.communicate(timeout=20)[0] == "committed\n"
+    assert running.communicate(timeout=60)[0] == "committed\n"
     assert running.returncode == 0
 
 
@@ -143,4 +143,4 @@ def test_a_replaced_writer_is_not_restarted_until_somebody_stops_it() -> None:
     assert "another writer has this table" in running.stderr.readline()
     assert running.poll() is None, "Docker would restart it"
     running.terminate()
-    assert running.wait(timeout=20) == 3
+    assert running.wait(timeout=60) == 3

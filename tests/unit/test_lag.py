@@ -440,7 +440,7 @@ def test_a_kafka_that_is_away_is_waited_for(exporter: list[subprocess.Popen[str]
     wait_until(lambda: 'retries_total{call="kafka",stage="lag"} 2.0' in said(), "it tries again")
     assert "cirrostream_lag_records{" not in said()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_kafka_that_refuses_ends_it_with_70_and_one_line(

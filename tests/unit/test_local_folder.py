@@ -42,7 +42,7 @@ def test_a_claim_is_refused_to_a_second_and_free_again_after_kill_9(tmp_path: Pa
     with pytest.raises(Claimed, match=f"process {owner.pid}"):
         Claim(claim)
     owner.send_signal(signal.SIGKILL)
-    owner.wait(10)
+    owner.wait(60)
     assert owner_of(claim) is None
     mine = Claim(claim)
     assert owner_of(claim) == os.getpid()
@@ -55,7 +55,7 @@ def test_a_child_that_was_given_the_claim_holds_it_when_its_owner_is_gone(tmp_pa
     claim.release()
     with pytest.raises(Claimed):
         Claim(tmp_path / "claim")
-    child.communicate(b"\n", timeout=20)
+    child.communicate(b"\n", timeout=60)
     Claim(tmp_path / "claim").release()
 
 
@@ -68,7 +68,7 @@ def test_an_address_file_without_an_owner_is_a_dead_brokers(tmp_path: Path) -> N
 def test_stop_ends_the_owner_and_says_what_it_was(tmp_path: Path) -> None:
     owner = other_owner(run_claim_path(tmp_path))
     assert stop_all(tmp_path) == ["the run"]
-    wait_until(lambda: owner.poll() is not None, "the owner has ended", 10)
+    wait_until(lambda: owner.poll() is not None, "the owner has ended")
     assert owner.returncode == -signal.SIGTERM
     assert stop_all(tmp_path) == []
 
@@ -83,7 +83,7 @@ def test_stop_signals_no_stranger_who_has_a_dead_owners_number(tmp_path: Path, m
         stop_all(tmp_path)
     assert owner.poll() is None
     owner.kill()
-    owner.wait(10)
+    owner.wait(60)
 
 
 def test_reset_deletes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
@@ -105,4 +105,4 @@ def test_reset_is_refused_while_something_runs(tmp_path: Path) -> None:
         reset_data(tmp_path, really=True)
     assert (tmp_path / "lance").exists()
     owner.kill()
-    owner.wait(10)
+    owner.wait(60)

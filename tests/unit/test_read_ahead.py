@@ -38,7 +38,7 @@ def test_no_more_than_a_few_blocks_wait() -> None:
 
     found = read_ahead(endless())
     next(found)
-    wait_until(lambda: len(given) >= BLOCKS + 1, "the queue to fill", 10)
+    wait_until(lambda: len(given) >= BLOCKS + 1, "the queue to fill")
     assert len(given) <= BLOCKS + 3
     found.close()
 
@@ -47,4 +47,4 @@ def test_the_thread_ends_with_the_reading() -> None:
     found = read_ahead(b"block" for _ in range(1_000_000))
     next(found)
     found.close()
-    wait_until(lambda: not any(thread.name == "decompress" for thread in threading.enumerate()), "its end", 10)
+    wait_until(lambda: not any(thread.name == "decompress" for thread in threading.enumerate()), "its end")

@@ -62,7 +62,7 @@ class Process:
         return float(line.rpartition(" ")[2])
 
     def end(self) -> tuple[int, str]:
-        _, said = self.process.communicate(timeout=30)
+        _, said = self.process.communicate(timeout=60)
         return self.process.returncode, said
 
 
