@@ -1,4 +1,4 @@
-"""Asks processes for their /metrics: those that announce their address in a folder, or at any addresses."""
+"""Asks processes for their /metrics."""
 
 from __future__ import annotations
 
@@ -7,25 +7,14 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import msgspec
 import psutil
 
 from pipeline.readings import Reading, parse
 
 TIMEOUT_S = 1.0
 LARGEST_ANSWER = 4 * 1024 * 1024
-LARGEST_ANNOUNCEMENT = 4096
 AT_ONCE = 64
-
-
-class Announced(msgspec.Struct, frozen=True):
-    """A process' announcement, as `pipeline.service` writes it."""
-
-    service: str
-    pid: int
-    address: str
 
 
 @dataclass(slots=True)
@@ -60,18 +49,6 @@ class Totals:
     def peaks(self) -> dict[str, int]:
         """Resident bytes of a stage's largest process."""
         return dict(self._peaks)
-
-
-def announced(folder: Path) -> list[Announced]:
-    """All processes that say where they are; a file that is being removed or is none counts nothing."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            with path.open("rb") as file:
-                found.append(msgspec.json.decode(file.read(LARGEST_ANNOUNCEMENT), type=Announced))
-        except (OSError, msgspec.DecodeError):
-            continue
-    return found
 
 
 def ask(addresses: Iterable[str]) -> dict[str, Reading]:

@@ -23,6 +23,7 @@ import structlog
 from prometheus_client import PlatformCollector, ProcessCollector, disable_created_metrics, make_wsgi_app
 
 from pipeline import gpu, logs
+from pipeline.announcements import Announced, announce
 from pipeline.at_scrape import AtScrape, OfStage, disk
 from pipeline.errors import Exit, Fatal
 from pipeline.metrics import DISK, GPU, Metrics
@@ -148,16 +149,10 @@ class Service:
         folder = self.settings.announce_dir
         if folder is None:
             return
-        body = {"service": self.metrics.stage, "pid": os.getpid(), "address": self.address}
-        path = folder / f"{self.metrics.stage}-{os.getpid()}.json"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(body), encoding="utf-8")
-            part.replace(path)
+            self._announced = announce(folder, Announced(self.metrics.stage, os.getpid(), self.address))
         except OSError as error:
             raise Fatal(f"{folder}: cannot announce the metrics address there: {error.strerror}") from error
-        self._announced = path
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):

@@ -13,7 +13,7 @@ from deploy.local.prometheus import LAG_JOB, STAGES_JOB, LocalPrometheus, Target
 from deploy.local.run_settings import SupervisedSettings
 from deploy.local.stages import supervisor_of
 from deploy.local.supervisor import Plan, Replica, Supervisor, failure_line
-from pipeline.scrape import announced
+from pipeline.announcements import announced
 
 LOOK_S = 0.5
 STOP_S = 3.0

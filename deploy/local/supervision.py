@@ -17,8 +17,9 @@ from deploy.local.kafka import LocalKafka
 from deploy.local.live import Screen, screen
 from deploy.local.monitor import Monitor
 from deploy.local.outcome import Outcome
-from deploy.local.supervisor import Supervisor, failure_line
+from deploy.local.supervisor import Replica, Supervisor, failure_line
 from deploy.local.watch import Watcher
+from pipeline.announcements import withdraw
 from pipeline.errors import CirrostreamError, Exit
 
 TURN_S = 0.1
@@ -45,6 +46,7 @@ class Supervision:
     """The processes of a command, what watches them, and what is shown of it.
 
     Args:
+        announce_dir: where the processes say how to reach them.
         stop_s: how long the stages may take to end when they are asked to.
         kafka: the broker to start again when it dies, if it is ours.
         monitor: Prometheus and what belongs to it; it fails alone.
@@ -53,6 +55,7 @@ class Supervision:
 
     supervisor: Supervisor
     watcher: Watcher
+    announce_dir: Path
     stopping: threading.Event
     stop_s: float
     kafka: LocalKafka | None = None
@@ -71,7 +74,7 @@ class Supervision:
                 return Outcome("failed", Exit.CHECK_FAILED, str(error))
 
     def _look_after(self, shown: Screen, ended: Callable[[], Outcome | None]) -> Outcome:
-        self.supervisor.on_restart = lambda replica: shown.say(f"restarting: {failure_line(replica)}")
+        self.supervisor.on_restart = lambda replica: self._restarts(replica, shown)
         keeper = BrokerKeeper(self.kafka, shown.say) if self.kafka is not None else None
         weighed_at = 0.0
         while True:
@@ -88,6 +91,11 @@ class Supervision:
                 self._weigh()
             shown.show(self.supervisor.replicas, self.watcher)
             self.stopping.wait(TURN_S)
+
+    def _restarts(self, replica: Replica, shown: Screen) -> None:
+        shown.say(f"restarting: {failure_line(replica)}")
+        if replica.pid is not None:
+            withdraw(self.announce_dir, replica.pid)  # or it would be shown beside its successor, as one that is gone
 
     def _weigh(self) -> None:
         for replica in self.supervisor.replicas:

@@ -82,7 +82,7 @@ class Supervisor:
     clock: Callable[[], float] = time.monotonic
     replicas: list[Replica] = field(init=False)
     on_restart: Callable[[Replica], None] = lambda _: None
-    """Told of each replica that has ended and will be started again."""
+    """Told of each replica that has ended and will be started again; its `pid` is still the old one."""
 
     def __post_init__(self) -> None:
         self.replicas = [Replica(plan, self.policy(plan)) for plan in self.plans]
@@ -141,10 +141,11 @@ class Supervisor:
         code = replica.process.poll() if replica.process is not None else None
         if code is None:
             return
-        replica.last_code, replica.process = code, None
+        replica.last_code = code
         decision = replica.policy.judge(code, now)
         if decision.verdict is Verdict.RESTART:
             self.on_restart(replica)
+        replica.process = None
         states: dict[Verdict, State] = {
             Verdict.RESTART: "waiting",
             Verdict.FINISHED: "finished",

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.announcements import announced
 from pipeline.backlog import Backlog, Drain, Log, Step
 from pipeline.errors import CirrostreamError, Fatal, TryAgain
 from pipeline.rates import Rate, time_left
-from pipeline.scrape import Totals, announced, ask
+from pipeline.scrape import Totals, ask
 
 LOOK_S = 1.0
 DRAIN_S = 0.3

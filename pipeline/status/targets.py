@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from pipeline.announcements import announced
 from pipeline.errors import UsageError
 from pipeline.readings import LONGEST_NAME
-from pipeline.scrape import announced
 
 MOST_REPLICAS = 256
 LARGEST_FILE = 1024 * 1024

@@ -16,7 +16,7 @@ import pytest
 from deploy.local.claim import owner_of
 from deploy.local.report import Report
 from deploy.local.tidy import run_claim_path
-from pipeline.scrape import announced
+from pipeline.announcements import announced
 from tests.conftest import SettingsEnv
 from tests.waiting import wait_until
 

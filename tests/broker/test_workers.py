@@ -16,10 +16,10 @@ import pytest
 from deploy.local.claim import owner_of
 from deploy.local.tidy import run_claim_path
 from pipeline import model_files, topics
+from pipeline.announcements import announced
 from pipeline.kafka import Cluster
 from pipeline.publisher import Message, Publisher
 from pipeline.records import Page, encode
-from pipeline.scrape import announced
 from pipeline.settings import ModelSettings
 from tests.conftest import SettingsEnv
 from tests.waiting import wait_until
@@ -54,6 +54,10 @@ def services(folder: Path) -> set[str]:
     return {process.service for process in announced(folder / "run" / "announce")}
 
 
+def replicas(folder: Path) -> set[int]:
+    return {process.pid for process in announced(folder / "run" / "announce")}
+
+
 def test_they_work_off_what_is_there_and_end_when_nothing_more_comes(
     settings_env: SettingsEnv, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -76,11 +80,10 @@ def test_a_killed_embedder_is_started_again_and_sigterm_ends_all_within_ten_seco
     workers = start(tmp_path, settings_env(), "--embedders", "1")
     try:
         wait_until(lambda: services(tmp_path) == {"embed"}, "one embedder, and no chunker")
-        first = announced(tmp_path / "run" / "announce")[0].pid
+        [first] = replicas(tmp_path)
         os.kill(first, signal.SIGKILL)
-        wait_until(
-            lambda: any(process.pid != first for process in announced(tmp_path / "run" / "announce")), "another one"
-        )
+        wait_until(lambda: replicas(tmp_path) - {first}, "another one")
+        assert first not in replicas(tmp_path), "the killed one is no longer announced"
         family = psutil.Process(workers.pid).children(recursive=True)
         began = time.monotonic()
         workers.send_signal(signal.SIGTERM)

@@ -21,7 +21,7 @@ import pytest
 
 from deploy.local.child import Child
 from deploy.local.prometheus import LAG_JOB, STAGES_JOB, LocalPrometheus, write_targets
-from pipeline.scrape import announced
+from pipeline.announcements import announced
 from tests.faults.conftest import NewWorld
 from tests.faults.test_scaling import Feeder, embedders
 from tests.faults.world import World

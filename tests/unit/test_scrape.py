@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import threading
 import time
@@ -12,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import scrape
+from pipeline.announcements import announced
 from pipeline.readings import MOST_REASONS, Reading, parse
-from pipeline.scrape import Announced, Totals, announced, ask
+from pipeline.scrape import Totals, ask
 from pipeline.service import Service
 from pipeline.settings import ServiceSettings
 
@@ -137,12 +137,6 @@ def test_a_gpu_is_read_with_what_its_driver_tells() -> None:
     )
     assert [(gpu.utilization, gpu.memory_used) for gpu in reading.gpus] == [(0.5, None), (None, 1024)]
     assert reading.device == "cuda:0"
-
-
-def test_a_half_written_announcement_counts_nothing(tmp_path: Path) -> None:
-    (tmp_path / "embed-1.json").write_text('{"service": "emb')
-    (tmp_path / "embed-2.json").write_text(json.dumps({"service": "embed", "pid": 2, "address": "127.0.0.1:1"}))
-    assert announced(tmp_path) == [Announced("embed", 2, "127.0.0.1:1")]
 
 
 def test_a_restarted_process_does_not_take_back_what_the_dead_one_counted() -> None:
