@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Fatal
+from pipeline.progress_records import decode_record
 
 SCHEMA_VERSION = 1
 PART_PAGES = 200_000
@@ -98,16 +98,10 @@ def sorted_entries(ids: Hashes, content: Hashes, details: Hashes) -> Entries:
     return Entries(ids[last], content[order], details[order])
 
 
-class _Envelope(msgspec.Struct):
-    schema: int
-
-
 def decode_manifest(data: bytes) -> Manifest | None:
     """The record, or None when it is none. Raises Fatal when a newer Cirrostream wrote it."""
-    try:
-        _refuse_newer(data)
-        manifest = msgspec.msgpack.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    manifest = decode_record(data, Manifest, SCHEMA_VERSION, "a manifest")
+    if manifest is None:
         return None
     lengths = {len(part) for part in (manifest.ids, manifest.content, manifest.details)}
     return manifest if len(lengths) == 1 and lengths.pop() % 8 == 0 else None
@@ -115,14 +109,4 @@ def decode_manifest(data: bytes) -> Manifest | None:
 
 def decode_complete(data: bytes) -> Complete | None:
     """The record, or None when it is none. Raises Fatal when a newer Cirrostream wrote it."""
-    try:
-        _refuse_newer(data)
-        return msgspec.msgpack.decode(data, type=Complete)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-
-
-def _refuse_newer(data: bytes) -> None:
-    schema = msgspec.msgpack.decode(data, type=_Envelope).schema
-    if schema > SCHEMA_VERSION:
-        raise Fatal(f"a manifest has schema {schema}, this process knows {SCHEMA_VERSION}: upgrade it")
+    return decode_record(data, Complete, SCHEMA_VERSION, "a record of a complete snapshot")

@@ -14,6 +14,7 @@ from pathlib import Path
 from deploy.local.child import Child
 from deploy.local.run_settings import RunSettings, SupervisedSettings
 from deploy.local.supervisor import Plan, Supervisor
+from pipeline.cores import usable_cores
 from pipeline.model_files import ModelFiles
 from sinks.memory import AT_START
 
@@ -34,7 +35,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """Cores this process may use, and GPUs, without importing torch (seconds, and hundreds of MB)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return Machine(cores, tuple(device for device in visible.split(",") if device.strip() not in ("", "-1")))

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from pipeline.records import valid_wiki
 from pipeline.settings import Settings
+from pipeline.wiki_name import WikiNameOrNone
 from producers.download.contact import Contact
 
 MIRROR = "https://dumps.wikimedia.org/other/cirrus_search_index/"
@@ -18,12 +18,6 @@ GIB = 1024**3
 
 _DATE = re.compile(r"\d{8}")
 _MIRROR = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[\x21-\x7e]*)?")
-
-
-def _wiki(value: str) -> str:
-    if value and not valid_wiki(value):
-        raise ValueError("a wiki's database name, such as enwiki or simplewiki")
-    return value
 
 
 def _snapshot(value: str) -> str:
@@ -41,9 +35,7 @@ def _mirror(value: str) -> str:
 class MirrorSettings(Settings):
     """Which snapshot of which wiki, and from where."""
 
-    wiki: Annotated[str, AfterValidator(_wiki)] = Field(
-        "", description="Wiki whose dump to download, such as simplewiki or enwiki."
-    )
+    wiki: WikiNameOrNone = Field("", description="Wiki whose dump to download, such as simplewiki or enwiki.")
     snapshot: Annotated[str, AfterValidator(_snapshot)] = Field(
         LATEST, description="Date of the snapshot, such as 20261115, or latest: the newest complete one."
     )

@@ -5,7 +5,6 @@ Killed and started again, a run goes on where Kafka had acknowledged.
 
 from __future__ import annotations
 
-import os
 import sys
 import uuid
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import msgspec
 from rich.console import Console
 
 from pipeline import logs
+from pipeline.cores import usable_cores
 from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain, UsageError
 from pipeline.kafka import Cluster
 from pipeline.service import Service
@@ -126,7 +126,8 @@ class FileRun(Generic[S]):
 
     def _produce(self, jobs: _Jobs, service: Service, rivals: Rivals) -> None:
         # With a limit one after the other: the same pages every time, and never one too many.
-        at_once = 1 if self.settings.limit is not None else min(self.settings.processes or _cores(), _cores())
+        cores = usable_cores()
+        at_once = 1 if self.settings.limit is not None else min(self.settings.processes or cores, cores)
         account = jobs.account
         with ShardProcesses(jobs, at_once) as processes, _display(service) as display:
             for event in processes.events():
@@ -218,10 +219,6 @@ def _mine(settings: FileSettings, expected: Sequence[Expected]) -> frozenset[str
             f"--shard-count {count}: they count from 0"
         )
     return frozenset(sorted(file.key for file in expected)[index::count])
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _display(service: Service) -> Display:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pipeline.errors import Fatal
 from pipeline.kafka import Cluster, read_to_end
+from pipeline.progress_records import decode_record
 from producers.files.dump_lines import Position
 from producers.files.sources import Shard
 from producers.ledger import Ledger
@@ -90,10 +90,6 @@ def rewound(progress: Progress) -> Progress:
     return msgspec.structs.replace(progress, line=0, offset=0, ledger=Ledger())
 
 
-class _Envelope(msgspec.Struct):
-    schema: int
-
-
 def encode(progress: Progress) -> bytes:
     return msgspec.msgpack.encode(progress)
 
@@ -104,13 +100,7 @@ def decode(data: bytes) -> Progress | None:
     Raises:
         Fatal: a newer Cirrostream wrote it.
     """
-    try:
-        schema = msgspec.msgpack.decode(data, type=_Envelope).schema
-        if schema > SCHEMA_VERSION:
-            raise Fatal(f"a progress record has schema {schema}, this producer knows {SCHEMA_VERSION}: upgrade it")
-        return msgspec.msgpack.decode(data, type=Progress)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    return decode_record(data, Progress, SCHEMA_VERSION, "a shard's progress")
 
 
 def read_progress(cluster: Cluster, topic: str, kind: str = "cirrus") -> dict[str, Progress | None]:

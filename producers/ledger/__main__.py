@@ -5,32 +5,25 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from rich.console import Console
 
 from pipeline.cli import FLAG, command, new_app, run
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster
-from pipeline.records import valid_wiki
 from pipeline.settings import Settings
 from pipeline.topics import corpus_topics, topic_ids
+from pipeline.wiki_name import WikiNameOrNone
 from producers.ledger.report import Report, snapshot_reports, tables
 from producers.snapshots.snapshots import Snapshots
-
-
-def _wiki(value: str) -> str:
-    if value and not valid_wiki(value):
-        raise ValueError("not a wiki's name, such as enwiki")
-    return value
 
 
 class LedgerSettings(Settings):
     """Which snapshots, and where the account goes."""
 
-    wiki: Annotated[str, AfterValidator(_wiki)] = Field("", description="Only this wiki's.")
+    wiki: WikiNameOrNone = Field("", description="Only this wiki's.")
     snapshot: str = Field("", description="Only this one (YYYYMMDD).")
     out: str = Field("", description="Write the account as JSON to this file or s3:// or gs:// address as well.")
     json_output: bool = Field(False, description="One JSON document on stdout.", json_schema_extra={FLAG: "--json"})

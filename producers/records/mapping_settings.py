@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.records import valid_wiki
+from pipeline.wiki_name import WikiName
 from producers.files.file_settings import FileSettings
 from producers.records.arxiv import ARXIV
 from producers.records.field_mapping import MAX_METADATA_BYTES, FieldMapping
@@ -14,12 +14,6 @@ from producers.records.field_mapping import MAX_METADATA_BYTES, FieldMapping
 Preset = Literal["none", "arxiv"]
 
 PRESETS = {"arxiv": ARXIV}
-
-
-def _wiki(value: str) -> str:
-    if not valid_wiki(value):
-        raise ValueError("a small letter or digit, then at most 63 of these, '_' and '-'")
-    return value
 
 
 def _names(value: str) -> str:
@@ -51,7 +45,7 @@ class MappingSettings(FileSettings):
     }
 
     preset: Preset = Field("none", description="Read the records of a known source: arxiv, its metadata snapshot.")
-    wiki: Annotated[str, AfterValidator(_wiki)] = Field(
+    wiki: WikiName = Field(
         "docs", description="Name of the corpus, the first part of every key; with a preset, the preset's name."
     )
     id_field: str = Field("id", min_length=1, description="Field with the id: a string or a whole number.")

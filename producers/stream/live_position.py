@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from pipeline.errors import Fatal
 from pipeline.kafka import Cluster, read_to_end
+from pipeline.progress_records import decode_record
 from pipeline.publisher import Delivery, Message, Publisher
 
 SCHEMA_VERSION = 1
@@ -37,10 +37,6 @@ class LivePosition(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def age_days(self) -> float:
         return (datetime.now(UTC) - datetime.fromisoformat(self.at)).total_seconds() / 86_400
-
-
-class _Envelope(msgspec.Struct):
-    schema: int
 
 
 class Passed:
@@ -105,10 +101,4 @@ def send_position(publisher: Publisher, topic: str, position: LivePosition) -> D
 
 
 def _decode(data: bytes) -> LivePosition | None:
-    try:
-        schema = msgspec.msgpack.decode(data, type=_Envelope).schema
-        if schema > SCHEMA_VERSION:
-            raise Fatal(f"the position in the stream has schema {schema}, this is {SCHEMA_VERSION}: upgrade it")
-        return msgspec.msgpack.decode(data, type=LivePosition)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    return decode_record(data, LivePosition, SCHEMA_VERSION, "the position in the stream")

@@ -10,19 +10,13 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.cli import FLAG
 from pipeline.errors import UsageError
-from pipeline.records import valid_wiki
 from pipeline.settings import ServiceSettings
+from pipeline.wiki_name import WikiNameOrNone
 from producers.cirrussearch.cirrus_settings import CirrusSettings
 from producers.cirrussearch.document_rules import Disambiguation, DocumentRules, Redirects, References
 from producers.cirrussearch.namespaces import Namespaces, numbers_of
 from producers.cirrussearch.wiki_sites import site
 from producers.download.contact import Contact
-
-
-def _wiki(value: str) -> str:
-    if not valid_wiki(value):
-        raise ValueError("a wiki's database name, such as simplewiki")
-    return value
 
 
 def web_address(value: str) -> str:
@@ -42,7 +36,7 @@ def _of_dumps(name: str) -> Any:
 class WikiSettings(ServiceSettings):
     """Which wiki, who asks it, and which of its pages are wanted."""
 
-    wiki: Annotated[str, AfterValidator(_wiki)] = Field("", description="Database name of a wiki, such as simplewiki.")
+    wiki: WikiNameOrNone = Field("", description="Database name of a wiki, such as simplewiki.")
     api: Annotated[str, AfterValidator(web_address)] = Field(
         "", description="Address of the wiki's api.php; empty: that of the Wikimedia wiki of this name."
     )
