@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from deploy.local.kafka import LocalKafka
@@ -14,6 +15,15 @@ from pipeline.errors import TryAgain, UsageError
 from pipeline.kafka import Cluster
 from pipeline.settings import Settings
 from tests.programs import missing
+
+# A busy machine is no failure. In CI it builds on Hypothesis' own profile there: the same examples every time.
+hypothesis.settings.register_profile(
+    "cirrostream",
+    parent=hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("cirrostream")
 
 OURS = ("CIRROSTREAM_", "KAFKA_")
 

@@ -29,7 +29,7 @@ def written(folder: Path, manifests: list[dict[int, int]]) -> Baseline:
     return writer.finish()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(manifests=st.lists(IDS, max_size=6), other=IDS, rows=st.sampled_from([64, 500_000]))
 def test_the_newest_manifest_of_a_page_counts(
     manifests: list[dict[int, int]],

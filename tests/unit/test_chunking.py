@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -91,7 +91,7 @@ def assert_ids_are_the_models_own(maker: Chunker, chunked: Chunked, tokenizer: T
 @example("a" * 99 + "\u0301" + "b" * 900, "")
 @example("x" * (2 * SEGMENT), "[SEP]")
 @example("ab " * 6000 + "日" * SEGMENT, "日本" * 40)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_any_text_is_covered_by_spans_whose_ids_the_tokenizer_gives_for_them(text: str, title: str) -> None:
     chunked = chunker().chunk(page(text, title))
     assert chunked.page.text == text
@@ -101,7 +101,7 @@ def test_any_text_is_covered_by_spans_whose_ids_the_tokenizer_gives_for_them(tex
 
 
 @given(texts, st.sampled_from(["lead", "page"]))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 def test_lead_and_page_give_one_chunk_that_covers_the_text_that_goes_on(text: str, unit: Unit) -> None:
     given_page = page("the text", opening_text=text) if unit == "lead" else page(text)
     chunked = chunker(unit).chunk(given_page)
@@ -120,7 +120,7 @@ def test_lead_and_page_fill_the_model(unit: Unit) -> None:
 
 
 @given(texts)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_cuts_fall_between_grapheme_clusters(text: str) -> None:
     regex = pytest.importorskip("regex")
     edges = {0, *(match.end() for match in regex.finditer(r"\X", text))}
@@ -320,7 +320,7 @@ def other_chunker(kind: str) -> tuple[Chunker, Tokenizer]:
 
 @pytest.mark.parametrize("kind", ["byte level", "sentence piece"])
 @given(text=texts, title=scripts)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 def test_other_kinds_of_tokenizers_get_their_own_ids_too(kind: str, text: str, title: str) -> None:
     maker, tokenizer = other_chunker(kind)
     chunked = maker.chunk(page(text, title))

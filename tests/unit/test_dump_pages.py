@@ -92,7 +92,7 @@ def _harmed(line: bytes, kind: str, chance: random.Random) -> list[bytes]:
 harms = st.lists(st.tuples(st.integers(0, 39), st.sampled_from(DAMAGES)), max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(LAYOUTS), st.integers(1, 20), harms, st.integers(0, 10_000))
 def test_damage_costs_at_most_the_pages_it_touches(
     layout: str, count: int, harm: list[tuple[int, str]], seed: int
@@ -105,7 +105,7 @@ def test_damage_costs_at_most_the_pages_it_touches(
     assert found.ledger.produced == len(found.pages)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(LAYOUTS), st.integers(1, 8), harms, st.integers(0, 10_000))
 def test_going_on_from_any_position_ends_in_the_same_account(
     layout: str, count: int, harm: list[tuple[int, str]], seed: int
@@ -118,14 +118,14 @@ def test_going_on_from_any_position_ends_in_the_same_account(
         assert rest.pages == whole.pages[ledger.produced :]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=400) | st.text(alphabet='{}":[],\n\\ index_d1', max_size=200).map(str.encode))
 def test_the_account_of_any_bytes_balances(data: bytes) -> None:
     found = reading(data)
     assert found.ledger.lines == data.count(b"\n") + (data != b"" and not data.endswith(b"\n"))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_one_flipped_byte_never_changes_a_neighbour(data: st.DataObject) -> None:
     lines = pairs(range(10, 16))
