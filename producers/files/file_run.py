@@ -73,14 +73,18 @@ class FileRun(Generic[S]):
         logs.configure()  # first: a logger that is bound before it writes to stdout, where `--json` stands alone
         feed = open_feed(self.settings, self.kind.names)
         mine = _mine(self.settings, feed.expected)
-        with Service("produce", self.settings) as service, closing(Cluster.connect(self.settings)) as cluster:
+        with (
+            Service("produce", self.settings) as service,
+            ShardProcesses(self.kind.name, self._at_once) as processes,
+            closing(Cluster.connect(self.settings)) as cluster,
+        ):
             found = self._found(cluster, feed, mine, service)
             jobs = _Jobs(self, feed, found, self.prepare(cluster, found, service), service)
             skipped = sum(shard.state == "skipped" for shard in jobs.account.shards.values())
             service.log.info("planned", run=self.run_id, shards=len(mine), finished_before=skipped)
             service.ready = True
             with Rivals(cluster, found.topics.progress, self.run_id) as rivals, feed:
-                self._produce(jobs, service, rivals)
+                self._produce(jobs, processes, service, rivals)
             self._tell(jobs.account)
         _raise_failures(jobs.account)
         return Exit.DONE
@@ -124,13 +128,16 @@ class FileRun(Generic[S]):
         pages = PagesTopic(str(topic_ids(cluster, [topics.pages])[topics.pages]), cluster.log_ends(topics.pages))
         return Found(feed.expected, mine, snapshots, topics, pages)
 
-    def _produce(self, jobs: _Jobs, service: Service, rivals: Rivals) -> None:
-        # With a limit one after the other: the same pages every time, and never one too many.
+    @property
+    def _at_once(self) -> int:
         cores = usable_cores()
-        at_once = 1 if self.settings.limit is not None else min(self.settings.processes or cores, cores)
+        # With a limit one after the other: the same pages every time, and never one too many.
+        return 1 if self.settings.limit is not None else min(self.settings.processes or cores, cores)
+
+    def _produce(self, jobs: _Jobs, processes: ShardProcesses, service: Service, rivals: Rivals) -> None:
         account = jobs.account
-        with ShardProcesses(jobs, at_once) as processes, _display(service) as display:
-            for event in processes.events():
+        with _display(service) as display:
+            for event in processes.events(jobs):
                 # Reports come while a shard's loop turns, so a silent one ends in the watchdog.
                 if event is not None or not processes.running:
                     service.turned()

@@ -1,11 +1,12 @@
 """One process reads one shard at a time. Started by the producers of files, not by hand.
 
-`python -m producers.files.shard` takes jobs on stdin and gives reports on stdout. It ends itself when stdin does: a
-parent that was killed leaves no child behind.
+`python -m producers.files.shard KIND` takes jobs on stdin and gives reports on stdout. It ends itself when stdin does:
+a parent that was killed leaves no child behind.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -55,11 +56,11 @@ class Connection:
             cluster.close()
 
 
-def run_job(job: ShardJob, connection: Connection, stopping: threading.Event, report: ReportTo) -> Exit:
-    """Reads the job's shard and reports its end; every error becomes the last report."""
+def run_job(job: ShardJob, kind_name: str, connection: Connection, stopping: threading.Event, report: ReportTo) -> Exit:
+    """Reads the job's shard, a file of this kind, and reports its end; every error becomes the last report."""
     reader: ShardReader | None = None
     try:
-        kind = kind_named(job.kind)
+        kind = kind_named(kind_name)
         settings = kind.settings(**msgspec.json.decode(job.settings))
         publisher = connection.publisher(settings)
         # A manifest is of the whole file, so what earlier runs sent is read once more, and not sent.
@@ -94,11 +95,17 @@ def main() -> int:
     logs.configure()
     jobs: queue.SimpleQueue[ShardJob] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs, stopping), name="parent", daemon=True).start()
-    connection, code = Connection(), Exit.DONE
+    connection, code, kind_name = Connection(), Exit.DONE, sys.argv[1]
+    with contextlib.suppress(Exception):  # it is met again in the first job, and reported there
+        kind_named(kind_name)  # loads its libraries, while the parent finds out what there is to do
     while True:
         # Also when the word to stop came with it: a job that was given is answered.
         code = run_job(
-            jobs.get(), connection, stopping, lambda report: _write_line(reports, msgspec.json.encode(report))
+            jobs.get(),
+            kind_name,
+            connection,
+            stopping,
+            lambda report: _write_line(reports, msgspec.json.encode(report)),
         )
         if stopping.is_set():
             break

@@ -23,7 +23,6 @@ STOP = b"stop\n"
 class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """One shard to read, from `start` on."""
 
-    kind: str
     path: str
     key: str
     start: Progress
@@ -39,7 +38,6 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
 
 def job_for(shard: Shard, start: Progress, settings: str, *, baseline: str, sent: str, limit: int | None) -> ShardJob:
     return ShardJob(
-        kind=shard.kind,
         path=str(shard.path),
         key=shard.key,
         start=start,

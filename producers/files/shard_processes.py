@@ -35,13 +35,13 @@ class Event(NamedTuple):
 class _Worker:
     """One process, which reads one shard after the other, and the thread that listens to it."""
 
-    def __init__(self, events: queue.Queue[Event]) -> None:
+    def __init__(self, kind: str, events: queue.Queue[Event]) -> None:
         self.key = ""
         """Of the shard being read; empty: none is."""
         self._killed = False
         # A session of its own: Ctrl-C is for the parent, who lets the children finish what is in flight.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "producers.files.shard"],
+        self._process = subprocess.Popen(  # noqa: S603 - the name of a kind is ours
+            [sys.executable, "-m", "producers.files.shard", kind],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -96,18 +96,19 @@ class Jobs(Protocol):
 
 
 class ShardProcesses:
-    """Runs jobs, in their order, in at most `at_once` processes.
+    """Runs jobs of one kind of file, in their order, in at most `at_once` processes, of which the first starts now.
 
     A job is asked for when there is room for it, so that it may depend on what those before it reported.
     """
 
-    def __init__(self, jobs: Jobs, at_once: int) -> None:
-        self._jobs = jobs
+    def __init__(self, kind: str, at_once: int) -> None:
+        self._kind = kind
         self._running: dict[str, _Worker] = {}
-        self._idle: list[_Worker] = []
         self._at_once = at_once
         self._events: queue.Queue[Event] = queue.Queue()
         self._stop_by: float | None = None
+        # It imports what it needs, for half a second, while the parent finds out what there is to do.
+        self._idle = [_Worker(kind, self._events)]
 
     def __enter__(self) -> ShardProcesses:
         return self
@@ -116,10 +117,10 @@ class ShardProcesses:
         for worker in (*self._running.values(), *self._idle):
             worker.kill()
 
-    def events(self, tick_seconds: float = 0.25) -> Iterator[Event | None]:
-        """What the processes say until all have ended; None when none said anything for a while."""
-        self._start_more()
-        while self._running or (self._stop_by is None and not self._jobs.exhausted):
+    def events(self, jobs: Jobs, tick_seconds: float = 0.25) -> Iterator[Event | None]:
+        """What the processes say until all jobs have ended; None when none said anything for a while."""
+        self._start_more(jobs)
+        while self._running or (self._stop_by is None and not jobs.exhausted):
             self._kill_late()
             event: Event | None
             try:
@@ -129,7 +130,7 @@ class ShardProcesses:
             if event is not None and event.report is None:
                 self._idle.append(self._running.pop(event.key))
             yield event
-            self._start_more()
+            self._start_more(jobs)
 
     @property
     def running(self) -> bool:
@@ -143,10 +144,10 @@ class ShardProcesses:
             for worker in self._running.values():
                 worker.stop()
 
-    def _start_more(self) -> None:
-        while self._stop_by is None and len(self._running) < self._at_once and (job := self._jobs.take()) is not None:
+    def _start_more(self, jobs: Jobs) -> None:
+        while self._stop_by is None and len(self._running) < self._at_once and (job := jobs.take()) is not None:
             self._idle = [worker for worker in self._idle if worker.alive]
-            worker = self._running[job.key] = self._idle.pop() if self._idle else _Worker(self._events)
+            worker = self._running[job.key] = self._idle.pop() if self._idle else _Worker(self._kind, self._events)
             worker.give(job)
 
     def _kill_late(self) -> None:
