@@ -21,12 +21,12 @@ from pipeline import cli
 from pipeline.errors import CheckFailed, Exit, Fatal, UsageError
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.model_files import ModelFiles, resolve
+from pipeline.resend import MOST_PAGES, resend
 from pipeline.settings import ModelSettings, TableSettings
 from pipeline.topics import CorpusTopics, ModelTopics, corpus_topics, lance_group, model_topics, topic_ids
 from sinks import verify_report
 from sinks.fence import Fence
 from sinks.reader import PINNED, Reader, refuse_other_model
-from sinks.repair import MOST_PAGES, repair
 from sinks.verify_corpus import CorpusCheck
 from sinks.verify_kafka import fence_check, lag_check, offsets_check
 from sinks.verify_letters import Letters
@@ -132,7 +132,7 @@ def _repair(cluster: Cluster, settings: VerifySettings, bad: set[str]) -> str:
             f"{len(bad):,} pages are too many to repair: make all of them again with "
             "`python -m pipeline.replay --stage chunk`"
         )
-    done = repair(cluster, corpus_topics(settings).pages, bad)
+    done = resend(cluster, corpus_topics(settings).pages, bad)
     return (
         f"sent {done.pages:,} pages again and {done.deletions:,} deletions ({done.overtaken:,} had changed meanwhile); "
         "let the pipeline run until there is no lag, then verify once more"

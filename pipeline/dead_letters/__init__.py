@@ -80,6 +80,11 @@ def read(record: ConsumerRecord) -> tuple[str, DeadLetter]:
     return fields.get("stage", ""), letter
 
 
+def is_whole(record: ConsumerRecord) -> bool:
+    """Whether the original's bytes are in this record of the `dead_letters` topic: larger ones are not."""
+    return "size" not in dict(record.headers)
+
+
 def _source(text: str) -> Source | None:
     topic_id, _, rest = text.partition("/")
     partition, _, offset = rest.partition("/")

@@ -1,23 +1,26 @@
-"""Shows what could not be processed: `python -m pipeline.dead_letters list|show`."""
+"""What could not be processed, and another try: `python -m pipeline.dead_letters list|show|replay|purge`."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from kafka.consumer.fetcher import ConsumerRecord
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 from rich.console import Console
 from rich.table import Table
 
 from pipeline import cli, dead_letters, topics
+from pipeline.dead_letters.retry import Fate, retry
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.settings import Settings
 
-app = cli.new_app("Shows the records that could not be processed, and why.")
+app = cli.new_app("Shows the records that could not be processed, and why; tries them again; removes them.")
 
 
 class ListSettings(Settings):
@@ -33,6 +36,28 @@ class ShowSettings(Settings):
     letter: str = Field(
         description="Its position, as `list` prints it: PARTITION@OFFSET.", json_schema_extra={cli.ARGUMENT: True}
     )
+
+
+class ReplaySettings(Settings):
+    """What `replay` takes."""
+
+    letter: str = Field(
+        "",
+        description="Only this one, as `list` prints it: PARTITION@OFFSET; without: all.",
+        json_schema_extra={cli.ARGUMENT: True},
+    )
+    stage: str = Field("", description="Only letters of this stage, such as embed.")
+    reason: str = Field("", description="Only letters with this reason, such as out_of_memory.")
+    json_output: bool = Field(False, description="One JSON document on stdout.", json_schema_extra={cli.FLAG: "--json"})
+
+
+class PurgeSettings(Settings):
+    """What `purge` takes."""
+
+    before: AwareDatetime | None = Field(
+        None, description="Only letters older than this moment, such as 2026-12-01T00:00:00Z."
+    )
+    yes: bool = Field(False, description="Remove them; without it they are only counted.")
 
 
 @cli.command(app, ListSettings, "list")
@@ -65,6 +90,74 @@ def show_letter(settings: ShowSettings) -> int:
             console.print(f"value: {len(record.value or b'')} bytes: {(record.value or b'')[:400]!r}", markup=False)
             return Exit.DONE
     raise UsageError(f"no dead letter {wanted}; `python -m pipeline.dead_letters list` has their positions")
+
+
+@cli.command(app, ReplaySettings, "replay")
+def replay_letters(settings: ReplaySettings) -> int:
+    """Sends the pages of dead letters to `pages` again, unless something newer of them has come since.
+
+    Do it when the cause is gone: they go the whole way once more, in every model's pipeline. The letters stay; `purge`
+    removes them.
+    """
+    with closing(Cluster.connect(settings)) as cluster:
+        done = retry(cluster, topics.corpus_topics(settings), partial(_is_wanted, settings))
+    if settings.letter and not done.fates:
+        raise UsageError(f"no such dead letter: {settings.letter}; `python -m pipeline.dead_letters list` has them")
+    if settings.json_output:
+        print(json.dumps({"sent": done.sent, "overtaken": done.overtaken, "pages": dict(sorted(done.fates.items()))}))
+        return Exit.DONE
+    print(f"sent {done.sent:,} pages again; let the pipeline run until there is no lag, then: python -m sinks.verify")
+    for fate, why in _LEFT.items():
+        if done.fates[fate]:
+            print(f"left {done.fates[fate]:,}: {why}")
+    return Exit.DONE
+
+
+_LEFT: dict[Fate, str] = {
+    "superseded": "a newer version of the page has come since",
+    "gone": "the page was deleted, or its key is none of a page",
+    "too_large": "still larger than `pages` takes; raise its max.message.bytes, then try again",
+    "not_kept": "too large to be kept; let the producer read its file again",
+}
+
+
+def _is_wanted(settings: ReplaySettings, record: ConsumerRecord, stage: str, reason: str) -> bool:
+    return (
+        settings.letter in ("", f"{record.partition}@{record.offset}")
+        and settings.stage in ("", stage)
+        and settings.reason in ("", reason)
+    )
+
+
+@cli.command(app, PurgeSettings, "purge")
+def purge_letters(settings: PurgeSettings) -> int:
+    """Removes dead letters for good. A page that is neither in the table nor here counts as missing from then on."""
+    with closing(Cluster.connect(settings)) as cluster:
+        topic = topics.corpus_topics(settings).dead_letters
+        before = None if settings.before is None else int(settings.before.timestamp() * 1000)
+        ends, count = _old(read_to_end(cluster, topic), before)
+        if count and not settings.yes:
+            raise UsageError(f"{count:,} dead letters would be gone for good: say --yes")
+        cluster.trim(topic, ends)
+    print(f"removed {count:,} dead letters")
+    return Exit.DONE
+
+
+def _old(records: Iterable[ConsumerRecord], before: int | None) -> tuple[dict[int, int], int]:
+    """Where each partition would begin without what is older than `before` (ms), and how many letters that are.
+
+    Kafka removes from the front alone: an old letter behind a younger one stays.
+    """
+    ends: dict[int, int] = {}
+    young: set[int] = set()
+    count = 0
+    for record in records:
+        if before is not None and record.timestamp >= before:
+            young.add(record.partition)
+        if record.partition not in young:
+            ends[record.partition] = record.offset + 1
+            count += 1
+    return ends, count
 
 
 def _letters(settings: Settings) -> Iterator[ConsumerRecord]:

@@ -1,4 +1,4 @@
-"""Repair sends pages again, and never buries what somebody else sent meanwhile."""
+"""Pages are sent again, and what somebody else sent meanwhile is never buried."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from pipeline import topics
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.publisher import Message, Publisher
+from pipeline.resend import Resent, resend, send_again
 from pipeline.settings import Settings
-from sinks.repair import Repaired, repair, send_again
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def newest(cluster: Cluster, pages: str) -> dict[str, str | None]:
 def test_wanted_pages_are_sent_again_as_they_are_and_unknown_ones_as_deleted(cluster: Cluster, pages: str) -> None:
     send(cluster, pages, ("w:1", "old"), ("w:1", "new"), ("w:2", "two"), ("w:3", None))
     ends = sum(cluster.log_ends(pages).values())
-    assert repair(cluster, pages, ["w:1", "w:3", "w:unknown"]) == Repaired(2, 1, 0)
+    assert resend(cluster, pages, ["w:1", "w:3", "w:unknown"]) == Resent(2, 1, 0)
     assert sum(cluster.log_ends(pages).values()) == ends + 3
     assert newest(cluster, pages) == {"w:1": "new", "w:2": "two", "w:3": None, "w:unknown": None}
 

@@ -1,0 +1,129 @@
+"""Another try for dead letters: their pages are sent to `pages` once more, and go the whole way again.
+
+That is right for every stage that failed, needs neither its model nor its settings here, and keeps the one order that
+there is, that of `pages`. A page of which something newer has come since is left alone: its letter is history.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kafka.consumer.fetcher import ConsumerRecord
+
+from pipeline import dead_letters
+from pipeline.kafka import Cluster, read_range
+from pipeline.publisher import Message, Publisher
+from pipeline.resend import Log, Newest, Resender
+from pipeline.topics import CorpusTopics, topic_ids
+
+Fate = Literal["from_pages", "from_letter", "superseded", "gone", "too_large", "not_kept"]
+"""What becomes of a letter: its page is sent as `pages` has it; as the letter has it, for it never came to `pages`; a
+newer version went its own way; the page is in `pages` no more; it is still larger than `pages` takes; its bytes were
+too many to be kept in the letter."""
+
+READERS = ("chunk", "embed", "lance")
+"""The stages behind `pages`; any other lost the page before it came there."""
+
+Wanted = Callable[[ConsumerRecord, str, str], bool]
+"""Whether a record of `dead_letters` is meant, by its stage and its reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a letter says of its page, without the page."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    version: tuple[int, int] | None
+    """Partition and offset in today's `pages`; None: it never came there, or the record could not tell."""
+    foreign: bool
+    """Whether it is of a `pages` that was deleted since."""
+    came_to_pages: bool
+    kept: bool
+
+    def fate(self, newest: Newest | None) -> Fate:
+        if newest is not None and self._precedes(newest):
+            return "gone" if newest.deleted else "superseded"
+        if self.came_to_pages:
+            return "gone" if newest is None or newest.deleted else "from_pages"
+        return "from_letter" if self.kept else "not_kept"
+
+    def _precedes(self, newest: Newest) -> bool:
+        if self.foreign:
+            return True
+        if not self.came_to_pages:
+            return newest.timestamp > self.timestamp
+        return self.version is not None and newest.offset > self.version[1]
+
+
+@dataclass(slots=True)
+class Retried:
+    """What became of the letters, of which each page counts once: its newest."""
+
+    fates: Counter[Fate] = field(default_factory=Counter)
+    overtaken: int = 0
+
+    @property
+    def sent(self) -> int:
+        return self.fates["from_pages"] + self.fates["from_letter"]
+
+
+def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted) -> Retried:
+    """Sends the pages of the wanted letters again; returns when all replicas have them."""
+    starts, ends = cluster.log_starts(topics.dead_letters), cluster.log_ends(topics.dead_letters)
+    ranges = {partition: (starts[partition], end) for partition, end in ends.items()}
+    pages_id = topic_ids(cluster, [topics.pages])[topics.pages]
+    letters = {
+        record.key or b"": _letter(record, topics.pages, pages_id)
+        for record in read_range(cluster, topics.dead_letters, ranges)
+        if wanted(record, *_stage_and_reason(record))
+    }
+    log = Log.read(cluster, topics.pages, letters.keys())
+    fates = {key: letter.fate(log.newest.get(key)) for key, letter in letters.items()}
+    with Publisher(cluster) as publisher, Resender(log, publisher) as sender:
+        sender.send(log.messages({key for key, fate in fates.items() if fate == "from_pages"}))
+        whole = {key: letters[key] for key, fate in fates.items() if fate == "from_letter"}
+        for message in _originals(cluster, topics, ranges, whole):
+            if publisher.takes(message):
+                sender.send([message])
+            else:
+                fates[message.key] = "too_large"
+    return Retried(Counter(fates.values()), sender.overtaken)
+
+
+def _stage_and_reason(record: ConsumerRecord) -> tuple[str, str]:
+    stage, letter = dead_letters.read(record)
+    return stage, letter.reason
+
+
+def _letter(record: ConsumerRecord, pages: str, pages_id: str) -> Letter:
+    stage, letter = dead_letters.read(record)
+    version = None
+    if letter.source is not None:
+        version = letter.source.partition, letter.source.offset
+    elif letter.topic == pages:
+        version = letter.partition, letter.offset
+    return Letter(
+        record.partition,
+        record.offset,
+        record.timestamp,
+        version,
+        foreign=letter.source is not None and letter.source.topic_id != pages_id,
+        came_to_pages=stage in READERS,
+        kept=dead_letters.is_whole(record),
+    )
+
+
+def _originals(
+    cluster: Cluster, topics: CorpusTopics, ranges: Mapping[int, tuple[int, int]], letters: Mapping[bytes, Letter]
+) -> Iterator[Message]:
+    """The letters' own bytes, read once more: they may be more than fits into memory."""
+    if letters:
+        for record in read_range(cluster, topics.dead_letters, ranges):
+            letter = letters.get(record.key)
+            if letter is not None and (letter.partition, letter.offset) == (record.partition, record.offset):
+                yield Message(topics.pages, record.key, record.value)
