@@ -14,11 +14,13 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 from isal import igzip_lib
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 1024 * 1024
 """Compressed bytes asked of the disk at once."""
 
-BLOCK_BYTES = 1024 * 1024
-"""Largest block given out: one read of well compressed text would otherwise become a hundred times its size."""
+BLOCK_BYTES = 4 * 1024 * 1024
+"""Largest block given out: one read of well compressed text would otherwise become a hundred times its size. Not
+smaller: bz2 takes the interpreter back four times for the first MiB of a block and once for the next three, and waits
+for it where another thread makes pages. With 1 MiB a shard took 5 to 7 % longer."""
 
 PLAIN_SUFFIXES = (".json", ".ndjson")
 SUFFIXES = tuple(plain + packed for plain in PLAIN_SUFFIXES for packed in ("", ".bz2", ".gz"))
@@ -71,7 +73,7 @@ class DumpFile:
         self.bytes_read = 0
 
     def blocks(self) -> Iterator[bytes]:
-        """The decompressed bytes, in blocks of at most 1 MiB.
+        """The decompressed bytes, in blocks of at most 4 MiB.
 
         Raises:
             Damaged: the file is cut off or corrupt; all that could be read before has been given out.

@@ -1,7 +1,7 @@
 """Decompresses in one thread while another makes pages of what came before.
 
 bz2 lets other threads run while it works, and is slower than everything behind it: with a core for each, a shard is
-read at the decompressor's speed. Memory: at most `BLOCKS` blocks of 1 MiB wait.
+read at the decompressor's speed. Memory: at most `BLOCKS` blocks of 4 MiB wait.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Generator, Iterable
 
-BLOCKS = 4
+BLOCKS = 2
 PUT_SECONDS = 0.1
 
 
