@@ -16,7 +16,13 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError, for_code
+from kafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.settings import KafkaSettings, Settings
@@ -138,8 +144,14 @@ class Cluster:
     def describe(self, topic: str) -> Mapping[str, Any]:
         """Kafka's description of a topic. Raises Fatal when there is no such topic."""
         found = self.call(lambda: self.admin.describe_topics([topic]))[0]
+        error = for_code(found["error_code"])
+        if error is UnknownTopicOrPartitionError:
+            raise Fatal(
+                f"no topic {topic} at {self.bootstrap}: a producer makes it when it first runs; "
+                "or is this another cluster, or another --namespace?"
+            )
         if found["error_code"]:
-            raise Fatal(f"topic {topic}: {for_code(found['error_code']).__name__}")
+            raise Fatal(f"topic {topic}: {error.__name__}")
         description: Mapping[str, Any] = found
         return description
 

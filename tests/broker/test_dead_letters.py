@@ -129,6 +129,15 @@ def test_letters_are_chosen_by_stage_reason_and_position(
     assert (nowhere.returncode, "no such dead letter: 0@999999" in nowhere.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("name", ["list", "replay", "purge"])
+def test_before_anything_was_produced_it_says_so(
+    name: str, namespace: str, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = command(name)
+    assert done.returncode == 70
+    assert f"no topic {namespace}.dead_letters at " in done.stderr
+
+
 def test_letters_are_removed_only_when_told_and_the_young_ones_are_spared(
     corpus: Corpus, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
