@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from kafka.consumer.fetcher import ConsumerRecord
@@ -21,8 +21,8 @@ from pipeline.topics import CorpusTopics, topic_ids
 
 Fate = Literal["from_pages", "from_letter", "superseded", "gone", "too_large", "not_kept"]
 """What becomes of a letter: its page is sent as `pages` has it; as the letter has it, for it never came to `pages`; a
-newer version went its own way; the page is in `pages` no more; it is still larger than `pages` takes; its bytes were
-too many to be kept in the letter."""
+newer version is in `pages`, or in a letter of its own; the page is in `pages` no more; it is still larger than `pages`
+takes; its bytes were too many to be kept in the letter."""
 
 READERS = ("chunk", "embed", "lance")
 """The stages behind `pages`; any other lost the page before it came there."""
@@ -44,12 +44,16 @@ class Letter:
     """Whether it is of a `pages` that was deleted since."""
     came_to_pages: bool
     kept: bool
+    last: bool
+    """Whether there is no later letter about the page."""
 
     def fate(self, newest: Newest | None) -> Fate:
         if newest is not None and self._precedes(newest):
             return "gone" if newest.deleted else "superseded"
         if self.came_to_pages:
             return "gone" if newest is None or newest.deleted else "from_pages"
+        if not self.last:
+            return "superseded"
         return "from_letter" if self.kept else "not_kept"
 
     def _precedes(self, newest: Newest) -> bool:
@@ -77,11 +81,13 @@ def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted) -> Retried:
     starts, ends = cluster.log_starts(topics.dead_letters), cluster.log_ends(topics.dead_letters)
     ranges = {partition: (starts[partition], end) for partition, end in ends.items()}
     pages_id = topic_ids(cluster, [topics.pages])[topics.pages]
-    letters = {
-        record.key or b"": _letter(record, topics.pages, pages_id)
-        for record in read_range(cluster, topics.dead_letters, ranges)
-        if wanted(record, *_stage_and_reason(record))
-    }
+    letters: dict[bytes, Letter] = {}
+    for record in read_range(cluster, topics.dead_letters, ranges):
+        key = record.key or b""
+        if wanted(record, *_stage_and_reason(record)):
+            letters[key] = _letter(record, topics.pages, pages_id)
+        elif key in letters:
+            letters[key] = replace(letters[key], last=False)
     log = Log.read(cluster, topics.pages, letters.keys())
     fates = {key: letter.fate(log.newest.get(key)) for key, letter in letters.items()}
     with Publisher(cluster) as publisher, Resender(log, publisher) as sender:
@@ -115,6 +121,7 @@ def _letter(record: ConsumerRecord, pages: str, pages_id: str) -> Letter:
         foreign=letter.source is not None and letter.source.topic_id != pages_id,
         came_to_pages=stage in READERS,
         kept=dead_letters.is_whole(record),
+        last=True,
     )
 
 

@@ -111,6 +111,15 @@ def test_a_page_that_never_came_to_pages_is_sent_as_its_letter_has_it(corpus: Co
     assert corpus.versions("w:2") == corpus.versions("w:3") == []
 
 
+def test_an_older_letter_never_buries_what_a_younger_one_has(corpus: Corpus) -> None:
+    corpus.lose("produce", "w:1", b"older", reason="too_large")
+    corpus.lose("produce", "w:1", b"younger", reason="other")
+    assert corpus.retried(lambda _record, _stage, reason: reason == "too_large").fates == {"superseded": 1}
+    assert corpus.versions("w:1") == []
+    assert corpus.retried().fates == {"from_letter": 1}
+    assert corpus.versions("w:1") == [b"younger"]
+
+
 def test_letters_are_chosen_by_stage_reason_and_position(
     corpus: Corpus, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
