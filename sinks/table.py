@@ -29,6 +29,7 @@ CACHE_BYTES = 16 * MIB
 
 MERGE_TIMEOUT = timedelta(minutes=5)
 ATTEMPTS = 8
+TAKE_OVER_SECONDS = 10.0
 LOOK_UP_PAGES = 1_000
 """Pages asked for in one filter; the index answers each in about 20 microseconds."""
 
@@ -125,18 +126,29 @@ class Table:
     ) -> Table:
         """Becomes the writer of an existing table; the one before finds out at its next merge.
 
-        `change` is applied to the fence in the same merge (`--adopt`, `--rebuild`).
+        A writer at work may merge between our look at the fence and our merge. It is the one to end, so we look again;
+        but not for long: one that slept here must not wake up and take the table from its successor.
+
+        Args:
+            change: is applied to the fence in the same merge (`--adopt`, `--rebuild`), whenever we look.
 
         Raises:
             Fatal: the table is of another model, or is none of ours.
-            Replaced: another process took it over at the same moment.
+            Replaced: others went on writing for `TAKE_OVER_SECONDS`.
         """
         lance = open_table(database, name)
-        read = read_fence(lance)
-        refuse_other_model(read.fence, mine, name)
-        table = cls(lance, rule, read)
-        table._merge(table_schema(rule).empty_table(), change(read.fence))
-        return table
+        deadline = time.monotonic() + TAKE_OVER_SECONDS
+        while True:
+            read = read_fence(lance)
+            refuse_other_model(read.fence, mine, name)
+            table = cls(lance, rule, read)
+            try:
+                table._merge(table_schema(rule).empty_table(), change(read.fence))
+            except Replaced:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            return table
 
     def write(self, pages: Iterable[EmbeddedPage], next_offsets: Mapping[int, int]) -> Written:
         """Puts a batch and its offsets into the table; they are there, all or none, when this returns.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,38 @@ def test_a_writer_that_was_replaced_writes_nothing(tmp_path: Path) -> None:
     second.still_mine()
     assert contents(second) == {"enwiki:1": texts(embedded("enwiki:1", 1, 2))}
     assert read_fence(second.lance).fence.offsets == {0: 2}
+
+
+def test_a_writer_at_work_does_not_keep_another_from_taking_over(tmp_path: Path) -> None:
+    first = new_table(tmp_path)
+    merges = iter(range(2, 5))
+
+    def while_the_first_writes(fence: Fence) -> Fence:
+        for number in itertools.islice(merges, 1):
+            first.write([embedded("enwiki:1", number, 1)], {0: number + 1})
+        return fence
+
+    second = Table.take_over(connect(str(tmp_path)), "wikipedia", FENCE, RULE, while_the_first_writes)
+    assert second.fence.offsets == {0: 5}, "what was written meanwhile counts"
+    with pytest.raises(Replaced):
+        first.write([], {0: 9})
+    second.write([embedded("enwiki:1", 5, 1)], {0: 6})
+    assert contents(second) == {"enwiki:1": texts(embedded("enwiki:1", 5, 1))}
+
+
+def test_one_that_slept_while_taking_over_leaves_the_table_to_its_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = new_table(tmp_path)
+    monkeypatch.setattr("sinks.table.TAKE_OVER_SECONDS", -1.0)  # over when it wakes
+
+    def asleep(fence: Fence) -> Fence:
+        first.write([], {0: 1})
+        return fence
+
+    with pytest.raises(Replaced):
+        Table.take_over(connect(str(tmp_path)), "wikipedia", FENCE, RULE, asleep)
+    first.write([], {0: 2})
 
 
 def test_of_two_creators_one_is_the_writer(tmp_path: Path) -> None:
