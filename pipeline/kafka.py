@@ -178,6 +178,11 @@ class Cluster:
         """Offset that the next record will get, for each partition."""
         return self._offsets(topic, -1)
 
+    def log_ranges(self, topic: str) -> dict[int, tuple[int, int]]:
+        """First offset and end of each partition, as `read_range` takes them."""
+        ends, starts = self.log_ends(topic), self.log_starts(topic)
+        return {partition: (starts[partition], end) for partition, end in ends.items()}
+
     def _offsets(self, topic: str, timestamp: int) -> dict[int, int]:
         wanted = {TopicPartition(topic, p): timestamp for p in self.partitions(topic)}
         found = self.call(lambda: self.admin.list_partition_offsets(wanted))
@@ -226,9 +231,9 @@ def read_to_end(
     Raises:
         TryAgain: `deadline_s` passed without reaching the end.
     """
-    chosen = cluster.partitions(topic) if partitions is None else partitions
-    ends, starts = cluster.log_ends(topic), cluster.log_starts(topic)
-    yield from read_range(cluster, topic, {p: (starts[p], ends[p]) for p in chosen}, deadline_s)
+    ranges = cluster.log_ranges(topic)
+    chosen = ranges if partitions is None else {p: ranges[p] for p in partitions}
+    yield from read_range(cluster, topic, chosen, deadline_s)
 
 
 def read_range(

@@ -17,8 +17,6 @@ from pipeline.publisher import Message, Publisher
 from pipeline.settings import MIB
 
 BATCH_BYTES = 32 * MIB
-MOST_PAGES = 200_000
-"""More are not a repair: `python -m pipeline.replay --stage chunk` makes all of them again without sending any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,7 @@ class Log:
 
     @classmethod
     def read(cls, cluster: Cluster, topic: str, keys: Collection[bytes]) -> Log:
-        starts, ends = cluster.log_starts(topic), cluster.log_ends(topic)
-        ranges = {partition: (starts[partition], end) for partition, end in ends.items()}
+        ranges = cluster.log_ranges(topic)
         newest = {r.key: _newest(r) for r in read_range(cluster, topic, ranges) if r.key in keys}
         return cls(cluster, topic, ranges, newest)
 

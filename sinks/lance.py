@@ -23,6 +23,7 @@ from pipeline.settings import ModelSettings, ServiceSettings, TableSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group, topic_ids
 from sinks.fence import Fence, VectorType
 from sinks.intake import Intake, weight
+from sinks.logs import read_logs
 from sinks.memory import bound_memory
 from sinks.rows import VectorRule
 from sinks.search_probe import search_probe
@@ -148,21 +149,15 @@ def _fence(cluster: Cluster, corpus: CorpusTopics, topics: ModelTopics, rule: Ve
 def _table(settings: LanceSettings, cluster: Cluster, empty: Fence, rule: VectorRule, topic: str) -> Table:
     """The table, made or taken over, with a fence from which every record to come can be read."""
     group = lance_group(settings, settings.table)
-
-    def logs() -> dict[int, Log]:
-        committed, ends = cluster.committed(group, topic), cluster.log_ends(topic)
-        return {p: Log(committed.get(p), start, ends[p]) for p, start in cluster.log_starts(topic).items()}
-
     bound_memory(settings.lance_location)
     database = connect(settings.lance_location)
     if not has_table(database, settings.table):
-        start = start_positions(None, logs(), rebuild=settings.rebuild)
+        start = start_positions(None, read_logs(cluster, group, topic), rebuild=settings.rebuild)
         return Table.create(database, settings.table, empty.moved(start.rebuilt), rule)
 
     def readable(fence: Fence) -> Fence:
         fence = accepted(fence, empty.pages[0], empty.vectors, adopt=settings.adopt)
-        # Asked after the fence was read: the writer before may be at work, and a log never ends before its fence.
-        start = start_positions(fence.offsets, logs(), rebuild=settings.rebuild)
+        start = start_positions(fence.offsets, read_logs(cluster, group, topic), rebuild=settings.rebuild)
         return fence.reset(start.rebuilt)
 
     return Table.take_over(database, settings.table, empty, rule, readable)

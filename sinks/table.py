@@ -144,11 +144,10 @@ class Table:
             table = cls(lance, rule, read)
             try:
                 table._merge(table_schema(rule).empty_table(), change(read.fence))
+                return table
             except Replaced:
                 if time.monotonic() > deadline:
                     raise
-                continue
-            return table
 
     def write(self, pages: Iterable[EmbeddedPage], next_offsets: Mapping[int, int]) -> Written:
         """Puts a batch and its offsets into the table; they are there, all or none, when this returns.

@@ -31,13 +31,11 @@ class Letters:
         for record in records:
             stage, letter = dead_letters.read(record)
             letters.reasons[stage, letter.reason] += 1
-            if letter.source is not None:
-                if letter.source.topic_id == pages_id:
-                    letters.versions.add((letter.source.partition, letter.source.offset))
-            elif letter.topic == pages_topic:
-                letters.versions.add((letter.partition, letter.offset))
-            else:
+            version = letter.version(pages_topic, pages_id)
+            if version is None:
                 letters.keys.add(text_of(letter.key))
+            elif version.topic_id == pages_id:
+                letters.versions.add((version.partition, version.offset))
         return letters
 
     def has(self, key: str, partition: int, offset: int) -> bool:

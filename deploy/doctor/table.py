@@ -14,7 +14,8 @@ from deploy.doctor.topics import topic_name
 from pipeline.errors import Fatal
 from pipeline.topics import corpus_topics, lance_group, topic_ids
 from sinks.fence import Fence, refuse_other_model
-from sinks.start import Log, accepted, start_positions
+from sinks.logs import read_logs
+from sinks.start import accepted, start_positions
 from sinks.table import connect, has_table, open_table, read_fence
 
 RECENT_S = 120.0
@@ -107,9 +108,7 @@ def _start(patient: Patient) -> Finding:
                 "export KAFKA_BOOTSTRAP_SERVERS=the old Kafka; to fill it on from this: python -m sinks.lance --adopt",
             )
         return ok("the topics are not there yet: the sink begins at their first record")
-    committed = cluster.committed(lance_group(settings, settings.table), vectors)
-    ends = cluster.log_ends(vectors)
-    logs = {p: Log(committed.get(p), start, ends[p]) for p, start in cluster.log_starts(vectors).items()}
+    logs = read_logs(cluster, lance_group(settings, settings.table), vectors)
     fence = patient.fence
     try:
         if fence is not None:

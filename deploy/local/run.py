@@ -140,7 +140,6 @@ class Run:
         return Supervision(
             supervisor_of(plans),
             Watcher(lambda: ClusterLog(Cluster.connect(settings)), steps, announce_dir),
-            announce_dir,
             self.stopping,
             STOP_S,
             kafka=self.kafka,

@@ -46,7 +46,6 @@ class Supervision:
     """The processes of a command, what watches them, and what is shown of it.
 
     Args:
-        announce_dir: where the processes say how to reach them.
         stop_s: how long the stages may take to end when they are asked to.
         kafka: the broker to start again when it dies, if it is ours.
         monitor: Prometheus and what belongs to it; it fails alone.
@@ -55,7 +54,6 @@ class Supervision:
 
     supervisor: Supervisor
     watcher: Watcher
-    announce_dir: Path
     stopping: threading.Event
     stop_s: float
     kafka: LocalKafka | None = None
@@ -95,7 +93,9 @@ class Supervision:
     def _restarts(self, replica: Replica, shown: Screen) -> None:
         shown.say(f"restarting: {failure_line(replica)}")
         if replica.pid is not None:
-            withdraw(self.announce_dir, replica.pid)  # or it would be shown beside its successor, as one that is gone
+            withdraw(
+                self.watcher.announce_dir, replica.pid
+            )  # or it would be shown beside its successor, as one that is gone
 
     def _weigh(self) -> None:
         for replica in self.supervisor.replicas:

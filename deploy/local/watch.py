@@ -78,7 +78,7 @@ class Watcher(threading.Thread):
         """To be set when all producers have ended: from then on an end is an end."""
         self._make_log = log
         self._steps = steps
-        self._announce_dir = announce_dir
+        self.announce_dir = announce_dir
         self._drain: Follower = end or Drain(steps)
         self._ended = threading.Event()
         self._rates = {step.stage: Rate() for step in steps}
@@ -114,7 +114,7 @@ class Watcher(threading.Thread):
 
     def scrape(self) -> None:
         """Reads every process' counters once more."""
-        processes = announced(self._announce_dir)
+        processes = announced(self.announce_dir)
         answers = ask([process.address for process in processes])
         self.totals.take({p.pid: answers[p.address] for p in processes if p.address in answers})
 

@@ -90,7 +90,6 @@ class Workers:
         return Supervision(
             supervisor_of(worker_plans(settings, self.machine, environment, settings.data_dir / "logs")),
             watcher,
-            announce_dir,
             self.stopping,
             STOP_S,
             monitor=monitor_of(settings, environment, say),

@@ -44,6 +44,12 @@ class DeadLetter:
     source: Source | None = None
     attempts: int = 1
 
+    def version(self, pages: str, pages_id: str) -> Source | None:
+        """The page's version in the topic `pages`, whose id is `pages_id`; None when the record could not tell."""
+        if self.source is None and self.topic == pages:
+            return Source(pages_id, self.partition, self.offset)
+        return self.source
+
     def headers(self, stage: str) -> tuple[tuple[str, bytes], ...]:
         """Kafka headers, all UTF-8 text."""
         fields = {

@@ -16,6 +16,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from pipeline import dead_letters
 from pipeline.kafka import Cluster, read_range
 from pipeline.publisher import Message, Publisher
+from pipeline.records import Source
 from pipeline.resend import Log, Newest, Resender
 from pipeline.topics import CorpusTopics, topic_ids
 
@@ -38,10 +39,10 @@ class Letter:
     partition: int
     offset: int
     timestamp: int
-    version: tuple[int, int] | None
-    """Partition and offset in today's `pages`; None: it never came there, or the record could not tell."""
+    version: Source | None
+    """Of the page; None: it never came to `pages`, or the record could not tell."""
     foreign: bool
-    """Whether it is of a `pages` that was deleted since."""
+    """Whether the version is of a `pages` that was deleted since."""
     came_to_pages: bool
     kept: bool
     last: bool
@@ -61,7 +62,7 @@ class Letter:
             return True
         if not self.came_to_pages:
             return newest.timestamp > self.timestamp
-        return self.version is not None and newest.offset > self.version[1]
+        return self.version is not None and newest.offset > self.version.offset
 
 
 @dataclass(slots=True)
@@ -78,14 +79,14 @@ class Retried:
 
 def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted) -> Retried:
     """Sends the pages of the wanted letters again; returns when all replicas have them."""
-    starts, ends = cluster.log_starts(topics.dead_letters), cluster.log_ends(topics.dead_letters)
-    ranges = {partition: (starts[partition], end) for partition, end in ends.items()}
+    ranges = cluster.log_ranges(topics.dead_letters)
     pages_id = topic_ids(cluster, [topics.pages])[topics.pages]
     letters: dict[bytes, Letter] = {}
     for record in read_range(cluster, topics.dead_letters, ranges):
         key = record.key or b""
-        if wanted(record, *_stage_and_reason(record)):
-            letters[key] = _letter(record, topics.pages, pages_id)
+        stage, letter = dead_letters.read(record)
+        if wanted(record, stage, letter.reason):
+            letters[key] = _letter(record, stage, letter.version(topics.pages, pages_id), pages_id)
         elif key in letters:
             letters[key] = replace(letters[key], last=False)
     log = Log.read(cluster, topics.pages, letters.keys())
@@ -101,24 +102,13 @@ def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted) -> Retried:
     return Retried(Counter(fates.values()), sender.overtaken)
 
 
-def _stage_and_reason(record: ConsumerRecord) -> tuple[str, str]:
-    stage, letter = dead_letters.read(record)
-    return stage, letter.reason
-
-
-def _letter(record: ConsumerRecord, pages: str, pages_id: str) -> Letter:
-    stage, letter = dead_letters.read(record)
-    version = None
-    if letter.source is not None:
-        version = letter.source.partition, letter.source.offset
-    elif letter.topic == pages:
-        version = letter.partition, letter.offset
+def _letter(record: ConsumerRecord, stage: str, version: Source | None, pages_id: str) -> Letter:
     return Letter(
         record.partition,
         record.offset,
         record.timestamp,
         version,
-        foreign=letter.source is not None and letter.source.topic_id != pages_id,
+        foreign=version is not None and version.topic_id != pages_id,
         came_to_pages=stage in READERS,
         kept=dead_letters.is_whole(record),
         last=True,

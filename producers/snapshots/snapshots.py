@@ -131,8 +131,7 @@ def sent_since(cluster: Cluster, topic: str, wiki: str, floor: Mapping[int, int]
 
     It decodes every page: for shards that were broken off only, whose manifest nobody wrote.
     """
-    ends, starts = cluster.log_ends(topic), cluster.log_starts(topic)
-    ranges = {p: (max(floor.get(p, 0), starts[p]), end) for p, end in ends.items()}
+    ranges = {p: (max(floor.get(p, 0), start), end) for p, (start, end) in cluster.log_ranges(topic).items()}
     found = ManifestBuilder()
     prefix = f"{wiki}:".encode()
     for record in read_range(cluster, topic, ranges, SCAN_S):

@@ -177,7 +177,7 @@ def test_sigterm_ends_it_with_0_and_everything_done_is_committed(new_stage: Call
     replica = stage.start()
     wait_until(lambda: len(stage.chunked()) > 50, "chunks are made")
     replica.send_signal(signal.SIGTERM)
-    assert replica.wait(60) == 0
+    assert replica.wait(10) == 0
     done = {(record.source.partition, record.source.offset) for _, record in stage.chunked()}
     committed = stage.cluster.committed(stage.model.chunk_group, stage.corpus.pages)
     assert done == {(p, offset) for p, end in committed.items() for offset in range(end)}

@@ -93,7 +93,7 @@ class Corpus:
 
     def stop(self, sink: subprocess.Popen[str]) -> None:
         sink.terminate()
-        assert sink.wait(60) == 0, self.said(sink)
+        assert sink.wait(15) == 0, self.said(sink)
 
     def contents(self) -> dict[str, list[str]]:
         return contents(open_table(connect(str(self.folder / "lance")), "wikipedia"))

@@ -142,4 +142,4 @@ def assert_all_ends_with_the_run(run: LocalRun) -> None:
     assert any("prometheus" in process.name() for process in family)
     run.process.send_signal(signal.SIGTERM)
     assert run.process.wait(90) == os.EX_OK, run.said.read_text()
-    assert not psutil.wait_procs(family, timeout=30)[1]
+    assert not psutil.wait_procs(family, timeout=5)[1]

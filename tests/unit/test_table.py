@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -134,7 +133,7 @@ def test_a_writer_at_work_does_not_keep_another_from_taking_over(tmp_path: Path)
     merges = iter(range(2, 5))
 
     def while_the_first_writes(fence: Fence) -> Fence:
-        for number in itertools.islice(merges, 1):
+        if (number := next(merges, None)) is not None:
             first.write([embedded("enwiki:1", number, 1)], {0: number + 1})
         return fence
 
