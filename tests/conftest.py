@@ -48,6 +48,12 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         broker.stop()
 
 
+@pytest.fixture(scope="session")
+def extract_folder() -> Path:
+    """The folder that `make demo` keeps the extract in as well; 28 MB are downloaded for it once."""
+    return Path(__file__).parents[1] / "data" / "downloads"
+
+
 @pytest.fixture
 def namespace() -> str:
     """A name no other test has: `CIRROSTREAM_NAMESPACE` puts it in front of all topics and groups."""

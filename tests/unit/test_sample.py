@@ -150,9 +150,3 @@ def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-
-
-@pytest.fixture(scope="session")
-def extract_folder() -> Path:
-    """The folder that `make demo` keeps the extract in as well; 28 MB are downloaded for it once."""
-    return Path(__file__).parents[2] / "data" / "downloads"

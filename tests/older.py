@@ -1,0 +1,32 @@
+"""An earlier commit's code, out of this repository's history: it makes what its users have, and reads what today's
+code has written since."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.programs import missing, needed
+
+COMMIT = "8c9e2ef"
+"""From this commit on, every later one opens what it made."""
+
+
+def unpack(folder: Path, commit: str = COMMIT) -> Path:
+    """That commit's files, in `folder`. Ends the test where the history does not reach so far back."""
+    git = needed("git", "install git")
+    archive = subprocess.run([git, "archive", commit], cwd=Path(__file__).parents[1], capture_output=True, check=False)
+    if archive.returncode:
+        missing(f"commit {commit} is not in this checkout (git fetch --unshallow): {archive.stderr.decode()}")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
+    return folder
+
+
+def environment(code: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """An environment in which `python -m` runs the modules in `code`, whatever the working folder has."""
+    return {**base, "PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}
