@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumers.chunking import Chunked, Chunker
+from consumers.tokens import NOTHING_UNKNOWN, Unknown
 from pipeline.dead_letters import DeadLetter, DeadLetters
+from pipeline.errors import is_fault
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message
 from pipeline.records import ChunkedPage, Page, Source, Undecodable, decode, encode, valid_page_id, valid_wiki
@@ -41,6 +43,7 @@ class Outcome:
     letter: DeadLetter | None = None
     chunks: int = 0
     tokens: int = 0
+    unknown: Unknown = NOTHING_UNKNOWN
 
 
 class ChunkWork:
@@ -93,6 +96,9 @@ class ChunkWork:
         self._metrics.count(len(good))
         self._metrics.chunks.inc(sum(outcome.chunks for outcome in good))
         self._metrics.tokens.inc(sum(outcome.tokens for outcome in good))
+        self._metrics.unknown_tokens.inc(sum(outcome.unknown.tokens for outcome in good))
+        self._metrics.characters.inc(sum(outcome.unknown.of_characters for outcome in good))
+        self._metrics.unknown_characters.inc(sum(outcome.unknown.characters for outcome in good))
         for outcome in outcomes:
             if outcome.letter is None:
                 self._letters.succeeded()
@@ -118,8 +124,8 @@ class ChunkWork:
             return []
         try:
             return list(self._chunker.chunk_all(pages))
-        except BaseException as error:  # tokenizers' Rust panics are no Exception
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        except BaseException as error:
+            if not is_fault(error):
                 raise
             if len(pages) == 1:
                 return [f"{type(error).__name__}: {error}"]
@@ -137,7 +143,7 @@ class ChunkWork:
         message = self._message(record, what.record(source))
         if message.size > self.max_bytes:
             return self._dead(record, "too_large", f"{message.size} bytes, {message.topic} takes {self.max_bytes}")
-        return Outcome(record, message, chunks=len(what.chunks), tokens=what.tokens)
+        return Outcome(record, message, chunks=len(what.chunks), tokens=what.tokens, unknown=what.unknown)
 
     def _message(self, record: PageRecord, page: ChunkedPage) -> Message:
         """To the partition it came from: a page's messages stay in order in all topics."""

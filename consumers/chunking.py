@@ -14,7 +14,16 @@ import numpy as np
 from tokenizers import Encoding
 
 from consumers.breaks import splits_character
-from consumers.tokens import Ids, Tokens, is_word_by_word, load_tokenizer, tokenise
+from consumers.tokens import (
+    NOTHING_UNKNOWN,
+    Ids,
+    Tokens,
+    Unknown,
+    is_word_by_word,
+    load_tokenizer,
+    tokenise,
+    unknown_id,
+)
 from consumers.windows import Window, first_window, windows
 from pipeline.errors import UsageError
 from pipeline.model_files import ModelFiles
@@ -41,6 +50,7 @@ class Chunked:
     page: Page
     chunks: tuple[Chunk, ...]
     id_bytes: int
+    unknown: Unknown = NOTHING_UNKNOWN
 
     @property
     def tokens(self) -> int:
@@ -79,6 +89,7 @@ class Chunker:
         self._prompt = files.document_prompt
         self._max_tokens = files.max_tokens
         self._word_by_word = is_word_by_word(self._tokenizer)
+        self._unknown_id = unknown_id(files, self._tokenizer)
         self._before, self._after = self._special_ids()
         known = self._tokenizer.get_vocab_size(with_added_tokens=True)
         largest = max([known - 1, *self._tokenizer.get_added_tokens_decoder()])
@@ -137,7 +148,16 @@ class Chunker:
             Chunk(number, window.start, window.end, ids.astype(kind).tobytes())
             for number, (window, ids) in enumerate(zip(found, inputs, strict=True))
         )
-        return Chunked(msgspec.structs.replace(page, text=text, opening_text=""), chunks, self.id_bytes)
+        page = msgspec.structs.replace(page, text=text, opening_text="")
+        return Chunked(page, chunks, self.id_bytes, self._unknown(tokens, inputs))
+
+    def _unknown(self, tokens: Tokens, inputs: Sequence[Ids]) -> Unknown:
+        lengths = tokens.ends - tokens.starts
+        if self._unknown_id is None:
+            return Unknown(of_characters=int(lengths.sum()))
+        unknown = tokens.ids == self._unknown_id
+        in_inputs = sum(int(np.count_nonzero(ids == self._unknown_id)) for ids in inputs)
+        return Unknown(int(lengths[unknown].sum()), int(lengths.sum()), in_inputs)
 
     def _windows(self, text: str, tokens: Tokens, size: int) -> list[Window]:
         if self._unit == "window":

@@ -6,13 +6,15 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer, normalizers
 
 from consumers.breaks import splits_character
+from pipeline.errors import UsageError, first_line, is_fault
 from pipeline.model_files import ModelFiles
 
 SEGMENT = 16_384
@@ -48,12 +50,57 @@ class Tokens:
         return len(self.ids)
 
 
+class Unknown(NamedTuple):
+    """How much of a text the model cannot tell apart: all of it became the one token for what is not known.
+
+    A token can stand for any number of characters: 6,480 of Thai are one `[UNK]` of MiniLM. So characters say how much
+    of the text is lost, tokens how much of the model's input.
+    """
+
+    characters: int = 0
+    of_characters: int = 0
+    """Characters that have a token: all but white space, mostly."""
+    tokens: int = 0
+
+
+NOTHING_UNKNOWN = Unknown()
+
+
+class _Vocabulary(msgspec.Struct):
+    unk_token: str | None = None
+    """Of WordPiece, WordLevel and BPE; none where bytes stand for what is not known."""
+    unk_id: int | None = None
+    """Of Unigram."""
+
+
+class _TokenizerFile(msgspec.Struct):
+    model: _Vocabulary
+
+
+def unknown_id(files: ModelFiles, tokenizer: Tokenizer) -> int | None:
+    """The id that stands for everything that the vocabulary lacks; None when it lacks nothing (bytes as tokens)."""
+    try:
+        vocabulary = msgspec.json.decode(files.tokenizer_file.read_bytes(), type=_TokenizerFile).model
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{files.tokenizer_file}: {error}") from None
+    found = vocabulary.unk_id if vocabulary.unk_token is None else tokenizer.token_to_id(vocabulary.unk_token)
+    return None if found is None else int(found)
+
+
 def load_tokenizer(files: ModelFiles) -> Tokenizer:
     """The model's tokenizer as sentence-transformers sets it up.
 
     The trap: the file's own truncation and padding stay active. MiniLM's cuts every text to 128 tokens, silently.
+
+    Raises:
+        UsageError: the file is no tokenizer, or of a kind that this version of tokenizers does not know.
     """
-    tokenizer = Tokenizer.from_file(str(files.tokenizer_file))
+    try:
+        tokenizer = Tokenizer.from_file(str(files.tokenizer_file))
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        raise UsageError(f"{files.tokenizer_file}: not a tokenizer: {first_line(error)}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     if files.lowercase:

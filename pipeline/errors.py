@@ -50,3 +50,17 @@ class CheckFailed(CirrostreamError):
     """A check that was asked for did not hold."""
 
     exit_code = Exit.CHECK_FAILED
+
+
+def is_fault(error: BaseException) -> bool:
+    """Tells what went wrong from what asks to end, such as Ctrl-C, after `except BaseException`.
+
+    A panic in Rust code (tokenizers, LanceDB) is no `Exception`: PyO3 derives it from BaseException, with a class of
+    its own in each library, none of which can be imported.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

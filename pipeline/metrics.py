@@ -81,6 +81,13 @@ class Metrics:
         self.chunks = self._counter("chunks", "Chunks made, embedded or stored.")
         self.tokens = self._counter("tokens", "Tokens made, or seen by the model, without padding.")
         self.padded_tokens = self._counter("padded_tokens", "Tokens that the model has computed, with padding.")
+        self.unknown_tokens = self._counter(
+            "unknown_tokens", "Tokens made that stand for what the model's vocabulary lacks."
+        )
+        self.characters = self._counter("characters", "Characters of text that became tokens, white space left out.")
+        self.unknown_characters = self._counter(
+            "unknown_characters", "Characters of text that became tokens for what the model's vocabulary lacks."
+        )
         self.rebalances = self._counter("rebalances", "Times the group gave this process other partitions.")
         self.producer_rebuilds = self._counter(
             "producer_rebuilds", "Kafka producers replaced because they had stopped sending."

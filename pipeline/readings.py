@@ -14,7 +14,7 @@ FINISHED = frozenset({"done", "produced", "sent", "deleted"})
 MOST_REASONS = 50
 LONGEST_NAME = 60
 PREFIX = "cirrostream_"
-COUNTERS = ("records", "chunks", "tokens", "drops", "dead_letters")
+COUNTERS = ("records", "chunks", "tokens", "characters", "unknown_characters", "drops", "dead_letters")
 GAUGES = (
     "assigned_partitions",
     "loop_idle_seconds",
@@ -48,6 +48,10 @@ class Reading:
     records: float = 0
     chunks: float = 0
     tokens: float = 0
+    characters: float = 0
+    """Of text, without white space, from the chunk stage alone."""
+    unknown_characters: float = 0
+    """Those of them that the model's vocabulary lacks."""
     assigned: int | None = None
     rows: float | None = None
     """Live rows in the table, from the sink alone."""
@@ -87,6 +91,8 @@ def parse(text: str) -> Reading:
         records=sum(s.value for s in _named(found, "records_total") if s.labels.get("event", "done") in FINISHED),
         chunks=sum(s.value for s in _named(found, "chunks_total")),
         tokens=sum(s.value for s in _named(found, "tokens_total")),
+        characters=sum(s.value for s in _named(found, "characters_total")),
+        unknown_characters=sum(s.value for s in _named(found, "unknown_characters_total")),
         assigned=None if assigned is None else int(assigned),
         rows=value.get("table_rows"),
         ready=None if ready is None else ready > 0,

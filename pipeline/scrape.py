@@ -15,6 +15,7 @@ from pipeline.readings import Reading, parse
 TIMEOUT_S = 1.0
 LARGEST_ANSWER = 4 * 1024 * 1024
 AT_ONCE = 64
+SUMMED = ("records", "chunks", "tokens", "characters", "unknown_characters")
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class Totals:
     def of(self, stage: str) -> Reading:
         """The stage's sum."""
         last = [reading for reading in self._last.values() if reading.stage == stage]
-        return Reading(stage, *(sum(getattr(r, name) for r in last) for name in ("records", "chunks", "tokens")))
+        return Reading(stage, **{name: sum(getattr(reading, name) for reading in last) for name in SUMMED})
 
     def last(self, pid: int | None) -> Reading | None:
         return self._last.get(pid) if pid is not None else None

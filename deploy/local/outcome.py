@@ -98,6 +98,7 @@ class Reckoning:
             stages={stage: _stage(stage, supervisor, watcher, seconds) for stage in supervisor.stages},
             versions=package_versions(),
             logs=str(self.settings.data_dir / "logs"),
+            unknown_share=_unknown_share(watcher),
         )
 
     def _ledger(self) -> Ledger:
@@ -126,6 +127,11 @@ class Reckoning:
             return int(open_table(database, self.settings.table).count_rows(LIVE))
         except (CirrostreamError, OSError, RuntimeError, ValueError):
             return None
+
+
+def _unknown_share(watcher: Watcher) -> float | None:
+    chunked = watcher.totals.of("chunk")
+    return round(chunked.unknown_characters / chunked.characters, 6) if chunked.characters else None
 
 
 def _stage(stage: str, supervisor: Supervisor, watcher: Watcher, seconds: float) -> StageReport:

@@ -66,6 +66,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     stages: dict[str, StageReport]
     versions: dict[str, str]
     logs: str
+    unknown_share: float | None = None
+    """Characters that the model's vocabulary lacks, of all that were chunked in this run; None when none were."""
 
 
 def package_versions() -> dict[str, str]:
@@ -121,6 +123,7 @@ def markdown(report: Report) -> str:
                 ("pages sent in this run", f"{report.pages_sent:,}"),
                 ("live rows in the table", "not read" if report.rows is None else f"{report.rows:,}"),
                 ("dead letters of this run", f"{report.dead_letters:,}"),
+                ("text that the model cannot read", percentage(report.unknown_share)),
                 ("logs", report.logs),
             ],
         ),
@@ -141,6 +144,13 @@ def markdown(report: Report) -> str:
         _table(("package", "version"), report.versions.items()),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def percentage(share: float | None) -> str:
+    """Such as `3.2 %`; never 0 for what is more."""
+    if share is None:
+        return "not measured"
+    return "< 0.1 %" if 0 < share < 0.001 else f"{share:.1%}".replace("%", " %")
 
 
 def _stages(stages: Mapping[str, StageReport]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -11,6 +12,7 @@ from consumers.chunk_positions import check_no_gap
 from consumers.chunk_watchdog import PATIENCE, Progress
 from consumers.chunk_work import ChunkWork, Outcome, PageRecord
 from consumers.chunking import Chunked, Chunker
+from consumers.tokens import Unknown
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.metrics import Metrics
@@ -114,3 +116,13 @@ def test_a_position_below_the_logs_start_is_a_gap() -> None:
     check_no_gap("group", {0: 5, 1: 9}, {0: 5, 1: 0})
     with pytest.raises(Fatal, match=r"records 5 to 7 are gone.*pipeline.replay --stage chunk"):
         check_no_gap("group", {0: 5}, {0: 8})
+
+
+def test_what_the_model_does_not_know_is_counted_once_kafka_has_the_chunks() -> None:
+    stage, metrics = work(), Metrics("chunk")
+    stage._metrics = metrics
+    outcomes = [replace(one, unknown=Unknown(3, 10, 1)) for one in stage.chunk([record(0), record(1)])]
+    read = lambda name: metrics.registry.get_sample_value(f"cirrostream_{name}_total", {"stage": "chunk"})  # noqa: E731
+    assert read("characters") == 0
+    stage.count(*outcomes)
+    assert (read("unknown_characters"), read("characters"), read("unknown_tokens")) == (6, 20, 2)

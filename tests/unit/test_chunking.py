@@ -362,3 +362,34 @@ def test_chunking_loads_no_torch() -> None:
     program = "import sys, json, consumers.chunking; print(json.dumps(sorted({m.split('.')[0] for m in sys.modules})))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert not {"torch", "sentence_transformers", "transformers"} & set(json.loads(done.stdout))
+
+
+def test_characters_that_became_one_unknown_token_are_all_counted() -> None:
+    thai = "สวัสดี" * 1_080
+    found = chunker("window", 200, 40).chunk(page(thai, title="")).unknown
+    assert (found.characters, found.of_characters, found.tokens) == (6_479, 6_479, 1)  # its last mark has no token
+    english = chunker("window", 200, 40).chunk(page("A plain text about the sea.", title="")).unknown
+    assert (english.characters, english.tokens) == (0, 0)
+    assert english.of_characters == len("Aplaintextaboutthesea.")
+    mixed = chunker("window", 200, 40).chunk(page("the sea " + "สวัสดี" * 2, title="")).unknown
+    assert 0 < mixed.characters < mixed.of_characters
+
+
+def test_unknown_tokens_are_those_of_the_models_input_its_title_included() -> None:
+    found = chunker().chunk(page("the sea", title="สวัสดี")).unknown
+    assert (found.characters, found.tokens) == (0, 1)
+
+
+def test_a_tokenizer_of_any_kind_says_what_it_does_not_know() -> None:
+    pieces, _ = other_chunker("sentence piece")
+    assert pieces.chunk(page("ᚠᚢᚦ ᚠᚢᚦ", title="")).unknown.characters == 6
+    byte_wise, _ = other_chunker("byte level")
+    unknown = byte_wise.chunk(page("ᚠᚢᚦ", title="")).unknown
+    assert (unknown.characters, unknown.tokens) == (0, 0), "bytes leave nothing out"
+
+
+def test_a_file_that_is_no_tokenizer_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text('{"model": {"type": "FromTheFuture"}}')
+    with pytest.raises(UsageError, match=r"tokenizer.json: not a tokenizer"):
+        Chunker(replace(minilm(), tokenizer_file=path), "window", 24, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -64,4 +65,17 @@ def test_the_rate_comes_from_the_newest_run_of_that_model_that_did_something(tmp
     write(report(stages={"embed": idle}), tmp_path, datetime(2026, 1, 3, tzinfo=UTC))
     write(report(model="other-12345678"), tmp_path, datetime(2026, 1, 4, tzinfo=UTC))
     (tmp_path / "run-20260105-000000.json").write_text("{}")
+    assert last_rate(tmp_path, "m-12345678") == 50.0
+
+
+def test_the_share_of_text_that_the_model_cannot_read_stands_in_the_report() -> None:
+    for share, shown in ((None, "not measured"), (0.0, "0.0 %"), (0.000_01, "< 0.1 %"), (0.3815, "38.1 %")):
+        assert f"| text that the model cannot read | {shown} |" in markdown(report(unknown_share=share))
+
+
+def test_a_report_of_an_earlier_version_is_still_read(tmp_path: Path) -> None:
+    path = write(report(), tmp_path, datetime(2026, 1, 2, tzinfo=UTC)).with_suffix(".json")
+    old = json.loads(path.read_text())
+    del old["unknown_share"]
+    path.write_text(json.dumps(old))
     assert last_rate(tmp_path, "m-12345678") == 50.0

@@ -147,3 +147,10 @@ def test_a_restarted_process_does_not_take_back_what_the_dead_one_counted() -> N
     assert totals.of("embed").records == 13
     assert totals.of("embed").tokens == 130
     assert totals.of("lance").records == 0
+
+
+def test_the_text_that_a_model_does_not_know_is_summed_over_all_chunkers() -> None:
+    text = 'cirrostream_characters_total{stage="chunk"} 200\ncirrostream_unknown_characters_total{stage="chunk"} 50\n'
+    totals = Totals()
+    totals.take({1: parse(text), 2: parse(text)})
+    assert (totals.of("chunk").characters, totals.of("chunk").unknown_characters) == (400, 100)
