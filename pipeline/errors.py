@@ -28,6 +28,10 @@ class Fatal(CirrostreamError):
     """Going on would break a guarantee; a restart helps only after somebody has acted."""
 
 
+class Forbidden(Fatal):
+    """Kafka does not allow this user what was asked: an administrator must grant it."""
+
+
 class TryAgain(CirrostreamError):
     """A dependency is away or too slow; a restart may find it back."""
 

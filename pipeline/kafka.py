@@ -16,15 +16,10 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import (
-    KafkaError,
-    KafkaTimeoutError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
+from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError, for_code
 
 from pipeline.errors import Fatal, TryAgain, UsageError
+from pipeline.kafka_errors import in_words, translated
 from pipeline.settings import KafkaSettings, Settings
 
 C = TypeVar("C")
@@ -122,7 +117,7 @@ class Cluster:
             login = "" if self.kafka.security_protocol == "PLAINTEXT" else ", and does it take this login?"
             raise TryAgain(f"no Kafka answers at {self.bootstrap}: {error}; is it running{login or '?'}") from error
         except KafkaError as error:
-            raise Fatal(f"Kafka at {self.bootstrap}: {type(error).__name__}: {error}") from error
+            raise in_words(error, f"Kafka at {self.bootstrap}") from error
 
     def consumer(self, group: str | None = None, **overrides: Any) -> KafkaConsumer:
         """A consumer that commits only when told, and takes a gap for an error instead of jumping over it."""
@@ -151,7 +146,7 @@ class Cluster:
                 "or is this another cluster, or another --namespace?"
             )
         if found["error_code"]:
-            raise Fatal(f"topic {topic}: {error.__name__}")
+            raise in_words(error(), f"topic {topic}")
         description: Mapping[str, Any] = found
         return description
 
@@ -209,17 +204,16 @@ class Cluster:
 
         Raises:
             TryAgain: it needed more than `CALL_TIMEOUT_MS`.
-            Fatal: it refused.
+            CirrostreamError: it refused; see `in_words`.
         """
         deadline = time.monotonic() + CALL_TIMEOUT_MS / 1000
         while True:
             try:
                 return ask()
             except KafkaError as error:
-                if not getattr(error, "retriable", False):
-                    raise Fatal(f"Kafka at {self.bootstrap}: {type(error).__name__}: {error}") from error
-                if time.monotonic() > deadline:
-                    raise TryAgain(f"Kafka at {self.bootstrap} does not answer: {error}") from error
+                problem = in_words(error, f"Kafka at {self.bootstrap}")
+                if not isinstance(problem, TryAgain) or time.monotonic() > deadline:
+                    raise problem from error
             time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter
 
 
@@ -244,8 +238,9 @@ def read_range(
     The end is judged by position, not by counting records: compaction and transaction markers leave gaps.
 
     Raises:
-        TryAgain: `deadline_s` passed without reaching the end.
-        Fatal: this user may not read the topic.
+        TryAgain: `deadline_s` passed without reaching the end, or Kafka went away.
+        Forbidden: this user may not read the topic.
+        Fatal: the records were deleted while they were read.
     """
     open_ = {TopicPartition(topic, p): end for p, (start, end) in ranges.items() if end > start}
     if not open_:
@@ -253,14 +248,17 @@ def read_range(
     deadline = time.monotonic() + deadline_s
     consumer = cluster.consumer(fetch_max_wait_ms=50)
     try:
-        consumer.assign(list(open_))
-        for partition in open_:
-            consumer.seek(partition, ranges[partition.partition][0])
+        with translated(topic):
+            consumer.assign(list(open_))
+            for partition in open_:
+                consumer.seek(partition, ranges[partition.partition][0])
         while open_:
-            for partition, records in _polled(consumer, topic).items():
+            with translated(topic):
+                polled: Mapping[TopicPartition, list[ConsumerRecord]] = consumer.poll(timeout_ms=200)
+            for partition, records in polled.items():
                 yield from (record for record in records if record.offset < ranges[partition.partition][1])
             for partition in list(open_):
-                if (consumer.position(partition) or 0) >= open_[partition]:
+                if _position(consumer, partition) >= open_[partition]:
                     del open_[partition]
                     consumer.pause(partition)
             if time.monotonic() > deadline:
@@ -269,9 +267,6 @@ def read_range(
         consumer.close()
 
 
-def _polled(consumer: KafkaConsumer, topic: str) -> Mapping[TopicPartition, list[ConsumerRecord]]:
-    try:
-        polled: Mapping[TopicPartition, list[ConsumerRecord]] = consumer.poll(timeout_ms=200)
-    except TopicAuthorizationFailedError as error:
-        raise Fatal(f"{topic}: not allowed to read ({type(error).__name__})") from error
-    return polled
+def _position(consumer: KafkaConsumer, partition: TopicPartition) -> int:
+    with translated(partition.topic):
+        return consumer.position(partition) or 0

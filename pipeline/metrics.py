@@ -134,6 +134,12 @@ class Metrics:
             "Since when this step of upkeep is due, in Unix time; 0: it is not.",
             "step",
         )
+        self.trim_allowed = self._gauges(
+            "trim_allowed", "1 while the sink may delete what is done with from this topic; 0: Kafka refuses.", "topic"
+        )
+        self.trim_kept = self._gauges(
+            "trim_kept_records", "Records that are kept for this group alone: all other readers are done.", "group"
+        )
 
     def build_info(self, *, model: str = "", dtype: str = "", device: str = "") -> None:
         """Says what runs here; a stage that loads a model says it again when it knows."""

@@ -89,9 +89,8 @@ def set_back(cluster: Cluster, topic: str, group: str, wanted: dict[int, int]) -
             there = f"{starts[partition]} to {ends[partition]}" if partition in ends else "no such partition"
             raise UsageError(f"--offsets {partition}:{offset}: {topic} has {there}")
     _await_empty(cluster, group)
-    answer = cluster.admin.alter_group_offsets(
-        group, {TopicPartition(topic, p): OffsetAndMetadata(o, "", -1) for p, o in target.items()}
-    )
+    places = {TopicPartition(topic, p): OffsetAndMetadata(o, "", -1) for p, o in target.items()}
+    answer = cluster.call(lambda: cluster.admin.alter_group_offsets(group, places))
     refused = {tp: error for tp, error in (answer or {}).items() if getattr(error, "errno", 0)}
     if refused:
         raise Fatal(f"group {group}: Kafka refused the new offsets: {refused}")

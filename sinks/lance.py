@@ -88,7 +88,7 @@ class Sink:
         )
         self._trimmers = (
             Trimmer(cluster, topics.chunks, topics.embed_group, metrics),
-            Trimmer(cluster, topics.vectors, group, metrics, fence=lambda: self.table.fence.offsets),
+            Trimmer(cluster, topics.vectors, group, metrics, bound=lambda: self.table.fence.offsets),
         )
         self._log = service.log.bind(table=settings.table)
         self.source: BatchSource[EmbeddedPage] = BatchSource(

@@ -7,6 +7,7 @@ from typing import Any
 
 from kafka.errors import for_code
 
+from deploy.doctor import readers
 from deploy.doctor.brokers import SAFE_BROKERS
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
 from deploy.doctor.machines import groups
@@ -196,4 +197,5 @@ def _check(kind: str) -> Check:
 CHECKS = (
     *(_check(kind) for kind in (*CORPUS, *OF_A_MODEL)),
     Check("topics.groups", _groups, "python -m deploy.doctor --only kafka,topics", ("kafka.connection", "model.files")),
+    *readers.CHECKS,
 )

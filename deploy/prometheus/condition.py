@@ -35,6 +35,7 @@ def condition(windows: Windows) -> Group:
             _watchdog_old(windows),
             *_disk_low(windows),
             *_upkeep_behind(windows),
+            *_trimming_held(windows),
             *_lag_unknown(windows),
         ),
     )
@@ -172,6 +173,35 @@ def _upkeep_behind(windows: Windows) -> tuple[Alert, ...]:
             "{{ . | first | value | humanize }}{{ end }}.",
             "cirrostream_table_unindexed_rows",
             cause="unindexed",
+        ),
+    )
+
+
+def _trimming_held(windows: Windows) -> tuple[Alert, ...]:
+    kept, name = "cirrostream_trim_kept_records", "CirrostreamTrimmingHeld"
+    return (
+        Alert(
+            name,
+            "ticket",
+            # A second reader that catches up keeps less and less; one that is gone or stands keeps ever more.
+            f"({kept} > 0) >= {kept} offset {windows.of(30)}",
+            windows.of(30),
+            "Group {{ $labels.group }} keeps Kafka from deleting what all others have read",
+            "{{ $value | humanize }} records stay in Kafka for group {{ $labels.group }} alone, and it does not come"
+            " nearer: Kafka's disks fill.",
+            kept,
+            cause="group",
+        ),
+        Alert(
+            name,
+            "ticket",
+            "cirrostream_trim_allowed == 0",
+            windows.of(5),
+            "The sink may not delete what is done with from {{ $labels.topic }}",
+            f"Kafka has refused {{{{ $labels.instance }}}} for {windows.of(5)} to trim {{{{ $labels.topic }}}}: Kafka's"
+            " disks fill.",
+            "cirrostream_trim_allowed",
+            cause="forbidden",
         ),
     )
 

