@@ -27,6 +27,7 @@ from pipeline import cli
 from pipeline.errors import Exit, Fatal, UsageError
 from pipeline.kafka import Cluster
 from pipeline.settings import Name, Settings
+from pipeline.terminal import say
 
 ITERATIONS = 8192
 """Of the hash that Kafka keeps in place of the password; the broker takes 4,096 to 16,384."""
@@ -65,7 +66,7 @@ def access(settings: AccessSettings) -> int:
         grant(cluster, settings.user, worker_rights(settings))
     finally:
         cluster.close()
-    print(f"user {settings.user} may log in with SCRAM-SHA-512, and chunk and embed")
+    say(f"user {settings.user} may log in with SCRAM-SHA-512, and chunk and embed")
     return Exit.DONE
 
 

@@ -21,6 +21,7 @@ from grafana.drawing import SOURCE, draw
 from grafana.panels import RUNBOOK, Board, Choice, Need, Row
 from pipeline.cli import command, new_app, run
 from pipeline.errors import CheckFailed, Exit
+from pipeline.terminal import say
 
 BOARDS = (pipeline.BOARD, embedding.BOARD, table.BOARD)
 FOLDER = Path(__file__).parent / "dashboards"
@@ -128,7 +129,7 @@ def dashboards(settings: RenderSettings) -> int:
     for path, text in paths().items():
         if not settings.check:
             path.write_text(text, encoding="utf-8")
-            print(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}: written")
+            say(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}: written")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             raise CheckFailed(f"{path}: not what the code renders; type `make dashboards`, and commit")
     return Exit.DONE

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 import traceback
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, get_origin
@@ -20,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from pipeline.errors import CirrostreamError, Exit
+from pipeline.terminal import say_aside, show_what_can_be_shown
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -53,6 +53,7 @@ def command(app: typer.Typer, settings: type[S], name: str | None = None) -> Cal
 
 def run(app: typer.Typer, module: str) -> None:
     """Runs the command line of `python -m module`."""
+    show_what_can_be_shown()
     app(prog_name=f"python -m {module}")
 
 
@@ -110,21 +111,20 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
             flag = _flag(key, settings.model_fields[key]) if key in settings.model_fields else key
             message = problem["msg"].removeprefix("Value error, ")
             shown = f", got {problem['input']!r}" if key and problem["type"] != "missing" else ""
-            print(f"error: {flag} ({env}): {message}{shown}" if key else f"error: {message}", file=sys.stderr)
+            say_aside(f"error: {flag} ({env}): {message}{shown}" if key else f"error: {message}")
         return Exit.USAGE
     try:
         return run(chosen)
     except CirrostreamError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_aside(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for the user
         if os.environ.get("CIRROSTREAM_LOG_LEVEL", "").upper() == "DEBUG":
-            traceback.print_exc()
-        print(
+            say_aside(traceback.format_exc())
+        say_aside(
             f"error: unexpected {type(error).__name__}: {error}; this is a bug, or something broke beneath us "
-            "(CIRROSTREAM_LOG_LEVEL=DEBUG shows where)",
-            file=sys.stderr,
+            "(CIRROSTREAM_LOG_LEVEL=DEBUG shows where)"
         )
         return Exit.FATAL

@@ -10,6 +10,8 @@ import time
 
 import structlog
 
+from pipeline.terminal import plain_values
+
 REPEAT_SECONDS = 10.0
 REPEATS = 20
 
@@ -43,11 +45,14 @@ def configure() -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    renderers: list[structlog.typing.Processor] = (
+        # Not Rich's tracebacks: they print what local variables hold, secrets and foreign text included.
+        [plain_values, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if sys.stderr.isatty()
+        else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
+        processors=[*shared, structlog.processors.format_exc_info, *renderers],
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -55,7 +60,11 @@ def configure() -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                *renderers,
+            ],
         )
     )
     logging.basicConfig(handlers=[handler], level=os.environ.get("CIRROSTREAM_LOG_LEVEL", "WARNING"), force=True)

@@ -19,6 +19,7 @@ from pipeline.errors import CheckFailed, Exit, Fatal, UsageError
 from pipeline.kafka import Cluster
 from pipeline.offsets import group_members
 from pipeline.settings import ModelSettings, TableSettings
+from pipeline.terminal import say
 
 EMPTY_SECONDS = 30.0
 """How long to wait for a stopped replica's membership to expire; a static member's does with its session."""
@@ -50,7 +51,7 @@ def replay(settings: ReplaySettings) -> int:
         moved = set_back(cluster, topic, group, parse_offsets(settings.offsets))
     finally:
         cluster.close()
-    print(f"group {group}: {sum(moved.values())} records of {topic} will be processed again; start the stage now")
+    say(f"group {group}: {sum(moved.values())} records of {topic} will be processed again; start the stage now")
     return Exit.DONE
 
 

@@ -9,12 +9,12 @@ import msgspec
 import structlog
 from pydantic import Field
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from pipeline import logs
 from pipeline.cli import FLAG, command, new_app, run
 from pipeline.errors import Exit
+from pipeline.terminal import Console, write_json
 from producers.download.download import Downloads
 from producers.download.download_display import download_display
 from producers.download.download_file import look
@@ -67,7 +67,7 @@ def dumps(settings: DumpsSettings) -> int:
         sizes = _download(server, snapshot, folder)
     listed = _listed(snapshot, folder, sizes, downloaded=not settings.list_only)
     if settings.json_output:
-        print(msgspec.json.encode(listed).decode())
+        write_json(msgspec.json.encode(listed))
     else:
         Console().print(_table(listed))
     return Exit.DONE

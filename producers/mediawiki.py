@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 
 import msgspec
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from pipeline import logs
@@ -18,6 +16,7 @@ from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
 from pipeline.publisher import Publisher
 from pipeline.service import Service
+from pipeline.terminal import report_console, write_json
 from pipeline.topics import ensure_corpus
 from producers.files.sender import PageSender
 from producers.ledger import Ledger
@@ -53,9 +52,9 @@ def mediawiki(settings: MediaWikiSettings) -> int:
             ledger = Ledger()
         result = Result(settings.wiki, not service.stopping.is_set(), ledger.balanced, ledger)
     if settings.json_output:
-        print(msgspec.json.encode(result).decode())
+        write_json(msgspec.json.encode(result))
     else:
-        Console(width=None if sys.stdout.isatty() else 120).print(_table(result))
+        report_console().print(_table(result))
     return Exit.DONE
 
 

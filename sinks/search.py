@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Literal
 
 import msgspec
 from pydantic import Field
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,13 +16,12 @@ from pipeline import cli
 from pipeline.errors import CirrostreamError, Exit, TryAgain, UsageError
 from pipeline.model_files import resolve
 from pipeline.settings import ModelSettings, TableSettings
+from pipeline.terminal import Console, plain, say_aside, write_json
 from sinks.reader import FILL, Reader, refuse_other_model
 from sinks.searcher import MAX_K, Hit, QuestionEncoder, checked_question, nearest, wiki_filter
 
 SNIPPET = 240
 """Characters of a chunk on the screen; --json has all of it."""
-
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\s]+")
 
 
 class SearchSettings(ModelSettings, TableSettings):
@@ -108,7 +105,7 @@ def search(settings: SearchSettings) -> int:
         return converse(ready)
     answer = ready.answer(settings.question)
     if settings.json_output:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode() + "\n")
+        write_json(msgspec.json.format(msgspec.json.encode(answer), indent=2))
     else:
         show(answer, Console())
     return Exit.DONE
@@ -130,13 +127,13 @@ def converse(ready: Search) -> int:
         try:
             show(ready.answer(question), console)
         except CirrostreamError as error:
-            print(f"error: {error}", file=sys.stderr)
+            say_aside(f"error: {error}")
 
 
 def show(answer: Answer, console: Console) -> None:
     """Prints the hits, best first, each with the beginning of its text."""
     if not answer.hits:
-        console.print(f"nothing found{f' in {answer.wiki}' if answer.wiki else ''}", markup=False)
+        console.print(f"nothing found{f' in {answer.wiki}' if answer.wiki else ''}")
         return
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(justify="right", style="bold")
@@ -162,8 +159,8 @@ def snippet(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Text from a dump as a terminal may have it: no escape sequences, no reversed direction, single blanks."""
-    return _UNPRINTABLE.sub(" ", text).strip()
+    """Text from a dump on one line."""
+    return " ".join(plain(text).split())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ what is still on its way then fails the proof, and the lag says so.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
-from rich.console import Console
+from rich.text import Text
 
 from pipeline import cli
 from pipeline.errors import CheckFailed, Exit, Fatal, UsageError
@@ -23,6 +22,7 @@ from pipeline.kafka import Cluster, read_to_end
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.resend import resend
 from pipeline.settings import ModelSettings, TableSettings
+from pipeline.terminal import Console, say_aside, write_json
 from pipeline.topics import CorpusTopics, ModelTopics, corpus_topics, lance_group, model_topics, topic_ids
 from sinks import verify_report
 from sinks.fence import Fence
@@ -62,11 +62,11 @@ def verify(settings: VerifySettings) -> int:
         report, bad = verified(cluster, settings, say)
         if settings.repair and bad:
             say("repairing")
-            print(_repair(cluster, settings, bad), file=sys.stderr)
+            say_aside(_repair(cluster, settings, bad))
     if settings.report is not None:
         verify_report.write(report, settings.report)
     if settings.json_output:
-        sys.stdout.write(verify_report.as_json(report))
+        write_json(verify_report.as_json(report))
     else:
         verify_report.show(report, Console())
     return Exit.DONE if report.ok else Exit.CHECK_FAILED
@@ -201,7 +201,7 @@ def _progress() -> Iterator[Say]:
             nonlocal last
             if time.monotonic() - last > 0.1:
                 last = time.monotonic()
-                status.update(line)
+                status.update(Text(line))
 
         yield say
 

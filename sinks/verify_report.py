@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.errors import TryAgain, UsageError
+from pipeline.terminal import Console, plain
 
 MAX_EXAMPLES = 10
 
 Verdict = Literal["ok", "warning", "failed"]
 
-_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
+_MARKS = {"ok": "✓", "warning": "!", "failed": "✗"}
+_ASCII_MARKS = {"ok": "ok", "warning": "!", "failed": "NO"}
+"""For terminals on which the two others would both be `?`."""
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +78,12 @@ class Problems:
 def show(report: Report, console: Console) -> None:
     """One line a check, examples under those that do not hold, and the verdict."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    marks = _ASCII_MARKS if console.options.ascii_only else _MARKS
     for check in report.checks:
-        mark, colour = _MARKS[check.verdict]
         text = Text(check.figures)
         for example in check.examples:
             text.append(f"\n{example}", style="dim")
-        table.add_row(Text(mark, style=colour), check.name, text)
+        table.add_row(Text(marks[check.verdict], style=_COLOURS[check.verdict]), check.name, text)
     console.print(table)
     console.print(Text(verdict(report), style="bold green" if report.ok else "bold red"))
 
@@ -111,7 +114,7 @@ def as_markdown(report: Report) -> str:
         "| | check | figures |",
         "|---|---|---|",
     ]
-    lines += [f"| {_MARKS[check.verdict][0]} | {check.name} | {_cell(check.figures)} |" for check in report.checks]
+    lines += [f"| {_MARKS[check.verdict]} | {check.name} | {_cell(check.figures)} |" for check in report.checks]
     for check in report.checks:
         if check.examples:
             lines += ["", f"## {check.name}: {check.problems:,}", ""]
@@ -143,4 +146,4 @@ def write(report: Report, path: Path) -> None:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return plain(text).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

@@ -11,6 +11,7 @@ from deploy.doctor.patient import Patient
 from deploy.doctor.settings import DoctorSettings
 from pipeline import cli
 from pipeline.errors import Exit
+from pipeline.terminal import say, write_json
 
 app = cli.new_app("Looks for what would stop a run before it begins, and says what to type.")
 
@@ -26,11 +27,11 @@ def doctor(settings: DoctorSettings) -> int:
     for result in examine(checks(settings.only), Patient(settings)):
         results.append(result)
         if not settings.json_output:
-            print(printing.lines(result), flush=True)
+            say(printing.lines(result))
     if settings.json_output:
-        print(printing.document(results, strict=settings.strict))
+        write_json(printing.document(results, strict=settings.strict))
     else:
-        print(printing.total(results, strict=settings.strict))
+        say(printing.total(results, strict=settings.strict))
     return Exit.CHECK_FAILED if printing.failures(results, strict=settings.strict) else Exit.DONE
 
 

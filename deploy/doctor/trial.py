@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 
 from pipeline.errors import CirrostreamError
 from pipeline.settings import DType, ModelSettings
+from pipeline.terminal import write_json
 
 SENTENCE = "The lighthouse keeper wrote down the weather of every day."
 
@@ -72,7 +73,7 @@ def trial_elsewhere(environment: dict[str, str], limit_s: float) -> Trial:
     command = [sys.executable, "-m", "deploy.doctor.trial"]
     try:
         done = subprocess.run(  # noqa: S603 - no shell
-            command, env=environment, capture_output=True, text=True, timeout=limit_s, check=False
+            command, env=environment, capture_output=True, text=True, errors="replace", timeout=limit_s, check=False
         )
     except subprocess.TimeoutExpired:
         return Trial(problem=f"it has not embedded a sentence within {limit_s:.0f} s")
@@ -93,7 +94,7 @@ def _main() -> None:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
         line = (str(error).strip() or "no message").splitlines()[0]
         trial = Trial(problem=f"{type(error).__name__}: {line[:300]}")
-    print(json.dumps(asdict(trial)), flush=True)
+    write_json(json.dumps(asdict(trial)))
     os._exit(0)  # a driver that crashes when it is unloaded has nothing to tell any more
 
 

@@ -11,6 +11,7 @@ from pipeline.cli import command, new_app, run
 from pipeline.errors import Exit, UsageError
 from pipeline.model_files import resolve
 from pipeline.settings import ModelSettings, Settings, TableSettings
+from pipeline.terminal import say
 
 GENERATED = "# Written by `python -m deploy.kubernetes {name}`; a test compares it with the code.\n"
 BUCKET = re.compile(r"(s3|s3\+ddb|gs|az|abfss|oss)://[^/]+(/.*)?")
@@ -35,28 +36,28 @@ app = new_app("Renders Kubernetes manifests that follow from the code.")
 @command(app, TopicsSettings)
 def topics(settings: TopicsSettings) -> int:
     """Prints a KafkaTopic for each topic of the pipeline."""
-    print(GENERATED.format(name="topics") + topics_yaml(settings, _tag(settings)), end="")
+    say(GENERATED.format(name="topics") + topics_yaml(settings, _tag(settings)))
     return Exit.DONE
 
 
 @command(app, TopicsSettings)
 def names(settings: TopicsSettings) -> int:
     """Prints the names of topics and groups that the autoscaler watches."""
-    print(GENERATED.format(name="names") + names_yaml(settings, _tag(settings)), end="")
+    say(GENERATED.format(name="names") + names_yaml(settings, _tag(settings)))
     return Exit.DONE
 
 
 @command(app, UsersSettings)
 def users(settings: UsersSettings) -> int:
     """Prints a KafkaUser for each stage."""
-    print(GENERATED.format(name="users") + users_yaml(settings), end="")
+    say(GENERATED.format(name="users") + users_yaml(settings))
     return Exit.DONE
 
 
 @command(app, UsersSettings)
 def rules(settings: UsersSettings) -> int:
     """Prints the alerts as PrometheusRules."""
-    print(GENERATED.format(name="rules") + rules_yaml(), end="")
+    say(GENERATED.format(name="rules") + rules_yaml())
     return Exit.DONE
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from pydantic import Field
@@ -17,6 +16,7 @@ from deploy.local.workers import run_workers
 from pipeline import cli
 from pipeline.errors import Exit, Fatal, UsageError
 from pipeline.settings import Settings
+from pipeline.terminal import say, say_aside
 
 app = cli.new_app("Runs the whole pipeline on this machine, with a Kafka of its own.")
 
@@ -49,7 +49,7 @@ def workers(settings: WorkersSettings) -> int:
 def kafka(settings: KafkaCommandSettings) -> int:
     """Runs the local Kafka in the foreground, until Ctrl-C; the other commands find it through the data folder."""
     with stop_signals() as stopping, LocalKafka(settings.data_dir, settings.port) as broker:
-        print(f"Kafka at {broker.bootstrap} on {settings.data_dir}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        say_aside(f"Kafka at {broker.bootstrap} on {settings.data_dir}; Ctrl-C ends it")
         while not stopping.wait(0.2):
             code = broker.exit_code()
             if code is not None:
@@ -63,9 +63,9 @@ def stop(settings: Settings) -> int:
     began = time.monotonic()
     stopped = stop_all(settings.data_dir)
     if stopped:
-        print(f"stopped {' and '.join(stopped)} in {time.monotonic() - began:.1f} s", file=sys.stderr)
+        say_aside(f"stopped {' and '.join(stopped)} in {time.monotonic() - began:.1f} s")
     else:
-        print(f"nothing runs on {settings.data_dir}", file=sys.stderr)
+        say_aside(f"nothing runs on {settings.data_dir}")
     return Exit.DONE
 
 
@@ -73,7 +73,7 @@ def stop(settings: Settings) -> int:
 def reset(settings: ResetSettings) -> int:
     """Deletes the local Kafka, the table, logs and reports of this data folder; downloads and samples stay."""
     deleted = reset_data(settings.data_dir, really=settings.yes)
-    print(f"deleted {', '.join(map(str, deleted))}" if deleted else f"nothing to delete in {settings.data_dir}")
+    say(f"deleted {', '.join(map(str, deleted))}" if deleted else f"nothing to delete in {settings.data_dir}")
     return Exit.DONE
 
 

@@ -10,7 +10,6 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.text import Text
 
 from deploy.local.run import local_kafka, run_pipeline
@@ -18,6 +17,7 @@ from deploy.local.run_settings import DemoSettings, RunSettings
 from deploy.local.sample import write_sample
 from pipeline.errors import CheckFailed, Exit
 from pipeline.kafka import Cluster
+from pipeline.terminal import Console
 from pipeline.topics import corpus_topics
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
 from producers.files.progress import read_progress
@@ -54,13 +54,11 @@ def demo(settings: DemoSettings) -> int:
     Raises:
         CheckFailed: something is missing in the table, or a search found another article first.
     """
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True)
     began = time.monotonic()
     chosen = settings.model_dump(include=settings.model_fields_set)
     folder = write_sample(settings.data_dir / "sample", settings.data_dir / "downloads")
-    console.print(
-        f"sample: 106 articles and 100 redirects of the English Wikipedia in {folder}", markup=False, soft_wrap=True
-    )
+    console.print(f"sample: 106 articles and 100 redirects of the English Wikipedia in {folder}", soft_wrap=True)
     run = RunSettings(**chosen, sources=[str(folder)])
     with local_kafka(run):  # for the verification too, which reads `pages`
         code = run_pipeline(run)
@@ -70,7 +68,7 @@ def demo(settings: DemoSettings) -> int:
             _account(cluster, run, console)
             _prove(cluster, VerifySettings(**chosen), console)
     _ask(chosen, console)
-    console.print(f"\nAll as expected, in {time.monotonic() - began:.0f} s. {NEXT}", markup=False, soft_wrap=True)
+    console.print(f"\nAll as expected, in {time.monotonic() - began:.0f} s. {NEXT}", soft_wrap=True)
     return Exit.DONE
 
 

@@ -7,7 +7,6 @@ import time
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
@@ -16,6 +15,7 @@ from deploy.local.supervisor import Replica
 from deploy.local.watch import StageView, Watcher
 from pipeline.rates import Rate, eta, per_second
 from pipeline.status.rows import NAMES, pages_words, stage_words
+from pipeline.terminal import Console, say
 
 LINE_SECONDS = 5.0
 
@@ -68,7 +68,7 @@ class Lines:
         self._last = line
 
     def say(self, line: str) -> None:
-        print(line, file=self._out, flush=True)
+        say(line, file=self._out)
 
 
 class Board:
@@ -104,7 +104,7 @@ class Board:
         self._live.update(table)
 
     def say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line)
 
     def _stage_row(self, stage: str, watcher: Watcher) -> tuple[str, ...]:
         view = watcher.view.stages.get(stage)

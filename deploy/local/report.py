@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from pipeline.terminal import plain
 from producers.ledger import Ledger
 
 PACKAGES = (
@@ -179,4 +180,4 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return plain(text).replace("|", "\\|").replace("\n", " ")

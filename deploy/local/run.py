@@ -30,7 +30,7 @@ from deploy.local.stages import (
     this_machine,
     worker_plans,
 )
-from deploy.local.supervision import LEFTOVER_S, Supervision, fresh_announcements, say
+from deploy.local.supervision import LEFTOVER_S, Supervision, fresh_announcements
 from deploy.local.tidy import run_claim_path
 from deploy.local.watch import Watcher
 from pipeline.backlog import ClusterLog, model_steps
@@ -38,6 +38,7 @@ from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.replay import set_back
 from pipeline.settings import KafkaSettings
+from pipeline.terminal import say_aside, write_json
 from pipeline.topics import ensure_corpus, ensure_model
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
 from producers.files.feeds import Feed, open_feed
@@ -81,7 +82,7 @@ def local_kafka(settings: RunSettings) -> Iterator[LocalKafka | None]:
         return
     began = time.monotonic()
     with LocalKafka(settings.data_dir) as kafka:
-        say(f"Kafka at {kafka.bootstrap}, up in {time.monotonic() - began:.1f} s")
+        say_aside(f"Kafka at {kafka.bootstrap}, up in {time.monotonic() - began:.1f} s")
         yield kafka
 
 
@@ -89,11 +90,11 @@ def _estimate(settings: RunSettings, feed: Feed, model: ModelFiles, machine: Mac
     if not settings.estimate:
         return None
     if not feed.here:
-        say(f"no estimate: {len(feed.expected):,} files are downloaded first, into {settings.data_dir / 'dumps'}")
+        say_aside(f"no estimate: {len(feed.expected):,} files are downloaded first, into {settings.data_dir / 'dumps'}")
         return None
     rate, basis = expected_rate(settings.data_dir / "reports", model.tag, machine)
     forecast = estimates.forecast(feed.here, settings, model.dimension or DEFAULT_DIMENSION, rate, basis)
-    say(estimates.describe(forecast))
+    say_aside(estimates.describe(forecast))
     estimates.check_disk(forecast, settings, local_kafka=not KafkaSettings().bootstrap_servers)
     return forecast
 
@@ -143,7 +144,7 @@ class Run:
             self.stopping,
             STOP_S,
             kafka=self.kafka,
-            monitor=monitor_of(settings, environment, say),
+            monitor=monitor_of(settings, environment, say_aside),
             estimate=self.forecast,
         )
 
@@ -160,16 +161,16 @@ class Run:
     def _tell(self, report: reports.Report, started: datetime) -> int:
         path = reports.write(report, self.settings.data_dir / "reports", started)
         if self.settings.json_output:
-            print(msgspec.json.encode(report).decode())
+            write_json(msgspec.json.encode(report))
         rows = "" if report.rows is None else f", {report.rows:,} rows in table {self.settings.table}"
-        say(
+        say_aside(
             f"{report.outcome} in {report.seconds:.1f} s: {report.pages_sent:,} pages sent, "
             f"{report.ledger.produced:,} of {report.ledger.read:,} documents of the source are pages{rows}, "
             f"{report.dead_letters:,} dead letters"
         )
-        say(f"report: {path}")
+        say_aside(f"report: {path}")
         if report.problem:
-            say(f"error: {report.problem}")
+            say_aside(f"error: {report.problem}")
         elif report.outcome == "stopped":
-            say("stopped; the same command goes on where it was")
+            say_aside("stopped; the same command goes on where it was")
         return report.exit_code

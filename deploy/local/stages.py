@@ -40,10 +40,10 @@ def this_machine() -> Machine:
     if visible is not None:
         return Machine(cores, tuple(device for device in visible.split(",") if device.strip() not in ("", "-1")))
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S607 - found on PATH, as the driver puts it there
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=10, check=True).stdout  # noqa: S607 - found on PATH, as the driver puts it there
     except (OSError, subprocess.SubprocessError):
         return Machine(cores)
-    return Machine(cores, tuple(str(n) for n in range(sum(line.startswith("GPU ") for line in listed.splitlines()))))
+    return Machine(cores, tuple(str(n) for n in range(sum(line.startswith(b"GPU ") for line in listed.splitlines()))))
 
 
 def embedder_count(settings: SupervisedSettings, machine: Machine) -> int:

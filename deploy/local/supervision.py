@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -34,11 +33,6 @@ def fresh_announcements(data_dir: Path) -> Path:
     folder = data_dir.absolute() / "run" / "announce"
     shutil.rmtree(folder, ignore_errors=True)
     return folder
-
-
-def say(line: str) -> None:
-    """A line for the operator, before and after there is a screen."""
-    print(line, file=sys.stderr, flush=True)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from deploy.local.outcome import Outcome, outcome_of
 from deploy.local.run_settings import WorkersSettings
 from deploy.local.signals import stop_signals
 from deploy.local.stages import Machine, embedder_count, stage_environment, supervisor_of, this_machine, worker_plans
-from deploy.local.supervision import LEFTOVER_S, Supervision, fresh_announcements, say
+from deploy.local.supervision import LEFTOVER_S, Supervision, fresh_announcements
 from deploy.local.supervisor import Replica, failure_line
 from deploy.local.tidy import run_claim_path
 from deploy.local.watch import Watcher
@@ -21,6 +21,7 @@ from pipeline.backlog import ClusterLog, Step
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles, resolve
+from pipeline.terminal import say_aside
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model
 
 STOP_S = 10.0
@@ -44,7 +45,7 @@ def run_workers(settings: WorkersSettings) -> int:
         with closing(Cluster.connect(settings)) as cluster:
             corpus = ensure_corpus(cluster, settings)
             topics = ensure_model(cluster, settings, model.tag)
-            say(f"{_described(settings, machine)}, on the Kafka at {cluster.bootstrap}; Ctrl-C ends it")
+            say_aside(f"{_described(settings, machine)}, on the Kafka at {cluster.bootstrap}; Ctrl-C ends it")
             bootstrap = cluster.bootstrap
         return Workers(settings, model, machine, bootstrap, stopping).run(corpus, topics)
 
@@ -70,9 +71,9 @@ class Workers:
         work = self._supervision(corpus, topics)
         outcome = work.until(lambda: self._ended(work))
         if outcome.problem:
-            say(f"error: {outcome.problem}")
+            say_aside(f"error: {outcome.problem}")
         elif outcome.kind == "complete":
-            say(f"drained: nothing to do for {self.settings.drained_seconds:g} s")
+            say_aside(f"drained: nothing to do for {self.settings.drained_seconds:g} s")
         return outcome.exit_code
 
     def _supervision(self, corpus: CorpusTopics, topics: ModelTopics) -> Supervision:
@@ -92,7 +93,7 @@ class Workers:
             watcher,
             self.stopping,
             STOP_S,
-            monitor=monitor_of(settings, environment, say),
+            monitor=monitor_of(settings, environment, say_aside),
         )
 
     def _ended(self, work: Supervision) -> Outcome | None:

@@ -22,6 +22,7 @@ from deploy.prometheus.windows import Windows, parsed
 from grafana.panels import RUNBOOK, Need
 from pipeline.cli import command, new_app, run
 from pipeline.errors import CheckFailed, Exit, Fatal
+from pipeline.terminal import say
 
 FOLDER = Path(__file__).parent / "rules"
 HEAD = "# Rendered by `make dashboards` from deploy/prometheus/*.py: change those, not this.\n"
@@ -124,7 +125,7 @@ def rules(settings: RulesSettings) -> int:
         path = settings.out / name
         if not settings.check:
             _write(path, text)
-            print(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}: written")
+            say(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}: written")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             raise CheckFailed(f"{path}: not what the code renders; type `make dashboards`, and commit")
     return Exit.DONE

@@ -14,6 +14,7 @@ from grafana.picture.drawing import draw
 from grafana.picture.panels import dashboards
 from pipeline import cli
 from pipeline.errors import CheckFailed, Exit, UsageError
+from pipeline.terminal import say
 
 app = cli.new_app("Draws the dashboards with a Prometheus' data.")
 
@@ -45,7 +46,7 @@ def picture(settings: PictureSettings) -> int:
         path = settings.out / f"{dashboard.name}.png"
         path.write_bytes(drawn)
         without = f"; without data: {', '.join(empty)}" if empty else ""
-        print(f"{path}: {len(dashboard.panels)} panels, {len(drawn) / 1e3:.0f} kB{without}")
+        say(f"{path}: {len(dashboard.panels)} panels, {len(drawn) / 1e3:.0f} kB{without}")
     return Exit.DONE
 
 

@@ -11,7 +11,6 @@ from functools import partial
 
 from kafka.consumer.fetcher import ConsumerRecord
 from pydantic import AwareDatetime, Field
-from rich.console import Console
 from rich.table import Table
 
 from pipeline import cli, dead_letters, topics
@@ -19,6 +18,7 @@ from pipeline.dead_letters.retry import Fate, retry
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.settings import Settings
+from pipeline.terminal import Console, say, write_json
 
 app = cli.new_app("Shows the records that could not be processed, and why; tries them again; removes them.")
 
@@ -68,7 +68,7 @@ def list_letters(settings: ListSettings) -> int:
     shown = sorted(rows, key=lambda row: (row.partition, row.offset))[-settings.limit :]
     if settings.json_output:
         totals = [{"stage": stage, "reason": reason, "count": n} for (stage, reason), n in sorted(counts.items())]
-        print(json.dumps({"total": len(rows), "by_reason": totals, "letters": [asdict(row) for row in shown]}))
+        write_json(json.dumps({"total": len(rows), "by_reason": totals, "letters": [asdict(row) for row in shown]}))
         return Exit.DONE
     table = Table("letter", "page", "stage", "reason", "error", title=f"{len(rows)} dead letters")
     for row in shown:
@@ -83,11 +83,10 @@ def show_letter(settings: ShowSettings) -> int:
     wanted = settings.letter
     for record in _letters(settings):
         if f"{record.partition}@{record.offset}" == wanted:
-            console = Console()
             for name, value in record.headers:
-                console.print(f"{name}: {value.decode('utf-8', 'replace')}", markup=False)
-            console.print(f"key: {(record.key or b'')!r}", markup=False)
-            console.print(f"value: {len(record.value or b'')} bytes: {(record.value or b'')[:400]!r}", markup=False)
+                say(f"{name}: {value.decode('utf-8', 'replace')}")
+            say(f"key: {(record.key or b'')!r}")
+            say(f"value: {len(record.value or b'')} bytes: {(record.value or b'')[:400]!r}")
             return Exit.DONE
     raise UsageError(f"no dead letter {wanted}; `python -m pipeline.dead_letters list` has their positions")
 
@@ -104,12 +103,14 @@ def replay_letters(settings: ReplaySettings) -> int:
     if settings.letter and not done.fates:
         raise UsageError(f"no such dead letter: {settings.letter}; `python -m pipeline.dead_letters list` has them")
     if settings.json_output:
-        print(json.dumps({"sent": done.sent, "overtaken": done.overtaken, "pages": dict(sorted(done.fates.items()))}))
+        write_json(
+            json.dumps({"sent": done.sent, "overtaken": done.overtaken, "pages": dict(sorted(done.fates.items()))})
+        )
         return Exit.DONE
-    print(f"sent {done.sent:,} pages again; let the pipeline run until there is no lag, then: python -m sinks.verify")
+    say(f"sent {done.sent:,} pages again; let the pipeline run until there is no lag, then: python -m sinks.verify")
     for fate, why in _LEFT.items():
         if done.fates[fate]:
-            print(f"left {done.fates[fate]:,}: {why}")
+            say(f"left {done.fates[fate]:,}: {why}")
     return Exit.DONE
 
 
@@ -139,7 +140,7 @@ def purge_letters(settings: PurgeSettings) -> int:
         if count and not settings.yes:
             raise UsageError(f"{count:,} dead letters would be gone for good: say --yes")
         cluster.trim(topic, ends)
-    print(f"removed {count:,} dead letters")
+    say(f"removed {count:,} dead letters")
     return Exit.DONE
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from rich.console import Console
-
 from pipeline import cli, model_files
 from pipeline.backlog import Step, model_steps
 from pipeline.errors import Exit, TryAgain
@@ -22,6 +20,7 @@ from pipeline.lag.settings import LagSettings
 from pipeline.lag.view import LagView
 from pipeline.lag_metrics import LagMetrics
 from pipeline.service import Service
+from pipeline.terminal import Console, write_json
 
 ONCE_READ_SECONDS = 30.0
 """Nobody asks `--once` every 5 s: it takes the time to look at the age of every partition."""
@@ -62,7 +61,7 @@ def look_once(settings: LagSettings, steps: Steps) -> int:
         observer.close()
         cluster.close()
     if settings.json_output:
-        print(report.as_json(view))
+        write_json(report.as_json(view))
     else:
         Console().print(report.as_table(view))
     return Exit.DONE

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.lag.view import GroupLag, LagView
 from pipeline.rates import count, duration
@@ -20,7 +21,7 @@ def as_table(view: LagView) -> Table:
     for column in ("lag", "oldest", "worst", "never", "members"):
         table.add_column(column, justify="right", no_wrap=True)
     for group in view.groups:
-        table.add_row(f"{group.step.group}\n[dim]{group.step.topic}[/dim]", *_cells(group))
+        table.add_row(Text(group.step.group).append(f"\n{group.step.topic}", style="dim"), *_cells(group))
     return table
 
 

@@ -6,13 +6,11 @@ import logging
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from pydantic import AfterValidator, Field
-from rich.console import Console
 
 from pipeline import cli
 from pipeline.backlog import model_steps
@@ -26,6 +24,7 @@ from pipeline.status.look import Look, Pipeline
 from pipeline.status.screen import once, watch
 from pipeline.status.table import draw
 from pipeline.status.targets import Targets, parse_places
+from pipeline.terminal import Console, write_json
 from pipeline.topics import corpus_topics
 
 QUIET_S = 10.0
@@ -79,7 +78,7 @@ def status(settings: StatusSettings) -> int:
     finally:
         kafka.end()
     if settings.json_output:
-        sys.stdout.write(msgspec.json.encode(last).decode() + "\n")
+        write_json(msgspec.json.encode(last))
     elif not settings.watch:
         console.print(draw(last, console.width))
     if settings.svg is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
-from rich.console import Console
 from rich.live import Live
 
 from pipeline.rates import eta
 from pipeline.status.document import Status
 from pipeline.status.rows import pages_words, stage_words
 from pipeline.status.table import draw
+from pipeline.terminal import Console
 
 LOOK_S = 1.0
 LINE_S = 5.0
@@ -64,7 +64,7 @@ def _lines(look: Looking, console: Console) -> Status:
             return status
         if began - said_at >= LINE_S:
             said_at = began
-            console.print(_line(status), markup=False, highlight=False, soft_wrap=True)
+            console.print(_line(status), soft_wrap=True)
         time.sleep(max(0.0, began + LOOK_S - time.monotonic()))
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Column
+from rich.progress import TaskID
 
+from pipeline.terminal import Console, byte_bars
 from producers.download.download_progress import DownloadProgress
 
 LINE_SECONDS = 5.0
@@ -33,15 +32,7 @@ class DownloadBars:
     """A bar for each file that is coming and one for all."""
 
     def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None),
-            DownloadColumn(table_column=Column(no_wrap=True)),
-            TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            console=console,
-            refresh_per_second=4,
-        )
+        self._bars = byte_bars(console)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> DownloadBars:

@@ -5,7 +5,6 @@ Killed and started again, a run goes on where Kafka had acknowledged.
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Generic
 
 import msgspec
-from rich.console import Console
 
 from pipeline import logs
 from pipeline.cores import usable_cores
 from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain, UsageError
 from pipeline.kafka import Cluster
 from pipeline.service import Service
+from pipeline.terminal import Console, report_console, write_json
 from pipeline.topics import CorpusTopics, ensure_corpus, topic_ids
 from producers.files.feeds import Expected, Feed, open_feed
 from producers.files.file_settings import FileSettings
@@ -152,9 +151,9 @@ class FileRun(Generic[S]):
 
     def _tell(self, account: RunAccount) -> None:
         if self.settings.json_output:
-            print(msgspec.json.encode(result(account, self.run_id)).decode())
+            write_json(msgspec.json.encode(result(account, self.run_id)))
         else:
-            Console(width=None if sys.stdout.isatty() else 120).print(ledger_table(account))
+            report_console().print(ledger_table(account))
 
 
 class _Jobs:

@@ -6,17 +6,10 @@ import time
 from types import TracebackType
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column, Table
+from rich.progress import TaskID
+from rich.table import Table
 
+from pipeline.terminal import Console, byte_bars
 from producers.download.download_progress import DownloadProgress
 from producers.files.run_account import RunAccount, ShardAccount
 from producers.ledger.table import ledger_columns, ledger_numbers, reasons
@@ -42,15 +35,7 @@ class Bars:
     """A bar for each shard being read and one for all, in bytes of the files."""
 
     def __init__(self, console: Console) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=None),
-            DownloadColumn(table_column=Column(no_wrap=True)),
-            TextColumn("{task.fields[pages]}", table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            console=console,
-            refresh_per_second=4,
-        )
+        self._bars = byte_bars(console)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Bars:
@@ -82,10 +67,10 @@ class Bars:
             self._update("downloads", "downloads", downloads.have, downloads.size, files)
         self._update("", f"all {len(account.shards)} shards", done, size, pages)
 
-    def _update(self, key: str, name: str, done: int, size: int, pages: str) -> None:
+    def _update(self, key: str, name: str, done: int, size: int, note: str) -> None:
         if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task(name, total=size, pages=pages)
-        self._bars.update(self._tasks[key], completed=done, pages=pages)
+            self._tasks[key] = self._bars.add_task(name, total=size, note=note)
+        self._bars.update(self._tasks[key], completed=done, note=note)
 
 
 class Lines:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 from pydantic import Field
-from rich.console import Console
 
 from pipeline.cli import FLAG, command, new_app, run
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster
 from pipeline.settings import Settings
+from pipeline.terminal import report_console, write_json
 from pipeline.topics import corpus_topics, topic_ids
 from pipeline.wiki_name import WikiNameOrNone
 from producers.ledger.report import Report, snapshot_reports, tables
@@ -50,14 +49,14 @@ def ledger(settings: LedgerSettings) -> int:
     if settings.out:
         _write(settings.out, document)
     if settings.json_output:
-        sys.stdout.write(document.decode() + "\n")
+        write_json(document)
     else:
         _show(found)
     return Exit.DONE if all(report.complete for report in found) else Exit.CHECK_FAILED
 
 
 def _show(reports: list[Report]) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = report_console()
     for report in reports:
         for table in tables(report):
             console.print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,6 +14,7 @@ from pipeline.errors import CheckFailed, Exit, UsageError
 from pipeline.kafka import Cluster
 from pipeline.manifests import Complete
 from pipeline.publisher import Delivery, Message, Publisher
+from pipeline.terminal import say_aside
 from pipeline.topics import CorpusTopics, ensure_corpus, topic_ids
 from producers.cirrussearch.cirrus_settings import CirrusCommandSettings
 from producers.files.progress import Progress
@@ -38,7 +38,7 @@ def finish(settings: CirrusCommandSettings) -> int:
     with closing(Cluster.connect(settings)) as cluster, tempfile.TemporaryDirectory(dir=settings.data_dir) as folder:
         finisher = _Finisher(settings, cluster, Path(folder))
         for wiki in finisher.wikis():
-            print(finisher.finish(wiki), file=sys.stderr)
+            say_aside(finisher.finish(wiki))
     return Exit.DONE
 
 

@@ -19,7 +19,6 @@ import pytest
 from kafka import TopicPartition
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
-from rich.console import Console
 
 from pipeline.backlog import Backlog, Step
 from pipeline.first_records import NONE_LEFT, First, Stretch
@@ -32,6 +31,7 @@ from pipeline.lag.view import GroupLag, LagView, PartitionLag, Progress
 from pipeline.lag_metrics import LagMetrics
 from pipeline.offsets import TopicLog
 from pipeline.rates import Pace
+from pipeline.terminal import Console
 from tests.waiting import wait_until
 
 EMBED = Step("embed", "chunks.m", "embed.m")

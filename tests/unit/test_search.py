@@ -12,12 +12,12 @@ import msgspec
 import numpy as np
 import pytest
 from lancedb.index import IvfRq
-from rich.console import Console
 
 from pipeline.errors import Exit, UsageError
 from pipeline.model_files import resolve
 from pipeline.records import EmbeddedPage, Page
 from pipeline.settings import ModelSettings, TableSettings
+from pipeline.terminal import Console
 from sinks import search
 from sinks.fence import Fence
 from sinks.reader import Reader

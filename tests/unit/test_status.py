@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from rich.console import Console
 
 from pipeline.backlog import Backlog, Step
 from pipeline.errors import TryAgain, UsageError
@@ -27,6 +26,7 @@ from pipeline.status.replicas import FORGET_S, SILENT_S, Ahead, Replicas, Replic
 from pipeline.status.screen import once
 from pipeline.status.table import draw
 from pipeline.status.targets import MOST_REPLICAS, Target, Targets, parse_places, places_in
+from pipeline.terminal import Console
 
 STUCK_S = 60.0
 BEHIND = {"embed": Ahead(behind=True)}
