@@ -1,10 +1,44 @@
-"""Which device computes, and how it says that its memory is full."""
+"""Which device computes, and what its errors mean: its memory is full, it is broken, or the input is at fault."""
 
 from __future__ import annotations
 
+import errno
+import re
+from enum import Enum
+
 import torch
 
-from pipeline.errors import UsageError
+from pipeline.errors import TryAgain, UsageError, first_line
+
+OUT_OF_MEMORY = re.compile(
+    r"out[ _]of[ _](device[ _]|host[ _])?memory|not enough memory|(can't|cannot|failed to|unable to) (allocate|mmap)"
+    r"|_ALLOC_FAILED|BLAS_STATUS_NOT_INITIALIZED|CUDNN_STATUS_NOT_INITIALIZED|SOLVER_STATUS_NOT_INITIALIZED"
+    r"|UR_RESULT_ERROR_OUT_OF_RESOURCES|bad[_ ]alloc|invalid buffer size|posix_memalign|ran out of memory",
+    re.IGNORECASE,
+)
+"""What back ends say when there is no memory: few of them have a class for it (tests/unit/test_devices.py has where
+each text comes from). Handles of cuBLAS and its kin are made at their first use; on a full device that fails, as
+"not initialized" where the library does not know why."""
+
+LOST = re.compile(r"DEVICE_LOST|device-side assert|illegal memory access|uncorrectable ECC|fallen off the bus", re.I)
+
+
+class Trouble(Enum):
+    """What an error of a pass means."""
+
+    MEMORY = "the memory is full"
+    """Of the device or of the host: smaller batches, or a while, may help."""
+    DEVICE = "the device is broken"
+    """Every further call of this process fails as well; only another process can go on."""
+    INPUT = "this input cannot be computed"
+
+
+class DeviceBroke(TryAgain):
+    """The device does not compute any more; what was in hand may be what broke it."""
+
+
+class MemoryTaken(TryAgain):
+    """What the device has computed before no longer fits: others have its memory. No record is to blame."""
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -22,8 +56,52 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether this is the device's memory: CUDA has a class for it, the CPU's allocator and MPS only words."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
-    )
+def trouble(error: BaseException, device: torch.device) -> Trouble:
+    """What this error of a computation on `device` means.
+
+    CUDA has errors after which every call fails, until the process is another one ("leaves the process in an
+    inconsistent state", cudaError_t in NVIDIA's Runtime API), and errors of the call alone, in one class of torch's.
+    So the device is asked to compute something else.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        return Trouble.MEMORY
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return Trouble.MEMORY
+    if LOST.search(str(error)) or not computes(device):
+        return Trouble.DEVICE
+    return Trouble.INPUT
+
+
+def computes(device: torch.device) -> bool:
+    """Whether the device adds two numbers; a full one may still."""
+    try:
+        return float(torch.ones(2, device=device).sum()) == 2.0
+    except RuntimeError as error:
+        return OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives back what torch keeps for later, to the driver and so to other processes.
+
+    Raises:
+        DeviceBroke: it cannot even do that.
+    """
+    try:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif device.type == "mps":
+            torch.mps.empty_cache()
+    except RuntimeError as error:
+        raise DeviceBroke(f"the device {device} broke: {first_line(error)}") from None
+
+
+def memory_of_others(device: torch.device) -> int:
+    """Bytes of the device's memory that other processes hold, at least; 0 where the device does not tell."""
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return max(0, total - free - torch.cuda.memory_reserved(device) - CONTEXT_BYTES)
+
+
+CONTEXT_BYTES = 1 << 30
+"""What this process' own CUDA context, kernels and library handles take outside torch's allocator, at most."""

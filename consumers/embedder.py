@@ -8,15 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from consumers.devices import choose_device, out_of_memory
-from consumers.encoder import DTYPES, Encoder
+from consumers.devices import MemoryTaken, choose_device
+from consumers.encoder import DTYPES, Encoder, loading
 from consumers.packing import ElasticBudget, Ids, TokenBudget, pack
+from consumers.passes import EmbeddingFailed, Passes, Pause, Stats, Vectors
 from consumers.precision import Probe, fastest_precise
 from pipeline.errors import Fatal
 from pipeline.model_files import ModelFiles
@@ -26,16 +26,6 @@ from pipeline.settings import DType
 BUDGETS = {"cpu": TokenBudget(4_096, 256), "mps": TokenBudget(16_384, 512), "cuda": TokenBudget(65_536, 2_048)}
 """Padded tokens and rows of one pass. On a CPU the process then peaks at 1.2 GB (MiniLM); a GPU wants to be full."""
 
-Vectors = NDArray[np.float32]
-
-
-class EmbeddingFailed(Exception):
-    """This page has no vectors; `reason` is the word it is counted under."""
-
-    def __init__(self, reason: str, what: str) -> None:
-        super().__init__(what)
-        self.reason = reason
-
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
@@ -43,36 +33,6 @@ class Embedded:
 
     pages: list[EmbeddedPage]
     failed: list[tuple[int, EmbeddingFailed]]
-
-
-class DeviceBatch(NamedTuple):
-    """One pass of the device."""
-
-    tokens: int
-    padded_tokens: int
-    """What the device computed: `tokens` and the padding between them."""
-
-
-@dataclass(slots=True)
-class Stats:
-    """Work done since they were last taken."""
-
-    device_batches: list[DeviceBatch] = field(default_factory=list)
-    out_of_memory: int = 0
-    pack_seconds: float = 0.0
-    """For token ids and groups, before the device had anything to do."""
-
-    @property
-    def batches(self) -> int:
-        return len(self.device_batches)
-
-    @property
-    def tokens(self) -> int:
-        return sum(batch.tokens for batch in self.device_batches)
-
-    @property
-    def padded_tokens(self) -> int:
-        return sum(batch.padded_tokens for batch in self.device_batches)
 
 
 @dataclass
@@ -87,6 +47,7 @@ class Embedder:
     probes: tuple[Probe, ...] = ()
     """What `dtype="auto"` measured, for the log; empty for an explicit dtype."""
     stats: Stats = field(default_factory=Stats)
+    pause: Pause = time.sleep
 
     @classmethod
     def load(
@@ -105,17 +66,19 @@ class Embedder:
 
         Raises:
             UsageError: no such device, or a model that cannot be loaded.
+            TryAgain: there is no memory for it, or the device broke.
             Fatal: the model's vectors do not have the dimension that its files promise.
         """
         if threads:
             torch.set_num_threads(threads)
         where = choose_device(device)
         probes: tuple[Probe, ...] = ()
-        if dtype == "auto":
-            encoder, probes = fastest_precise(files, where)
-        else:
-            encoder = Encoder.load(files, where, DTYPES[dtype])
-        dimension = int(encoder.encode([encoder.framed(np.asarray([encoder.vocabulary // 2]))]).shape[1])
+        with loading(files, where):
+            if dtype == "auto":
+                encoder, probes = fastest_precise(files, where)
+            else:
+                encoder = Encoder.load(files, where, DTYPES[dtype])
+            dimension = int(encoder.encode([encoder.framed(np.asarray([encoder.vocabulary // 2]))]).shape[1])
         if files.dimension not in (None, dimension):
             raise Fatal(f"{files.name} gives vectors of {dimension} dimensions, its files say {files.dimension}")
         elastic = ElasticBudget(budget or BUDGETS[where.type])
@@ -153,8 +116,16 @@ class Embedder:
         `failed` with its reason, the others have their vectors.
 
         Raises:
-            Fatal: the device itself broke (a CUDA context does not recover); a restart may help.
+            DeviceBroke: the device computes no more (a CUDA context does not recover); a restart may help.
+            MemoryTaken: there is no memory for what fitted before, on the device or on this machine.
+            Fatal: the model fails on every text.
         """
+        try:
+            return self._embed(pages, between)
+        except MemoryError as error:
+            raise MemoryTaken(f"this machine has no memory for a batch of {len(pages)} pages") from error
+
+    def _embed(self, pages: Sequence[ChunkedPage], between: Callable[[], None]) -> Embedded:
         start = time.perf_counter()
         failed: dict[int, EmbeddingFailed] = {}
         rows: list[Ids] = []
@@ -168,7 +139,8 @@ class Embedder:
         lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
         groups = pack(lengths, self.budget.now)
         self.stats.pack_seconds += time.perf_counter() - start
-        vectors, row_errors = self._vectors(rows, lengths, groups, between)
+        passes = Passes(self.encoder, self.budget, self.stats, rows, lengths, between, self.pause)
+        vectors, row_errors = passes.run(groups, self.dimension)
         embedded = []
         for index, page in enumerate(pages):
             if index in failed:
@@ -206,57 +178,6 @@ class Embedder:
             rows.append(ids)
         return rows
 
-    def _vectors(
-        self, rows: list[Ids], lengths: Ids, packed: list[Ids], between: Callable[[], None]
-    ) -> tuple[Vectors, dict[int, EmbeddingFailed]]:
-        """Vectors of shape (len(rows), dimension), and the errors of those rows that have none (their vectors are 0).
-
-        The device gets one group after the other without waiting; results are fetched once, at the end.
-        """
-        groups = packed[::-1]
-        done: list[tuple[Ids, torch.Tensor]] = []
-        errors: dict[int, EmbeddingFailed] = {}
-        while groups:
-            between()
-            group = groups.pop()
-            try:
-                done.append((group, self.encoder.encode([rows[row] for row in group])))
-                self._count(lengths[group])
-            except torch.AcceleratorError as error:
-                raise Fatal(f"the device {self.device} broke: {error}") from error
-            except (RuntimeError, ValueError, IndexError, MemoryError) as error:
-                if out_of_memory(error):
-                    self._shrink(lengths[group])
-                if len(group) == 1:
-                    errors[int(group[0])] = _failure(error)
-                elif out_of_memory(error):
-                    rest = np.concatenate([group, *groups[::-1]])
-                    groups = [rest[part] for part in pack(lengths[rest], self.budget.now)][::-1]
-                else:
-                    groups += [group[len(group) // 2 :], group[: len(group) // 2]]
-        return self._fetch(done, len(rows)), errors
-
-    def _fetch(self, done: list[tuple[Ids, torch.Tensor]], count: int) -> Vectors:
-        vectors = np.zeros((count, self.dimension), dtype=np.float32)
-        if done:
-            try:
-                vectors[np.concatenate([group for group, _ in done])] = (
-                    torch.cat([part for _, part in done]).cpu().numpy()
-                )
-            except torch.AcceleratorError as error:
-                raise Fatal(f"the device {self.device} broke: {error}") from error
-        return vectors
-
-    def _count(self, lengths: Ids) -> None:
-        self.stats.device_batches.append(DeviceBatch(int(lengths.sum()), int(lengths.max()) * len(lengths)))
-        self.budget.succeeded()
-
-    def _shrink(self, lengths: Ids) -> None:
-        self.stats.out_of_memory += 1
-        self.budget.shrink(int(lengths.max()) * len(lengths), len(lengths))
-        if self.encoder.device.type == "cuda":
-            torch.cuda.empty_cache()
-
     def _record(self, page: ChunkedPage, vectors: Vectors) -> EmbeddedPage:
         return EmbeddedPage(
             key=page.key,
@@ -269,11 +190,6 @@ class Embedder:
             device=self.device_name,
             dtype=self.dtype,
         )
-
-
-def _failure(error: Exception) -> EmbeddingFailed:
-    reason = "out_of_memory" if out_of_memory(error) else "model_failed"
-    return EmbeddingFailed(reason, (str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def _not_finite(page: ChunkedPage, vectors: Vectors) -> EmbeddingFailed | None:

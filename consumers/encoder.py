@@ -7,15 +7,17 @@ normalisation), in the order that the model's own files say.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from consumers.devices import DeviceBroke, Trouble, trouble
 from consumers.packing import Ids, pad
-from pipeline.errors import UsageError
+from pipeline.errors import CirrostreamError, TryAgain, UsageError, first_line, is_fault
 from pipeline.model_files import ModelFiles
 
 if TYPE_CHECKING:
@@ -45,10 +47,8 @@ class Encoder:
         """The model of `files`, from the local folder alone: no hub, no code of the model's, no pickled weights.
 
         The transformer computes in `dtype`; pooling, dense layers and normalisation always in fp32, because a
-        vector normalised in bf16 has a norm that is off by up to 0.4 %.
-
-        Raises:
-            UsageError: the folder has no model that can be used here.
+        vector normalised in bf16 has a norm that is off by up to 0.4 %. Raises whatever the libraries raise: see
+        `loading`.
         """
         # Read at import, so before it: without these, a local folder still costs requests to the hub.
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -57,16 +57,13 @@ class Encoder:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
-            model = SentenceTransformer(
-                str(files.path),
-                device=str(device),
-                local_files_only=True,
-                # Transformers' own default is the precision of the file, which for many models is bf16.
-                model_kwargs={"dtype": dtype, "use_safetensors": True},
-            )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise UsageError(f"cannot load the model {files.name} from {files.path}: {_first_line(error)}") from error
+        model = SentenceTransformer(
+            str(files.path),
+            device=str(device),
+            local_files_only=True,
+            # Transformers' own default is the precision of the file, which for many models is bf16.
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+        )
         model.eval()
         return cls._of(model, files, device, dtype)
 
@@ -144,5 +141,28 @@ def _constants(model: SentenceTransformer, files: ModelFiles) -> dict[str, int]:
     return {"prompt_length": len(tokenizer(files.document_prompt)["input_ids"]) - len(_frame(tokenizer)[1])}
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+@contextmanager
+def loading(files: ModelFiles, device: torch.device) -> Iterator[None]:
+    """Says what went wrong while a model was loaded or made its first passes: any class of error, Rust panics too.
+
+    Raises:
+        TryAgain: there was no memory for it, or the device broke.
+        UsageError: the folder has no model that can be used here.
+    """
+    try:
+        yield
+    except CirrostreamError:
+        raise
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        line = f"{type(error).__name__}: {first_line(error)}"
+        kind = trouble(error, device)
+        if kind is Trouble.MEMORY:
+            raise TryAgain(
+                f"no memory on {device} for the model {files.name} ({line}): end what else is there, choose a smaller "
+                "model, or --dtype bf16, which takes half"
+            ) from error
+        if kind is Trouble.DEVICE:
+            raise DeviceBroke(f"the device {device} broke while it got the model {files.name}: {line}") from error
+        raise UsageError(f"cannot load the model {files.name} from {files.path}: {line}") from error

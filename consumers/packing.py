@@ -43,6 +43,8 @@ class ElasticBudget:
     def __init__(self, wanted: TokenBudget) -> None:
         self.wanted = wanted
         self.now = wanted
+        self.longest = 0
+        """Tokens of the longest sequence that ever fitted."""
         self._calm = 0
 
     def shrink(self, tokens: int, rows: int) -> None:
@@ -50,8 +52,9 @@ class ElasticBudget:
         self.now = TokenBudget(max(1, min(tokens, self.now.tokens) // 2), max(1, min(rows, self.now.rows)))
         self._calm = 0
 
-    def succeeded(self) -> None:
-        """One more batch fitted."""
+    def succeeded(self, longest: int) -> None:
+        """One more batch fitted; `longest`: the tokens of its longest sequence."""
+        self.longest = max(self.longest, longest)
         self._calm += 1
         if self._calm >= self.CALM and self.now != self.wanted:
             self.now = TokenBudget(

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from consumers.devices import Trouble, release_memory, trouble
 from consumers.encoder import DTYPES, Encoder
 from consumers.packing import Ids
-from pipeline.errors import CirrostreamError
+from pipeline.errors import first_line, is_fault
 from pipeline.model_files import ModelFiles
 
 LEAST_COSINE = 0.999
@@ -58,26 +59,39 @@ def fastest_precise(files: ModelFiles, device: torch.device) -> tuple[Encoder, t
     Holds at most two precisions of the model in memory at once.
     """
     best = Encoder.load(files, device, DTYPES["fp32"])
-    batches = probe_batches(best, files.max_tokens)
-    exact = _vectors(best, batches)
-    quickest = Probe("fp32", _fastest_pass(best, batches), 1.0, 1.0)
+    batches, exact, quickest = _baseline(best, files.max_tokens)
     probes = [quickest]
     for name in ("bf16", "fp16") if device.type == "cuda" else ("bf16",):
         probe, candidate = _try(files, device, name, batches, exact)
         probes.append(probe)
         if candidate is not None and probe.precise and probe.seconds < quickest.seconds * LEAST_GAIN:
             best, quickest = candidate, probe
+        del candidate
+        release_memory(device)
     return best, tuple(probes)
 
 
-def probe_batches(encoder: Encoder, longest: int) -> list[list[Ids]]:
-    """Seeded random words of the model's own vocabulary, framed as the model's texts are; one batch a length.
+def _baseline(encoder: Encoder, longest: int) -> tuple[list[list[Ids]], Vectors, Probe]:
+    """The probe, what fp32 makes of it, and how fast; with fewer rows where so many do not fit.
 
     A GPU gets so many rows at once that it is busy, else every precision takes the time of the launches.
     """
+    rows = 256 if encoder.device.type == "cuda" else 2
+    while True:
+        batches = probe_batches(encoder, longest, rows)
+        try:
+            return batches, _vectors(encoder, batches), Probe("fp32", _fastest_pass(encoder, batches), 1.0, 1.0)
+        except (RuntimeError, MemoryError) as error:
+            if rows == 1 or trouble(error, encoder.device) is not Trouble.MEMORY:
+                raise
+        rows //= 2
+        release_memory(encoder.device)
+
+
+def probe_batches(encoder: Encoder, longest: int, rows: int) -> list[list[Ids]]:
+    """Seeded random words of the model's own vocabulary, framed as the model's texts are; one batch a length."""
     random = np.random.default_rng(20260101)
     room = max(1, longest - sum(len(part) for part in encoder.frame))
-    rows = 256 if encoder.device.type == "cuda" else 2
     return [
         [encoder.framed(random.integers(0, encoder.vocabulary, min(length, room))) for _ in range(rows)]
         for length in PROBE_LENGTHS
@@ -99,9 +113,13 @@ def _try(
     try:
         encoder = Encoder.load(files, device, DTYPES[name])
         return measured(encoder, name, batches, exact), encoder
-    except (RuntimeError, CirrostreamError) as error:
-        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Probe(name, float("inf"), 0.0, 0.0, problem), None
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        if trouble(error, device) is Trouble.DEVICE:
+            raise
+        problem = first_line(error)
+    return Probe(name, float("inf"), 0.0, 0.0, problem), None
 
 
 def _vectors(encoder: Encoder, batches: list[list[Ids]]) -> Vectors:

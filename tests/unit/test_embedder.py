@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from consumers import embedder as embedder_module
+from consumers import passes
 from consumers.chunking import Chunker
+from consumers.devices import DeviceBroke, MemoryTaken
 from consumers.embedder import Embedder
 from consumers.encoder import Encoder
 from consumers.packing import ElasticBudget, Ids, TokenBudget
+from consumers.passes import WAITS
 from consumers.precision import Probe, measured, probe_batches
-from pipeline.errors import Fatal, UsageError
+from pipeline.errors import Exit, Fatal, TryAgain, UsageError
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.records import Chunk, ChunkedPage, EmbeddedPage, Page, Source
 from pipeline.settings import ModelSettings
@@ -83,7 +87,7 @@ def text_of(number: int) -> list[int]:
 class RiggedEncoder:
     """Encodes as the real one does, but raises `error` for every batch that `breaks` says."""
 
-    def __init__(self, inner: Encoder, breaks: Callable[[Sequence[Ids]], bool], error: Exception) -> None:
+    def __init__(self, inner: Encoder, breaks: Callable[[Sequence[Ids]], bool], error: BaseException) -> None:
         self._inner, self._breaks, self._error = inner, breaks, error
         self.batches: list[int] = []
 
@@ -97,8 +101,18 @@ class RiggedEncoder:
         return self._inner.encode(rows)
 
 
-def rig(embedder: Embedder, breaks: Callable[[Sequence[Ids]], bool], error: Exception) -> Embedder:
+def rig(embedder: Embedder, breaks: Callable[[Sequence[Ids]], bool], error: BaseException) -> Embedder:
     return replace(embedder, encoder=RiggedEncoder(embedder.encoder, breaks, error))  # type: ignore[arg-type]
+
+
+ALLOC_FAILED = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+
+
+def without_waiting(embedder: Embedder) -> list[float]:
+    """Notes how long the embedder would have waited, second by second."""
+    rested: list[float] = []
+    embedder.pause = rested.append
+    return rested
 
 
 def test_vectors_are_those_of_sentence_transformers(embedder: Embedder, chunker: Chunker, files: ModelFiles) -> None:
@@ -208,15 +222,208 @@ def test_out_of_memory_halves_the_budget_and_nothing_fails(embedder: Embedder) -
 def test_a_row_that_alone_exceeds_the_memory_fails_alone(embedder: Embedder) -> None:
     big = of_ids("w:big", [2000] * 200)
     rigged = rig(embedder, lambda rows: any(len(row) > 100 for row in rows), RuntimeError("can't allocate memory"))
+    rested = without_waiting(rigged)
     result = rigged.embed([of_ids("w:1", text_of(1)), big, of_ids("w:2", text_of(2))])
     assert [(index, failure.reason) for index, failure in result.failed] == [(1, "out_of_memory")]
     assert [page.key for page in result.pages] == ["w:1", "w:2"]
+    assert len(rested) == sum(WAITS), "a neighbour got its time to give memory back"
 
 
-def test_a_broken_device_ends_the_process(embedder: Embedder) -> None:
+def test_a_row_that_fits_when_a_neighbour_has_gone_is_no_dead_letter(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rigged = rig(embedder, lambda _: len(rested) < 3, RuntimeError(ALLOC_FAILED))
+    rested = without_waiting(rigged)
+    result = rigged.embed([of_ids("w:1", text_of(1)), of_ids("w:2", text_of(2))])
+    assert [page.key for page in result.pages] == ["w:1", "w:2"]
+    assert result.failed == []
+    assert len(rested) == 3
+
+
+def test_a_memory_that_others_hold_for_good_ends_the_process_and_blames_no_record(embedder: Embedder) -> None:
+    rigged = rig(embedder, lambda _: True, RuntimeError(ALLOC_FAILED))
+    without_waiting(rigged)
+    with pytest.raises(MemoryTaken, match=r"cpu has had no memory for one text of 4 tokens for 30 s"):
+        rigged.embed([of_ids("w:1", text_of(1)), of_ids("w:2", text_of(2))])
+
+
+def test_a_row_no_longer_than_one_that_has_fitted_is_not_to_blame(embedder: Embedder) -> None:
+    full = [False]
+    rigged = rig(embedder, lambda rows: full[0] and len(rows[0]) > 100, MemoryError())
+    without_waiting(rigged)
+    assert rigged.embed([of_ids("w:1", [2000] * 200)]).failed == []
+    full[0] = True
+    with pytest.raises(MemoryTaken, match="200 tokens"):
+        rigged.embed([of_ids("w:2", [2000] * 200)])
+
+
+def test_a_memory_that_others_hold_in_part_is_not_a_long_rows_fault(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "memory_of_others", lambda _: 70_000_000_000)
+    rigged = rig(embedder, lambda rows: len(rows[0]) > 100, torch.OutOfMemoryError("CUDA out of memory."))
+    without_waiting(rigged)
+    with pytest.raises(MemoryTaken, match=r"other processes hold 70\.0 GB of it"):
+        rigged.embed([of_ids("w:1", [2000] * 200)])
+
+
+def test_sigterm_is_heard_while_a_row_waits_for_memory(embedder: Embedder) -> None:
+    rigged = rig(embedder, lambda _: True, RuntimeError(ALLOC_FAILED))
+    rested = without_waiting(rigged)
+
+    def between() -> None:
+        if len(rested) == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        rigged.embed([of_ids("w:1", text_of(1))], between)
+    assert len(rested) == 5
+
+
+class NoRoom(torch.Tensor):
+    """A result that the host has no memory for, the first `times`."""
+
+    times = 0
+
+    def cpu(self, *_: object, **__: object) -> torch.Tensor:  # type: ignore[override]
+        if NoRoom.times:
+            NoRoom.times -= 1
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
+            )
+        return self.as_subclass(torch.Tensor)  # type: ignore[no-any-return]
+
+
+class ToAFullHost(RiggedEncoder):
+    def encode(self, rows: Sequence[Ids]) -> torch.Tensor:
+        return self._inner.encode(rows).as_subclass(NoRoom)  # type: ignore[no-any-return]
+
+
+def test_vectors_wait_on_the_device_while_the_host_has_no_room_for_them(embedder: Embedder) -> None:
+    to_full = replace(embedder, encoder=ToAFullHost(embedder.encoder, lambda _: False, RuntimeError()))  # type: ignore[arg-type]
+    rested = without_waiting(to_full)
+    NoRoom.times = 2
+    page = to_full.embed([of_ids("w:1", text_of(1))]).pages[0]
+    assert np.allclose(vectors(page), vectors(embedder.embed([of_ids("w:1", text_of(1))]).pages[0]), atol=1e-6)
+    assert len(rested) == sum(WAITS[:2])
+    NoRoom.times = 100
+    with pytest.raises(MemoryTaken, match="no memory for vectors"):
+        to_full.embed([of_ids("w:1", text_of(1))])
+    NoRoom.times = 0
+
+
+def test_a_host_without_memory_for_the_batch_itself_is_no_records_fault(
+    embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(embedder_module, "pack", full)
+    with pytest.raises(MemoryTaken, match="no memory for a batch of 1 pages"):
+        embedder.embed([of_ids("w:1", text_of(1))])
+
+
+def test_a_broken_device_ends_the_process_to_be_tried_again(embedder: Embedder) -> None:
     rigged = rig(embedder, lambda _: True, torch.AcceleratorError("CUDA error: device-side assert triggered"))
-    with pytest.raises(Fatal, match="broke"):
+    with pytest.raises(DeviceBroke, match="the device cpu broke: CUDA error") as caught:
         rigged.embed([of_ids("w:1", text_of(1))])
+    assert caught.value.exit_code is Exit.TRY_AGAIN
+
+
+class PanicException(BaseException):
+    """As PyO3 names the class of a Rust panic."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("position_ids"),
+        TypeError("unsupported operand"),
+        AssertionError(),
+        OverflowError("int too big to convert"),
+        NotImplementedError("no such kernel"),
+        ZeroDivisionError("division by zero"),
+        AttributeError("'NoneType' object has no attribute 'shape'"),
+        UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"),
+        RecursionError("maximum recursion depth exceeded"),
+        StopIteration(),
+        PanicException("index out of bounds"),
+        torch.AcceleratorError("CUDA error: invalid configuration argument"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_model_code_raises_is_the_fault_of_the_record_that_makes_it(
+    embedder: Embedder, error: BaseException
+) -> None:
+    pages = [of_ids(f"w:{n}", text_of(n)) for n in range(8)]
+    result = rig(embedder, lambda rows: any(2005 in row for row in rows), error).embed(pages)
+    assert [(index, failure.reason) for index, failure in result.failed] == [(5, "model_failed")]
+    assert len(result.pages) == 7
+    assert str(result.failed[0][1]), "says something even where the error says nothing"
+
+
+def test_a_request_to_end_is_no_records_fault(embedder: Embedder) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        rig(embedder, lambda _: True, KeyboardInterrupt()).embed([of_ids("w:1", text_of(1))])
+
+
+def test_a_model_that_fails_on_everything_makes_no_dead_letter(embedder: Embedder) -> None:
+    rigged = rig(embedder, lambda _: True, KeyError("sentence_embedding"))
+    with pytest.raises(Fatal, match="fails on every text: KeyError: 'sentence_embedding'"):
+        rigged.embed([of_ids(f"w:{n}", text_of(n)) for n in range(40)])
+
+
+def test_a_model_without_room_on_the_device_is_worth_another_try(
+    files: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Encoder:
+        raise RuntimeError(ALLOC_FAILED)
+
+    monkeypatch.setattr(Encoder, "load", full)
+    for dtype in ("fp32", "auto"):
+        with pytest.raises(TryAgain, match="no memory on cpu for the model"):
+            Embedder.load(files, device="cpu", dtype=dtype)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [TypeError("odd"), AttributeError("x"), PanicException("bad merges"), SystemError()])
+def test_whatever_loading_raises_is_one_line(
+    files: ModelFiles, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def broken(*_: object) -> Encoder:
+        raise error
+
+    monkeypatch.setattr(Encoder, "load", broken)
+    with pytest.raises(UsageError, match=f"cannot load the model .*: {type(error).__name__}"):
+        Embedder.load(files, device="cpu", dtype="fp32")
+
+
+def test_a_device_too_small_for_the_whole_probe_measures_with_fewer_rows(
+    files: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Encoder.encode
+
+    def narrow(self: Encoder, rows: Sequence[Ids]) -> torch.Tensor:
+        if len(rows) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return encode(self, rows)
+
+    monkeypatch.setattr(Encoder, "encode", narrow)
+    chosen = Embedder.load(files, device="cpu", dtype="auto")
+    assert [probe.problem for probe in chosen.probes] == ["", ""]
+
+
+def test_a_second_precision_that_finds_no_room_is_just_not_chosen(
+    files: ModelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Encoder.load
+
+    def once(files: ModelFiles, device: torch.device, dtype: torch.dtype) -> Encoder:
+        if dtype != torch.float32:
+            raise MemoryError
+        return load(files, device, dtype)
+
+    monkeypatch.setattr(Encoder, "load", once)
+    assert Embedder.load(files, device="cpu", dtype="auto").dtype == "float32"
 
 
 def test_an_output_that_is_not_finite_fails_its_page_only(embedder: Embedder) -> None:
@@ -274,7 +481,7 @@ def test_auto_measures_and_says_what_it_found(files: ModelFiles) -> None:
 
 
 def test_a_precision_that_bends_the_vectors_is_not_precise(embedder: Embedder) -> None:
-    batches = probe_batches(embedder.encoder, 32)
+    batches = probe_batches(embedder.encoder, 32, rows=2)
     exact = torch.cat([embedder.encoder.encode(batch) for batch in batches]).numpy()
     bent = exact + np.random.default_rng(1).normal(scale=0.01, size=exact.shape).astype(np.float32)
     assert measured(embedder.encoder, "fp32", batches, exact).precise

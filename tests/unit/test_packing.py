@@ -63,10 +63,10 @@ def test_a_budget_comes_back_after_calm_and_never_exceeds_what_was_wanted() -> N
     budget = ElasticBudget(TokenBudget(1_000, 10))
     budget.shrink(tokens=1_000, rows=10)
     for _ in range(ElasticBudget.CALM - 1):
-        budget.succeeded()
+        budget.succeeded(8)
     assert budget.now.tokens == 500
     for _ in range(3 * ElasticBudget.CALM):
-        budget.succeeded()
+        budget.succeeded(8)
     assert budget.now == budget.wanted
 
 

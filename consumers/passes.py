@@ -1,0 +1,216 @@
+"""Runs rows of token ids through the model whatever the device's memory does, and finds the row that is at fault.
+
+Three kinds of trouble are told apart (`consumers.devices.trouble`). What a pass has too little memory for is cut into
+smaller ones. What fails for another reason is halved until the culprit stands alone. A broken device ends the process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from consumers.devices import DeviceBroke, MemoryTaken, Trouble, memory_of_others, release_memory, trouble
+from consumers.encoder import Encoder
+from consumers.packing import ElasticBudget, Ids, pack
+from pipeline.errors import Fatal, first_line, is_fault
+
+WAITS = (1, 2, 4, 8, 15)
+"""Seconds between the tries of a row that does not fit alone: a neighbour on the same device often wants its memory
+for a moment only."""
+
+Vectors = NDArray[np.float32]
+Pause = Callable[[float], None]
+
+
+class EmbeddingFailed(Exception):
+    """This page has no vectors; `reason` is the word it is counted under."""
+
+    def __init__(self, reason: str, what: str) -> None:
+        super().__init__(what)
+        self.reason = reason
+
+
+class DeviceBatch(NamedTuple):
+    """One pass of the device."""
+
+    tokens: int
+    padded_tokens: int
+    """What the device computed: `tokens` and the padding between them."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """Work done since they were last taken."""
+
+    device_batches: list[DeviceBatch] = field(default_factory=list)
+    out_of_memory: int = 0
+    pack_seconds: float = 0.0
+    """For token ids and groups, before the device had anything to do."""
+
+    @property
+    def batches(self) -> int:
+        return len(self.device_batches)
+
+    @property
+    def tokens(self) -> int:
+        return sum(batch.tokens for batch in self.device_batches)
+
+    @property
+    def padded_tokens(self) -> int:
+        return sum(batch.padded_tokens for batch in self.device_batches)
+
+
+class Refused(NamedTuple):
+    """Why a pass gave nothing. Text only: the error itself would keep all that was computed in memory."""
+
+    trouble: Trouble
+    what: str
+
+
+@dataclass
+class Passes:
+    """The passes of one batch: `rows` by number, in groups; made for one call of `run`.
+
+    `between` is called before each pass, and while one waits for memory; it may give up by raising.
+    """
+
+    encoder: Encoder
+    budget: ElasticBudget
+    stats: Stats
+    rows: list[Ids]
+    lengths: Ids
+    between: Callable[[], None]
+    pause: Pause = time.sleep
+
+    def run(self, groups: list[Ids], dimension: int) -> tuple[Vectors, dict[int, EmbeddingFailed]]:
+        """Vectors of shape (len(rows), dimension), and the errors of those rows that have none (their vectors are 0).
+
+        The device gets one group after the other without waiting; results are fetched at the end, or when memory is
+        short.
+
+        Raises:
+            DeviceBroke: every further pass would fail.
+            MemoryTaken: rows that should fit did not for longer than all `WAITS`.
+            Fatal: the model fails on everything.
+        """
+        vectors = np.zeros((len(self.rows), dimension), dtype=np.float32)
+        errors: dict[int, EmbeddingFailed] = {}
+        done: list[tuple[Ids, torch.Tensor]] = []
+        groups = groups[::-1]
+        while groups:
+            self.between()
+            group = groups.pop()
+            made = self._attempt(group)
+            if isinstance(made, Refused) and made.trouble is Trouble.MEMORY:
+                self._fetch(done, vectors)  # what is computed takes part of the memory that is short
+                self._shrink(self.lengths[group])
+                if len(group) > 1:
+                    groups = self._packed_anew([group, *groups[::-1]])
+                    continue
+                made = self._waited_for(group)
+            if not isinstance(made, Refused):
+                done.append((group, made))
+            elif len(group) > 1:
+                groups += [group[len(group) // 2 :], group[: len(group) // 2]]
+            else:
+                errors[int(group[0])] = self._failure(made)
+        self._fetch(done, vectors)
+        return vectors, errors
+
+    def _attempt(self, group: Ids) -> torch.Tensor | Refused:
+        made = self._encode([self.rows[row] for row in group])
+        if not isinstance(made, Refused):
+            lengths = self.lengths[group]
+            self.stats.device_batches.append(DeviceBatch(int(lengths.sum()), int(lengths.max()) * len(lengths)))
+            self.budget.succeeded(int(lengths.max()))
+        return made
+
+    def _encode(self, rows: list[Ids]) -> torch.Tensor | Refused:
+        device = self.encoder.device
+        try:
+            return self.encoder.encode(rows)
+        except BaseException as error:
+            if not is_fault(error):
+                raise
+            kind = trouble(error, device)
+            if kind is Trouble.DEVICE:
+                raise DeviceBroke(f"the device {device} broke: {first_line(error)}") from error
+            return Refused(kind, _said(error))
+
+    def _packed_anew(self, groups: list[Ids]) -> list[Ids]:
+        rest = np.concatenate(groups)
+        return [rest[part] for part in pack(self.lengths[rest], self.budget.now)][::-1]
+
+    def _waited_for(self, group: Ids) -> torch.Tensor | Refused:
+        """One row again and again, while nothing else of ours is on the device.
+
+        It is at fault only when a short text fits at the end, and no text as long as it ever did.
+        """
+        length = int(self.lengths[group].max())
+        made: torch.Tensor | Refused = Refused(Trouble.MEMORY, "")
+        for seconds in WAITS:
+            self._rest(seconds)
+            made = self._attempt(group)
+            if not (isinstance(made, Refused) and made.trouble is Trouble.MEMORY):
+                return made
+            release_memory(self.encoder.device)
+        others = memory_of_others(self.encoder.device)
+        if length <= self.budget.longest or others or isinstance(self._encode([self._simplest()]), Refused):
+            raise MemoryTaken(
+                f"the device {self.encoder.device} has had no memory for one text of {length} tokens for {sum(WAITS)} s"
+                + (f"; other processes hold {others / 1e9:.1f} GB of it" if others else "")
+                + ": end what else computes there, or give this replica another device"
+            )
+        return made
+
+    def _rest(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.between()
+            self.pause(1.0)
+
+    def _simplest(self) -> Ids:
+        return self.encoder.framed(np.asarray([self.encoder.vocabulary // 2]))
+
+    def _failure(self, refused: Refused) -> EmbeddingFailed:
+        """Raises Fatal when the simplest text fails as well: no record is to blame then."""
+        if refused.trouble is Trouble.MEMORY:
+            return EmbeddingFailed("out_of_memory", refused.what)
+        simplest = self._encode([self._simplest()])
+        if isinstance(simplest, Refused) and simplest.trouble is Trouble.INPUT:
+            raise Fatal(f"the model fails on every text: {simplest.what}; its files or a library are damaged")
+        return EmbeddingFailed("model_failed", refused.what)
+
+    def _fetch(self, done: list[tuple[Ids, torch.Tensor]], vectors: Vectors) -> None:
+        """Moves what is computed to the host, one group after the other: to join them would take the memory twice."""
+        waits = list(WAITS)
+        while done:
+            group, made = done[-1]
+            try:
+                vectors[group] = made.cpu().numpy()
+            except BaseException as error:
+                if not is_fault(error):
+                    raise
+                if trouble(error, self.encoder.device) is not Trouble.MEMORY:
+                    raise DeviceBroke(f"the device {self.encoder.device} broke: {first_line(error)}") from error
+                if not waits:
+                    raise MemoryTaken(f"this machine has no memory for vectors: {first_line(error)}") from error
+                self._rest(waits.pop(0))
+                continue
+            done.pop()
+
+    def _shrink(self, lengths: Ids) -> None:
+        self.stats.out_of_memory += 1
+        self.budget.shrink(int(lengths.max()) * len(lengths), len(lengths))
+        release_memory(self.encoder.device)
+
+
+def _said(error: BaseException) -> str:
+    """What the error says, with its class where the class says more: a KeyError's text is a key."""
+    line = first_line(error)
+    return line if isinstance(error, RuntimeError) else f"{type(error).__name__}: {line}"
