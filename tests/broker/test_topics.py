@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import topics
+from pipeline import topic_rules, topics
 from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.kafka import Cluster
 from pipeline.settings import Settings
@@ -23,7 +23,7 @@ def test_corpus_topics_are_compacted_and_keep_tombstones_for_weeks(cluster: Clus
     names = topics.ensure_corpus(cluster, Settings())
     configs = cluster.configs(names.pages)
     assert configs["cleanup.policy"] == "compact"
-    assert int(configs["delete.retention.ms"]) == 35 * topics.DAY_MS
+    assert int(configs["delete.retention.ms"]) == 35 * topic_rules.DAY_MS
     assert len(cluster.partitions(names.pages)) == Settings().partitions
 
 
@@ -47,17 +47,35 @@ def test_another_partition_count_is_fatal_and_says_what_to_set(cluster: Cluster,
 
 
 @pytest.mark.parametrize(
-    ("configs", "complaint"),
+    ("changed", "complaint"),
     [
-        ({}, "cleanup.policy=delete, needs compact"),
-        ({"cleanup.policy": "compact", "max.message.bytes": "1000"}, "has max.message.bytes=1000"),
+        ({"cleanup.policy": "compact,delete"}, r"cleanup\.policy=compact,delete \(needs compact:"),
+        ({"max.message.bytes": "1000"}, r"max\.message\.bytes=1000 \(needs at least 8388608:"),
+        ({"delete.retention.ms": "86400000"}, r"delete\.retention\.ms=86400000 \(needs at least 3024000000:"),
+        ({"min.insync.replicas": "2"}, r"min\.insync\.replicas=2 \(needs at most 1: else no record is taken\)"),
     ],
 )
-def test_a_topic_configured_otherwise_is_fatal(cluster: Cluster, configs: dict[str, str], complaint: str) -> None:
-    name = topics.corpus_topics(Settings()).pages
-    cluster.admin.create_topics({name: {"num_partitions": 4, "replication_factor": 1, "configs": configs}})
+def test_a_topic_configured_otherwise_is_fatal(cluster: Cluster, changed: dict[str, str], complaint: str) -> None:
+    make(cluster, topics.corpus_topics(Settings()).pages, topic_rules.configs("pages", 1) | changed)
     with pytest.raises(Fatal, match=complaint):
         topics.ensure_corpus(cluster, Settings())
+
+
+def test_chunks_with_a_limit_of_size_or_time_are_fatal_and_both_are_named(cluster: Cluster) -> None:
+    limits = {"retention.bytes": "1000000", "retention.ms": "604800000"}
+    make(cluster, topics.model_topics(Settings(), "m").chunks, topic_rules.configs("chunks", 1) | limits)
+    with pytest.raises(Fatal, match=r"chunks\.m has retention\.ms=604800000 .* retention\.bytes=1000000 .*doctor"):
+        topics.ensure_model(cluster, Settings(), "m")
+
+
+def test_what_only_could_be_safer_lets_a_stage_start(cluster: Cluster) -> None:
+    configs = topic_rules.configs("pages", 1) | {"unclean.leader.election.enable": "true"}
+    make(cluster, topics.corpus_topics(Settings()).pages, configs)
+    topics.ensure_corpus(cluster, Settings())
+
+
+def make(cluster: Cluster, name: str, configs: dict[str, str]) -> None:
+    cluster.admin.create_topics({name: {"num_partitions": 4, "replication_factor": 1, "configs": configs}})
 
 
 def test_more_replicas_than_brokers_is_fatal(cluster: Cluster, settings_env: SettingsEnv) -> None:

@@ -30,6 +30,7 @@ from deploy.doctor.settings import DoctorSettings
 from deploy.doctor.trial import Trial
 from deploy.local.claim import Claim
 from deploy.local.tidy import run_claim_path
+from pipeline import topic_rules
 from pipeline.errors import Fatal, UsageError
 from pipeline.gpu import Gpu
 from pipeline.model_files import resolve
@@ -248,7 +249,7 @@ class ThreeBrokers:
         return [{"error_code": 0, "name": names[0], "partitions": partitions, "authorized_operations": None}]
 
     def configs(self, _: str) -> dict[str, str]:
-        return {"min.insync.replicas": str(self._needed), **topics.wanted_configs("pages")}
+        return topic_rules.configs("pages", 1) | {"min.insync.replicas": str(self._needed)} | self._configs
 
 
 def seen(name: str, cluster: ThreeBrokers, **settings: Any) -> Finding:
@@ -268,6 +269,15 @@ def test_fewer_replicas_than_three_brokers_allow_are_a_warning_that_says_how_to_
     assert finding.verdict is Verdict.WARN
     assert "pages has 1 replica on 3 brokers" in finding.found
     assert "-n pages -c min.insync.replicas=2" in finding.remedy
+
+
+def test_a_topic_that_could_be_safer_is_a_warning_with_all_that_would_mend_it() -> None:
+    unsafe = {"unclean.leader.election.enable": "true", "min.compaction.lag.ms": str(30 * topic_rules.DAY_MS)}
+    finding = seen("topics.pages", ThreeBrokers(needed=1, **unsafe))
+    assert finding.verdict is Verdict.WARN
+    assert "min.insync.replicas=1 (needs at least 2: else what one broker alone has is lost" in finding.found
+    remedy = "-c min.compaction.lag.ms=604800000 -c min.insync.replicas=2 -c unclean.leader.election.enable=false"
+    assert finding.remedy.endswith(remedy)
 
 
 def test_more_replicas_asked_for_than_there_are_in_sync_fail() -> None:
