@@ -56,6 +56,8 @@ def chunk(settings: ChunkSettings) -> int:
         corpus, model = topics.ensure_corpus(cluster, settings), topics.ensure_model(cluster, settings, files.tag)
         service.metrics.build_info(model=files.tag)
         service.turned()
+        for notice in files.notices:
+            service.log.warning(notice)
         chunker = Chunker(files, settings.unit, settings.window_tokens, settings.overlap_tokens)
         if chunker.notice:
             service.log.warning(chunker.notice)

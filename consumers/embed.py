@@ -66,6 +66,8 @@ def embed(settings: EmbedSettings) -> int:
     with Service("embed", settings) as service:
         cluster = Cluster.connect(settings)
         files = model_files.resolve(settings, weights=True)
+        for notice in files.notices:
+            service.log.warning(notice)
         names, letters_topic = topics.ensure_model(cluster, settings, files.tag), topics.corpus_topics(settings)
         embedder = Embedder.load(files, device=settings.device, dtype=settings.dtype, threads=settings.threads or None)
         service.log.info("model ready", model=files.tag, device=embedder.device_name, dtype=embedder.dtype)

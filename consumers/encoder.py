@@ -41,6 +41,8 @@ class Encoder:
     constants: dict[str, int]
     """Further features that this model's modules need, the same for every row."""
     token_types: bool
+    dimension: int | None = None
+    """Where the model cuts its vectors (Matryoshka); None: it does not."""
 
     @classmethod
     def load(cls, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> Encoder:
@@ -81,6 +83,7 @@ class Encoder:
             frame=_frame(tokenizer),
             constants=_constants(model, files),
             token_types="token_type_ids" in tokenizer.model_input_names,
+            dimension=model.truncate_dim,
         )
 
     def framed(self, words: Ids) -> Ids:
@@ -105,7 +108,7 @@ class Encoder:
             features["token_type_ids"] = torch.zeros_like(ids)
         with torch.inference_mode():
             vectors: torch.Tensor = self.model(features)["sentence_embedding"]
-            return vectors.float()
+            return vectors[:, : self.dimension].float()
 
     def _send(self, tensor: torch.Tensor) -> torch.Tensor:
         if self.device.type != "cuda":

@@ -9,17 +9,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal
 
 import msgspec
 
 from pipeline.errors import UsageError
+from pipeline.model_json import parse_json, read_json
+from pipeline.model_modules import inside, modules_of, output_of
+from pipeline.model_network import Network, network_of
 
 LONGEST_ASSUMED = 8192
 """Bound on the tokens of a model that gives no `max_seq_length`: some tokenizers say 10^30, some models 131,072."""
 
 UNKNOWN_MAX_TOKENS = 512
-MAX_JSON_BYTES = 8 * 1024 * 1024
+UNLIMITED = 1_000_000
+"""A limit above says that there is none."""
+
+
+Metric = Literal["cosine", "dot", "l2"]
+"""How two vectors are compared, in LanceDB's words."""
+
+METRICS: dict[str | None, Metric] = {None: "cosine", "cosine": "cosine", "dot": "dot", "euclidean": "l2"}
+"""By sentence-transformers' `similarity_fn_name`. LanceDB has nothing for "manhattan"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +44,8 @@ class ModelConfig:
     query_prompt: str
     lowercase: bool
     tokenizer_file: Path
-
-
-class _Module(msgspec.Struct):
-    type: str
-    path: str = ""
-
-    @property
-    def kind(self) -> str:
-        return self.type.rsplit(".", 1)[-1]
+    metric: Metric
+    notices: tuple[str, ...]
 
 
 class _TokenizerArgs(msgspec.Struct):
@@ -54,69 +58,17 @@ class _Transformer(msgspec.Struct):
     processor_kwargs: _TokenizerArgs | None = None
     tokenizer_args: _TokenizerArgs | None = None
     modality_config: dict[str, object] | None = None
+    module_output_name: str | None = None
 
 
-class _Network(msgspec.Struct):
-    """`config.json`; a multimodal model has the text model's under `text_config`."""
+class _Model(msgspec.Struct):
+    """`config_sentence_transformers.json`."""
 
-    model_type: str = ""
-    hidden_size: int | None = None
-    d_model: int | None = None
-    dim: int | None = None
-    n_embd: int | None = None
-    max_position_embeddings: int | None = None
-    pad_token_id: object = None
-    text_config: _Network | None = None
-
-    @property
-    def width(self) -> int | None:
-        return self.hidden_size or self.d_model or self.dim or self.n_embd
-
-    @property
-    def positions(self) -> int | None:
-        """Usable positions: RoBERTa and its kin start to count after the padding token's id."""
-        if self.max_position_embeddings is None or self.max_position_embeddings <= 0:
-            return None
-        roberta = any(kin in self.model_type for kin in ("roberta", "camembert", "mpnet"))
-        offset = self.pad_token_id + 1 if roberta and isinstance(self.pad_token_id, int) else 0
-        return self.max_position_embeddings - offset
-
-
-class _Pooling(msgspec.Struct):
-    embedding_dimension: int | None = None
-    word_embedding_dimension: int | None = None
-    pooling_mode: str | list[str] | None = None
-    include_prompt: bool = True
-    pooling_mode_cls_token: bool = False
-    pooling_mode_max_tokens: bool = False
-    pooling_mode_mean_tokens: bool = False
-    pooling_mode_mean_sqrt_len_tokens: bool = False
-    pooling_mode_weightedmean_tokens: bool = False
-    pooling_mode_lasttoken: bool = False
-
-    @property
-    def dimension(self) -> int | None:
-        """Several modes are concatenated."""
-        width = self.embedding_dimension or self.word_embedding_dimension
-        return width * self._modes if width else None
-
-    @property
-    def _modes(self) -> int:
-        if self.pooling_mode is not None:
-            return 1 if isinstance(self.pooling_mode, str) else max(1, len(self.pooling_mode))
-        flags = [bool(getattr(self, name)) for name in self.__struct_fields__ if name.startswith("pooling_mode_")]
-        return max(1, flags.count(True))
-
-
-class _Dense(msgspec.Struct):
-    out_features: int
-    module_input_name: str = "sentence_embedding"
-
-
-class _Prompts(msgspec.Struct):
     prompts: dict[str, str | None] = {}
     default_prompt_name: str | None = None
     truncate_dim: int | None = None
+    similarity_fn_name: str | None = None
+    model_type: str = "SentenceTransformer"
 
     def first_of(self, names: tuple[str, ...]) -> str:
         """The prompt of the first name there is, else the default one; an empty string when there is none."""
@@ -124,9 +76,6 @@ class _Prompts(msgspec.Struct):
             if name is not None and name in self.prompts:
                 return self.prompts[name] or ""
         return ""
-
-
-S = TypeVar("S", bound=msgspec.Struct)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -137,44 +86,54 @@ def read_config(folder: Path) -> ModelConfig:
     Raises:
         UsageError: a file is missing, malformed, or asks for something that token ids alone cannot give.
     """
-    modules = _modules(folder)
-    root = _inside(folder, modules[0].path)
+    modules = modules_of(folder)
+    root = inside(folder, modules[0].path)
     transformer = _transformer(root)
-    network = _read(root / "config.json", _Network) or _Network()
-    text_network = network.text_config or network
-    prompts = _read(folder / "config_sentence_transformers.json", _Prompts) or _Prompts()
-    document_prompt = prompts.first_of(("document", "passage", "corpus"))
-    dimension, normalized = _output(folder, modules, text_network.width, document_prompt)
-    if prompts.truncate_dim and dimension and prompts.truncate_dim < dimension:
-        dimension, normalized = prompts.truncate_dim, False
+    network = _network(root / "config.json")
+    model = _model(folder / "config_sentence_transformers.json")
+    document_prompt = model.first_of(("document", "passage", "corpus"))
+    dimension, normalized = output_of(folder, modules, network.width, document_prompt)
+    if transformer.module_output_name != "sentence_embedding" and "Pooling" not in (one.kind for one in modules):
+        raise UsageError(f"{folder / 'modules.json'}: no Pooling module: the model has a vector a token, none a text")
+    if model.truncate_dim and dimension and model.truncate_dim < dimension:
+        dimension, normalized = model.truncate_dim, False
+    max_tokens, cut = _max_tokens(root, transformer, network)
+    metric, odd = _metric(folder, model.similarity_fn_name, normalized=normalized)
     return ModelConfig(
-        max_tokens=_max_tokens(root, transformer, text_network),
+        max_tokens=max_tokens,
         dimension=dimension,
         normalized=normalized,
         document_prompt=document_prompt,
-        query_prompt=prompts.first_of(("query",)),
+        query_prompt=model.first_of(("query",)),
         lowercase=transformer.do_lower_case,
         tokenizer_file=_tokenizer_file(root),
+        metric=metric,
+        notices=(*cut, *odd),
     )
 
 
-def _modules(folder: Path) -> list[_Module]:
-    path = folder / "modules.json"
-    if not path.exists():
-        if not (folder / "config.json").exists():
-            raise UsageError(f"{folder}: no model here (neither modules.json nor config.json)")
-        return [_Module("Transformer"), _Module("Pooling", "\0")]
-    modules = _parse(path, list[_Module])
-    if not modules or modules[0].kind != "Transformer":
-        first = modules[0].kind if modules else "nothing"
-        raise UsageError(f"{path}: the model starts with {first}; only models that start with a Transformer work here")
-    return modules
+def _model(path: Path) -> _Model:
+    model = read_json(path, _Model) or _Model()
+    if model.model_type != "SentenceTransformer":
+        raise UsageError(f"{path}: the model is a {model.model_type}; only SentenceTransformers make one dense vector")
+    if model.default_prompt_name is not None and model.default_prompt_name not in model.prompts:
+        raise UsageError(f"{path}: default_prompt_name is {model.default_prompt_name!r}, which is none of its prompts")
+    return model
+
+
+def _metric(folder: Path, named: str | None, *, normalized: bool) -> tuple[Metric, tuple[str, ...]]:
+    """How the model's vectors are to be compared. Those of length 1 have one order by cosine, dot and distance."""
+    if named == "manhattan":
+        raise UsageError(f"{folder}: the model's vectors are compared by manhattan distance, which LanceDB does not do")
+    if named not in METRICS:
+        return "cosine", (f"{folder}: similarity_fn_name {named!r} is unknown; vectors are compared by cosine",)
+    return "cosine" if normalized else METRICS[named], ()
 
 
 def _transformer(root: Path) -> _Transformer:
     config = _Transformer()
     for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"):
-        found = _read(root / f"sentence_{kind}_config.json", _Transformer)
+        found = read_json(root / f"sentence_{kind}_config.json", _Transformer)
         if found is not None:
             config = found
             break
@@ -183,36 +142,35 @@ def _transformer(root: Path) -> _Transformer:
     return config
 
 
-def _max_tokens(root: Path, transformer: _Transformer, network: _Network) -> int:
+def _network(path: Path) -> Network:
+    try:
+        return network_of(parse_json(path, dict[str, Any]) if path.exists() else {})
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def _max_tokens(root: Path, transformer: _Transformer, network: Network) -> tuple[int, tuple[str, ...]]:
+    """The longest input, and what is to be said about it."""
+    wanted = _wanted_tokens(transformer)
+    if wanted is not None:
+        most = network.most_tokens
+        if most is None or wanted <= most:
+            return wanted, ()
+        return most, (f"{root}: {wanted} tokens are asked for, the network has {most} positions: {most} are taken",)
+    tokenizer = read_json(root / "tokenizer_config.json", _TokenizerArgs) or _TokenizerArgs()
+    known = [limit for limit in (tokenizer.model_max_length, network.positions) if limit]
+    return (int(min([*known, LONGEST_ASSUMED])) if known else UNKNOWN_MAX_TOKENS), ()
+
+
+def _wanted_tokens(transformer: _Transformer) -> int | None:
     for args in (transformer.processor_kwargs, transformer.tokenizer_args):
         if args is not None and args.model_max_length:
-            return int(args.model_max_length)
-    if transformer.max_seq_length:
-        return transformer.max_seq_length
-    tokenizer = _read(root / "tokenizer_config.json", _TokenizerArgs) or _TokenizerArgs()
-    known = [limit for limit in (tokenizer.model_max_length, network.positions) if limit]
-    return int(min([*known, LONGEST_ASSUMED])) if known else UNKNOWN_MAX_TOKENS
+            return _limit(args.model_max_length)
+    return _limit(transformer.max_seq_length) if transformer.max_seq_length else None
 
 
-def _output(folder: Path, modules: list[_Module], width: int | None, document_prompt: str) -> tuple[int | None, bool]:
-    """Dimension of the sentence vector, and whether the last thing done to it is to make its length 1."""
-    dimension, normalized = width, False
-    for module in modules[1:]:
-        config = _inside(folder, module.path) / "config.json" if module.path != "\0" else None
-        if module.kind == "Pooling" and config is not None:
-            pooling = _read(config, _Pooling) or _Pooling()
-            if document_prompt and not pooling.include_prompt:
-                raise UsageError(f"{config}: the model leaves its prompt out of the pooling, which is not supported")
-            dimension = pooling.dimension or dimension
-        elif module.kind == "Dense" and config is not None:
-            dense = _parse(config, _Dense)
-            if dense.module_input_name == "sentence_embedding":
-                dimension, normalized = dense.out_features, False
-        elif module.kind == "Normalize":
-            normalized = True
-        elif module.kind in ("Router", "Asym"):
-            raise UsageError(f"{folder}: the model has a {module.kind} module, which is not supported")
-    return dimension, normalized
+def _limit(tokens: float) -> int | None:
+    return int(tokens) if tokens <= UNLIMITED else None
 
 
 def _tokenizer_file(root: Path) -> Path:
@@ -223,29 +181,3 @@ def _tokenizer_file(root: Path) -> Path:
             "transformers.AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER)"
         )
     return path
-
-
-def _inside(folder: Path, relative: str) -> Path:
-    """A module's folder, which must not lead out of the model's."""
-    parts = Path(relative).parts
-    if Path(relative).is_absolute() or ".." in parts or "\0" in relative:
-        raise UsageError(f"{folder / 'modules.json'}: the path {relative!r} leads out of the model's folder")
-    return folder / relative
-
-
-def _read(path: Path, kind: type[S]) -> S | None:
-    return _parse(path, kind) if path.exists() else None
-
-
-T = TypeVar("T")
-
-
-def _parse(path: Path, kind: type[T]) -> T:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise UsageError(f"{path}: larger than {MAX_JSON_BYTES} bytes, which no model's configuration is")
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{path}: {error}") from None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import TryAgain, UsageError
-from pipeline.model_config import read_config
+from pipeline.model_config import Metric, read_config
 from pipeline.settings import DEFAULT_MODEL, ModelSettings
 
 CHUNKER_VERSION = 1
@@ -34,8 +34,9 @@ class ModelFiles:
     """A model on this machine, and what it says about itself.
 
     `max_tokens` is the longest input with special tokens; `normalized` promises vectors of length 1; prompts are ""
-    when the model has none; `lowercase` asks for a lower-casing step before the tokenizer's own. `revision` is the
-    hub's commit, or for a folder the hash of its contents.
+    when the model has none; `lowercase` asks for a lower-casing step before the tokenizer's own. `metric` is how its
+    vectors are compared; `notices` say what of its files is not followed. `revision` is the hub's commit, or for a
+    folder the hash of its contents.
     """
 
     name: str
@@ -49,6 +50,8 @@ class ModelFiles:
     tag: str
     tokenizer_file: Path
     lowercase: bool = False
+    metric: Metric = "cosine"
+    notices: tuple[str, ...] = ()
 
 
 def resolve(settings: ModelSettings, *, weights: bool) -> ModelFiles:
@@ -91,6 +94,8 @@ def resolve(settings: ModelSettings, *, weights: bool) -> ModelFiles:
         tag=_tag(identity, revision, config.document_prompt, settings),
         tokenizer_file=config.tokenizer_file,
         lowercase=config.lowercase,
+        metric=config.metric,
+        notices=config.notices,
     )
 
 

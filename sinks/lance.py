@@ -130,7 +130,7 @@ def _model(settings: LanceSettings, cluster: Cluster) -> tuple[CorpusTopics, Mod
     model = resolve(settings, weights=False)
     if model.dimension is None:
         raise Fatal(f"--model {settings.model}: its files do not say the dimension of its vectors")
-    rule = VectorRule(model.dimension, settings.vector_type, model.normalized)
+    rule = VectorRule(model.dimension, settings.vector_type, model.normalized, model.metric)
     return ensure_corpus(cluster, settings), ensure_model(cluster, settings, model.tag), rule, model.tag
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from pipeline.model_config import Metric
 from pipeline.records import EmbeddedPage, Page, valid_page_id, valid_wiki
 from sinks.fence import FENCE_ID, MAX_OFFSET, Fence, Stamp, VectorType, Version, encode_fence
 
@@ -28,11 +29,13 @@ _INT64 = range(-(1 << 63), 1 << 63)
 
 @dataclass(frozen=True, slots=True)
 class VectorRule:
-    """What every vector of a table is: its dimension, its type, and whether its norm is 1."""
+    """What every vector of a table is: its dimension, its type, whether its norm is 1, and its metric."""
 
     dimension: int
     vector_type: VectorType = "f32"
     normalized: bool = True
+    metric: Metric = "cosine"
+    """How the model compares vectors."""
 
     @property
     def numpy(self) -> np.dtype[np.floating]:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pipeline import cli
 from pipeline.errors import CirrostreamError, Exit, TryAgain, UsageError
+from pipeline.model_config import Metric
 from pipeline.model_files import resolve
 from pipeline.settings import ModelSettings, TableSettings
 from pipeline.terminal import Console, plain, say_aside, write_json
@@ -60,6 +61,7 @@ class Search:
     encoder: QuestionEncoder
     tag: str
     where: str | None
+    metric: Metric = "cosine"
 
     @classmethod
     def open(cls, settings: SearchSettings) -> Search:
@@ -70,13 +72,13 @@ class Search:
         refuse_other_model(reader.fence(), files.tag, settings.table)
         if not reader.live_rows():
             raise TryAgain(f"table {settings.table} has no rows yet: wait for the pipeline, or {FILL}")
-        return cls(settings, reader, QuestionEncoder.load(files, settings.device), files.tag, where)
+        return cls(settings, reader, QuestionEncoder.load(files, settings.device), files.tag, where, files.metric)
 
     def answer(self, question: str) -> Answer:
         """Raises UsageError for a question that is none."""
         asked = checked_question(question)
         start = time.perf_counter()
-        hits = nearest(self.reader, self.encoder.encode(asked), self.settings.k, self.where)
+        hits = nearest(self.reader, self.encoder.encode(asked), self.settings.k, self.where, self.metric)
         chosen = self.settings
         return Answer(
             question=asked,

@@ -18,4 +18,6 @@ def search_probe(table: Table) -> list[Hit]:
     The writer's caches are small, so this is what a reader waits who comes after a pause, not one that asks all day.
     """
     direction = np.random.default_rng().standard_normal(table.rule.dimension, dtype=np.float32)
-    return nearest(Reader(table.lance, table.name), direction / np.linalg.norm(direction), CHUNKS)
+    return nearest(
+        Reader(table.lance, table.name), direction / np.linalg.norm(direction), CHUNKS, metric=table.rule.metric
+    )

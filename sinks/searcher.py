@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
+from pipeline.errors import Fatal, UsageError, first_line, is_fault
+from pipeline.model_config import Metric
 from pipeline.model_files import ModelFiles
 from pipeline.records import valid_wiki
 from sinks.reader import Reader
@@ -35,7 +37,8 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
 
     rank: int
     score: float
-    """Cosine similarity of question and chunk, -1 to 1."""
+    """How similar question and chunk are, more is better: their cosine, -1 to 1; for models that compare so, the dot
+    product, or minus the distance."""
     id: str
     page: str
     wiki: str
@@ -78,16 +81,29 @@ class QuestionEncoder:
                 local_files_only=True,
                 model_kwargs={"dtype": torch.float32, "use_safetensors": True},
             )
-        except (OSError, ValueError, RuntimeError, AssertionError, ImportError) as error:
-            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except BaseException as error:
+            if not is_fault(error):
+                raise
+            line = f"{type(error).__name__}: {first_line(error)}"
             raise UsageError(f"cannot load the model {files.name} on --device {device}: {line}") from error
+        model.max_seq_length = files.max_tokens  # the model's own may be more than it can place
         return cls(model, files.query_prompt)
 
     def encode(self, question: str) -> NDArray[np.float32]:
-        """The question's vector, of shape (dimension,)."""
-        vector: NDArray[np.float32] = self.model.encode_query(
-            question, prompt=self.prompt, convert_to_numpy=True, show_progress_bar=False
-        )
+        """The question's vector, of shape (dimension,).
+
+        Raises:
+            Fatal: the model fails on it.
+        """
+        try:
+            vector: NDArray[np.float32] = self.model.encode_query(
+                question, prompt=self.prompt, convert_to_numpy=True, show_progress_bar=False
+            )
+        except BaseException as error:
+            if not is_fault(error):
+                raise
+            line = f"{type(error).__name__}: {first_line(error)}"
+            raise Fatal(f"the model cannot embed this question: {line}") from error
         return vector.astype(np.float32)
 
 
@@ -119,17 +135,19 @@ def wiki_filter(wiki: str) -> str | None:
     return f"wiki = {quoted(wiki)}"
 
 
-def nearest(reader: Reader, vector: NDArray[np.float32], k: int, where: str | None = None) -> list[Hit]:
-    """The `k` chunks whose vectors have the greatest cosine to `vector`, best first; fewer when there are fewer.
+def nearest(
+    reader: Reader, vector: NDArray[np.float32], k: int, where: str | None = None, metric: Metric = "cosine"
+) -> list[Hit]:
+    """The `k` chunks nearest to `vector` by the model's metric, best first; fewer when there are fewer.
 
     Needs no condition against dead rows: null vectors are never found, and such a filter costs 5 to 10 times.
     """
-    rows = reader.read(lambda lance: _query(lance, vector, k, where))
-    return [_hit(rank, row) for rank, row in enumerate(rows, start=1)]
+    rows = reader.read(lambda lance: _query(lance, vector, k, where, metric))
+    return [_hit(rank, row, metric) for rank, row in enumerate(rows, start=1)]
 
 
-def _query(lance: Any, vector: NDArray[np.float32], k: int, where: str | None) -> list[dict[str, Any]]:
-    query = lance.search(vector, vector_column_name="vector").distance_type("cosine")
+def _query(lance: Any, vector: NDArray[np.float32], k: int, where: str | None, metric: Metric) -> list[dict[str, Any]]:
+    query = lance.search(vector, vector_column_name="vector").distance_type(metric)
     if any(index.columns == ["vector"] for index in lance.list_indices()):
         query = query.nprobes(NPROBES).refine_factor(REFINE)
     if where:
@@ -138,5 +156,8 @@ def _query(lance: Any, vector: NDArray[np.float32], k: int, where: str | None) -
     return rows
 
 
-def _hit(rank: int, row: dict[str, Any]) -> Hit:
-    return Hit(rank=rank, score=round(1 - row["_distance"], 6), **{name: row[name] for name in COLUMNS})
+def _hit(rank: int, row: dict[str, Any], metric: Metric) -> Hit:
+    """LanceDB's distances: 1 - cosine, 1 - dot product, and the square of the euclidean one."""
+    distance = row["_distance"]
+    score = -math.sqrt(max(0.0, distance)) if metric == "l2" else 1 - distance
+    return Hit(rank=rank, score=round(score, 6), **{name: row[name] for name in COLUMNS})

@@ -228,7 +228,7 @@ class Upkeep:
         state = State(changed=self._clock(), optimized=self._clock())
         if any((column,) not in found or found[(column,)].num_unindexed_rows for column in ("id", "page")):
             state.merges = self._rules.btree_merges
-        if ("vector",) in found:
+        if ("vector",) in found and self._has_metric(found[("vector",)]):
             state.trained_rows = max(1, found[("vector",)].num_indexed_rows or 0)
             state.rows = found[("vector",)].num_unindexed_rows or 0
         state.live_rows = self._table.lance.count_rows(LIVE)
@@ -239,6 +239,11 @@ class Upkeep:
 
     def _vector_index(self) -> IndexConfig | None:
         return next((index for index in self._table.lance.list_indices() if index.columns == ["vector"]), None)
+
+    def _has_metric(self, index: IndexConfig) -> bool:
+        """Whether searches can use the index: LanceDB reads every row where it was trained for another metric."""
+        stats = self._table.lance.index_stats(index.name)
+        return stats is not None and stats.distance_type == self._table.rule.metric
 
     def _btree(self) -> None:
         for column in ("id", "page"):
@@ -258,7 +263,7 @@ class Upkeep:
         self._state.live_rows = self._table.lance.count_rows(LIVE)
         if not _index_due(self._state, self._rules):
             return
-        config = IvfRq(distance_type="cosine", num_bits=4)
+        config = IvfRq(distance_type=self._table.rule.metric, num_bits=4)
         self._table.lance.create_index("vector", config=config, replace=True)
         self._state.trained_rows = self._state.live_rows
         self._log.info("upkeep.indexed", rows=self._state.live_rows)

@@ -28,6 +28,8 @@ def _files(patient: Patient) -> Finding:
         return fail(str(error), _remedy(str(error), settings.model))
     except TryAgain as error:
         return fail(str(error), f"hf download {settings.model}, where there is a network; or: export HF_HUB_OFFLINE=0")
+    if files.notices:
+        return warn("; ".join(files.notices), "correct the model's files, or export CIRROSTREAM_MODEL=another")
     dimension = files.dimension or "unknown"
     return ok(f"{files.name}: {dimension} dimensions, {files.max_tokens} tokens at most; topics end with {files.tag}")
 

