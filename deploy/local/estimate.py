@@ -156,7 +156,7 @@ def _read(shard: Shard, settings: RunSettings) -> tuple[_Sample, int]:
     pages = DumpPages(DocumentReader(shard.origin, settings.rules), ledger)
     with suppress(Damaged, OSError):  # the producer says it, with its place
         for entry in read_entries(read_lines(_beginning(dump), max_bytes=settings.max_line_bytes)):
-            page = pages.take(entry)
+            page = pages.take(entry).page
             if page is not None:
                 text, opening = (len(part.encode("utf-8", "replace")) for part in (page.text, page.opening_text))
                 sample.add(_Sample(1, 0, text, opening, _rows(text, opening, settings)), 1)

@@ -20,6 +20,16 @@ from producers.files.sources import Origin
 
 INT64_MAX = 2**63 - 1
 
+_DECIDED_BY = {
+    "redirect": "page_type",
+    "namespace": "namespace",
+    "content_model": "content_model",
+    "disambiguation": "category",
+    "category": "category",
+    "unpopular": "popularity_score",
+}
+"""Reason to leave a document out -> the field that says so."""
+
 T = TypeVar("T")
 
 
@@ -45,7 +55,8 @@ class DocumentReader:
         if isinstance(document, Dropped | Malformed):
             return document
         if reason := self._unwanted(document):
-            return Dropped(reason)
+            # A field that could not be read decides nothing.
+            return Dropped("bad_type" if _DECIDED_BY[reason] in mended else reason)
         page_id = _page_id(document, action, mended)
         if not isinstance(page_id, str):
             return page_id
@@ -80,7 +91,7 @@ class DocumentReader:
             return Dropped("not_listed")
         text = self._text(document, title)
         if not text or text.isspace():
-            return Dropped("empty")
+            return Dropped("empty" if document.text is not None else "missing_text")
         wiki = self._wiki(document, mended)
         if not wiki:
             return Dropped("missing_wiki")

@@ -18,6 +18,9 @@ import msgspec.structs
 
 from producers.cirrussearch.dump_entries import NOT_JSON
 
+UNREADABLE = frozenset({"bad_type", "missing_id", "missing_title", "missing_text"})
+"""Reasons to leave a document out that say nothing of the wiki: its page may well be there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
@@ -103,6 +106,19 @@ def _decode_tolerantly(data: bytes | bytearray, mended: list[str]) -> Document |
                 document.redirect = _good_redirects(getattr(raw, name))
             mended.append(name)
     return document
+
+
+class _OwnId(msgspec.Struct):
+    page_id: int | str | None = None
+
+
+def own_id(data: bytes | bytearray) -> str:
+    """The id that a document gives itself, whatever else is wrong with it; empty when it gives none."""
+    try:
+        found = msgspec.json.decode(data, type=_OwnId).page_id
+    except _UNREADABLE:
+        return ""
+    return "" if found is None else str(found)
 
 
 def _decode_repaired(data: bytes | bytearray, mended: list[str]) -> Document | Dropped | Malformed:

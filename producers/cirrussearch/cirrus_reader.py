@@ -39,7 +39,7 @@ class CirrusReader:
     def read(self, tick: Callable[[], None]) -> Iterator[Passed]:
         """The entries from the start position on; see `PageReader`."""
         for entry in read_entries(read_lines(self._blocks(tick), self._start, self._max_line_bytes)):
-            yield Passed(self._pages.take(entry), entry.after)
+            yield self._pages.take(entry)
 
     def _blocks(self, tick: Callable[[], None]) -> Iterator[bytes]:
         for block in read_ahead(self._dump.blocks()):

@@ -83,3 +83,10 @@ class CirrusCommandSettings(CirrusSettings):
         "", description="Read nothing; delete what this snapshot (YYYYMMDD) lacks, once all of it has been read."
     )
     max_deletions: float = Field(0.01, ge=0, le=1, description="Share of the pages that --finish may delete.")
+    accept_unreadable: int = Field(
+        0, ge=0, description="Entries that could not be read and name no page, which --finish may overlook."
+    )
+    accept_shape: bool = Field(
+        False,
+        description="Let --finish end a snapshot though its documents, redirects or fields are far from the last's.",
+    )

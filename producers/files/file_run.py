@@ -110,11 +110,15 @@ class FileRun(Generic[S]):
             return afresh
         if not before.finished:
             service.log.info("goes on", shard=shard.name, line=before.line)
-        return msgspec.structs.replace(before, run=self.run_id)
+        return msgspec.structs.replace(before, run=self.run_id, finished=self.is_whole(before))
+
+    def is_whole(self, progress: Progress) -> bool:
+        """Whether a shard was read to its end, and everything is known of it that this version writes down."""
+        return progress.finished
 
     def is_done(self, progress: Progress | None, found: Found) -> bool:
         """Whether nothing is left to do for a shard with this progress, as far as can be told without its file."""
-        if progress is None or self.settings.again or not progress.finished:
+        if progress is None or self.settings.again or not self.is_whole(progress):
             return False
         return progress.options == self.options and progress.pages_topic == found.pages.id
 

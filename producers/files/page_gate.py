@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pipeline.records import Page
@@ -32,8 +33,13 @@ class PageGate:
         if self.manifest is None:
             return ""
         content, details = content_hash(page), details_hash(page)
-        self.manifest.add(page.page_id, content, details)
+        self.manifest.add_page(page, content, details)
         return UNCHANGED if self._is_known(page, content, details) else ""
+
+    def unreadable(self, page_ids: Iterable[str]) -> None:
+        """Notes an entry that could not be read, and the pages that it may be: none of them counts as gone."""
+        if self.manifest is not None:
+            self.manifest.add_unreadable(page_ids)
 
     def too_large(self, page: Page) -> str:
         """Notes that Kafka did not take the page: its next version counts as changed. The last one it took stays."""

@@ -32,6 +32,9 @@ class Passed(NamedTuple):
     page: Page | None
     after: Position
     """Where reading goes on behind it."""
+    unreadable: tuple[str, ...] | None = None
+    """Of an entry that could not be read: the ids of pages that it may be, none when it names none. Of any other entry,
+    whether it became a page or not: None."""
 
 
 class PageReader(Protocol):

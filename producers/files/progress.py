@@ -22,6 +22,17 @@ class PagesTopic(NamedTuple):
     ends: dict[int, int]
 
 
+class Shape(msgspec.Struct, frozen=True, kw_only=True):
+    """What a whole shard of a snapshot is like, to be compared with that of the snapshot before."""
+
+    pages: int
+    """Those that were chosen, sent or not."""
+    unnamed: int
+    """Entries that could not be read and do not say which page they are: any page that is not there may be one."""
+    fields: dict[str, int]
+    """Field that a document may lack -> pages that have it."""
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """One shard as it stands in `progress`: every page before `line` is in `pages`, or is counted in the ledger."""
 
@@ -50,6 +61,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     finished: bool = False
     damage: str = ""
     """`cut off` or `corrupt` when the shard could not be read further than this."""
+    shape: Shape | None = None
+    """Of a finished shard of a snapshot; None in records of earlier versions, whose manifests lack what they could not
+    read."""
 
     @property
     def position(self) -> Position:

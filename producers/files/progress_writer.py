@@ -8,7 +8,7 @@ import msgspec
 
 from pipeline.publisher import Delivery, Message, Publisher
 from producers.files.in_flight import Checkpoint
-from producers.files.progress import Progress, encode
+from producers.files.progress import Progress, Shape, encode
 
 
 class ProgressWriter:
@@ -47,17 +47,19 @@ class ProgressWriter:
         if reached.position.line > self._written.line:
             self._send(reached, finished=False, damage="")
 
-    def finish(self, reached: Checkpoint, *, finished: bool, damage: str, timeout_s: float) -> None:
+    def finish(
+        self, reached: Checkpoint, *, finished: bool, damage: str, timeout_s: float, shape: Shape | None = None
+    ) -> None:
         """Sends the last record and waits until it is acknowledged.
 
         Raises:
             TryAgain: that took longer than `timeout_s`.
         """
-        self._send(reached, finished=finished, damage=damage)
+        self._send(reached, finished=finished, damage=damage, shape=shape)
         if self._delivery is not None:
             self._delivery.wait(timeout_s)
 
-    def _send(self, reached: Checkpoint, *, finished: bool, damage: str) -> None:
+    def _send(self, reached: Checkpoint, *, finished: bool, damage: str, shape: Shape | None = None) -> None:
         line, offset = reached.position
         self._written = msgspec.structs.replace(
             self._written,
@@ -67,5 +69,6 @@ class ProgressWriter:
             ends=reached.ends,
             finished=finished,
             damage=damage,
+            shape=shape,
         )
         self._delivery = self._publisher.publish([Message(self._topic, self._key, encode(self._written))])

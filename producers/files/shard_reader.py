@@ -27,6 +27,7 @@ from producers.files.page_reader import PageReader, Passed
 from producers.files.progress_writer import ProgressWriter
 from producers.files.sender import PageSender
 from producers.files.shard_job import Report, ShardJob, State, peak_memory_bytes
+from producers.snapshots.manifest_builder import ManifestBuilder
 
 STAGE = "produce"
 MAX_BYTES_IN_FLIGHT = 16 * MIB
@@ -142,6 +143,8 @@ class ShardReader:
 
     def _take(self, passed: Passed) -> None:
         line = passed.after.line
+        if passed.unreadable is not None:
+            self._gate.unreadable(passed.unreadable)
         if passed.page is not None and (reason := self._refused(passed.page, line - 1)):
             self._reader.ledger.refuse(reason)
         if self._caught_up:
@@ -184,14 +187,19 @@ class ShardReader:
             reached = self._in_flight.wait(ACKNOWLEDGE_SECONDS)
         except RecordTooLarge as error:
             raise Fatal(f"the brokers take smaller records than their topic says: {error}") from error
-        if finished:
-            self._publish_manifest()
-        self._progress.finish(reached, finished=finished, damage=damage, timeout_s=ACKNOWLEDGE_SECONDS)
+        manifest = self._gate.manifest if finished else None
+        if manifest is not None:
+            self._publish(manifest)
+        self._progress.finish(
+            reached,
+            finished=finished,
+            damage=damage,
+            timeout_s=ACKNOWLEDGE_SECONDS,
+            shape=None if manifest is None else manifest.shape,
+        )
 
-    def _publish_manifest(self) -> None:
+    def _publish(self, manifest: ManifestBuilder) -> None:
         """Before the progress that says so: a finished shard has its manifest."""
-        if self._gate.manifest is None:
-            return
         start = self._job.start
         blank = Manifest(
             wiki=start.wiki,
@@ -200,7 +208,7 @@ class ShardReader:
             options=start.options,
             pages_topic=start.pages_topic,
         )
-        for part in manifest_parts(self._gate.manifest.entries(), blank):
+        for part in manifest_parts(manifest.entries(), blank):
             message = Message(self._progress_topic, part.key, msgspec.msgpack.encode(part))
             self._publisher.publish([message]).wait(ACKNOWLEDGE_SECONDS)
 

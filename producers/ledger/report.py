@@ -12,7 +12,7 @@ from rich.text import Text
 from producers.files.progress import Progress
 from producers.ledger import Ledger, total
 from producers.ledger.table import ledger_columns, ledger_numbers, reasons
-from producers.snapshots.completeness import missing
+from producers.snapshots.completeness import missing, unnamed
 from producers.snapshots.snapshots import Snapshots
 
 
@@ -37,6 +37,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     finished: bool
     """And `--finish` has deleted what it lacks."""
     problems: list[str]
+    unnamed: int
+    """Entries that could not be read and name no page; --finish refuses them."""
     options: list[str]
     total: Ledger
     shards: list[ShardReport]
@@ -55,6 +57,7 @@ def snapshot_reports(snapshots: Snapshots, pages_topic: str) -> Iterator[Report]
             complete=not problems,
             finished=last is not None and last.snapshot == snapshot and last.pages_topic == pages_topic,
             problems=problems,
+            unnamed=sum(unnamed({key: found[key] for key in plan.shards if key in found}).values()),
             options=sorted({progress.options for progress in found.values()}),
             total=total([shard.ledger for shard in shards]),
             shards=shards,
@@ -91,4 +94,10 @@ def _verdict(report: Report) -> str:
         return "not complete: " + "; ".join(report.problems[:10])
     if report.finished:
         return "complete, and what it lacks is deleted"
-    return f"complete; next: python -m producers.cirrus --finish {report.snapshot or 'SNAPSHOT'} --wiki {report.wiki}"
+    next_step = f"python -m producers.cirrus --finish {report.snapshot or 'SNAPSHOT'} --wiki {report.wiki}"
+    if report.unnamed:
+        return (
+            f"complete but for {report.unnamed:,} entries that could not be read and name no page; next: fetch their "
+            f"files again, or {next_step} --accept-unreadable {report.unnamed}"
+        )
+    return f"complete; next: {next_step}"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
+from pipeline.errors import CheckFailed
+from producers.cirrussearch.cirrus_json import UNREADABLE
 from producers.files.progress import Progress
+from producers.ledger import Ledger
 from producers.snapshots.snapshots import Snapshots
 
 _NUMBER = re.compile(r"-(\d{5})\.json\.bz2$")
@@ -21,6 +25,44 @@ def missing(snapshots: Snapshots, wiki: str, snapshot: str, pages_topic: str) ->
     if len(options) > 1:
         problems.append(f"its shards were read with different choices: {', '.join(sorted(options))}")
     return [*problems, *_gaps(plan.shards)]
+
+
+def unreadable(ledger: Ledger) -> int:
+    """Entries that no page could be made of, though the wiki may have it."""
+    return sum(ledger.malformed.values()) + sum(ledger.dropped.get(reason, 0) for reason in UNREADABLE)
+
+
+def unnamed(shards: Mapping[str, Progress]) -> dict[str, int]:
+    """Per shard, by its file's name: entries that could not be read and name no page; those with none are left out.
+
+    Of a shard that an earlier version read, all that it could not read: it wrote no ids down.
+    """
+    found = {_name(key): _unnamed(progress) for key, progress in shards.items()}
+    return {name: count for name, count in found.items() if count}
+
+
+def refuse_unreadable(name: str, shards: Mapping[str, Progress], accepted: int) -> None:
+    """Refuses to call a page gone while more entries than these may be any page.
+
+    Raises:
+        CheckFailed: there are more.
+    """
+    found = unnamed(shards)
+    count = sum(found.values())
+    if count <= accepted:
+        return
+    where = ", ".join(f"{number:,} in {shard}" for shard, number in sorted(found.items(), key=lambda f: -f[1])[:5])
+    old = any(progress.shape is None for progress in shards.values())
+    again = "read it again, for an earlier version noted no ids (nothing is sent twice); or " if old else ""
+    raise CheckFailed(
+        f"{name}: {count:,} entries could not be read and do not say which page they are ({where}), so what seems to "
+        f"be gone may be there: nothing was deleted. See `python -m producers.ledger`; {again}fetch these files again; "
+        f"or let --accept-unreadable {count} take such pages for gone"
+    )
+
+
+def _unnamed(progress: Progress) -> int:
+    return unreadable(progress.ledger) if progress.shape is None else progress.shape.unnamed
 
 
 def _unfinished(progress: Progress | None, pages_topic: str) -> str:

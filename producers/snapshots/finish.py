@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from pipeline.topics import CorpusTopics, ensure_corpus, topic_ids
 from producers.cirrussearch.cirrus_settings import CirrusCommandSettings
 from producers.files.progress import Progress
 from producers.snapshots.baseline import Baseline
-from producers.snapshots.completeness import missing
+from producers.snapshots.completeness import missing, refuse_unreadable
+from producers.snapshots.shape import SnapshotShape
 from producers.snapshots.snapshots import SnapshotReader, Snapshots
 
 ACKNOWLEDGE_SECONDS = 300.0
@@ -30,7 +31,8 @@ def finish(settings: CirrusCommandSettings) -> int:
     """Sends the tombstones of the snapshot `settings.finish`, and records that it is complete.
 
     Raises:
-        CheckFailed: a shard is not finished, a ledger does not balance, or too many pages would go.
+        CheckFailed: a shard is not finished, a ledger does not balance, something could not be read that may be any
+            page, the snapshot is far from the last one, or too many pages would go.
         UsageError: there is no such snapshot, it is older than the last complete one, or other pages were chosen.
     """
     logs.configure()
@@ -69,6 +71,8 @@ class _Finisher:
         if last is not None and last.snapshot == snapshot and last.pages_topic == self._pages_topic:
             return f"{wiki} {snapshot}: complete already, {last.pages:,} pages"
         self._refuse_unlike(wiki, last, next(iter(shards.values()), None))
+        refuse_unreadable(f"{wiki} {snapshot}", shards, self._settings.accept_unreadable)
+        self._refuse_another_shape(wiki, last, shards)
         said, before = self._baselines(wiki, snapshot)
         deleted = 0
         if last is not None and last.pages_topic == self._pages_topic:
@@ -106,6 +110,18 @@ class _Finisher:
             raise UsageError(
                 f"--finish {snapshot}: of {wiki} other pages were chosen ({first.options}) than of {last.snapshot} "
                 f"({last.options}), so what it lacks may be there: read it again as that one was read"
+            )
+
+    def _refuse_another_shape(self, wiki: str, last: Complete | None, shards: Mapping[str, Progress]) -> None:
+        if last is None or last.pages_topic != self._pages_topic or self._settings.accept_shape:
+            return
+        before = [p for key in last.shards if (p := self._snapshots.progress.get(key)) and p.options == last.options]
+        if len(before) < len(last.shards):
+            return  # read again otherwise since then: there is nothing to compare with
+        if unlike := SnapshotShape.of(shards.values()).unlike(SnapshotShape.of(before)):
+            raise CheckFailed(
+                f"{wiki} {self._settings.finish} is not like {last.snapshot}: {'; '.join(unlike)}. Nothing was "
+                "deleted. See `python -m producers.ledger`; if the wiki is like that now, give --accept-shape"
             )
 
     def _baselines(self, wiki: str, snapshot: str) -> tuple[Baseline, Baseline]:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
 from pipeline.manifests import Entries, sorted_entries
-from producers.files.page_hashes import numeric_id
+from pipeline.records import Page
+from producers.files.page_hashes import UNKNOWN, numeric_id
+from producers.files.progress import Shape
+
+FIELDS = (
+    *("opening_text", "revision", "timestamp", "categories", "aliases", "incoming_links", "popularity_score"),
+    "metadata",
+)
+"""Fields of a page that a document may lack."""
 
 
 class ManifestBuilder:
@@ -15,6 +25,27 @@ class ManifestBuilder:
 
     def __init__(self) -> None:
         self._ids, self._content, self._details = array("Q"), array("Q"), array("Q")
+        self._pages = 0
+        self._unnamed = 0
+        self._fields: Counter[str] = Counter()
+
+    def add_page(self, page: Page, content: int, details: int) -> None:
+        """Notes a page that was read, and which fields it has."""
+        self.add(page.page_id, content, details)
+        self._pages += 1
+        self._fields.update(name for name in FIELDS if getattr(page, name) not in (None, "", ()))
+
+    def add_unreadable(self, page_ids: Iterable[str]) -> None:
+        """Notes an entry that could not be read: the pages that it may be are there, and nobody knows their content."""
+        known = [page_id for page_id in page_ids if numeric_id(page_id) is not None]
+        self._unnamed += not known
+        for page_id in known:
+            self.add(page_id, UNKNOWN, UNKNOWN)
+
+    @property
+    def shape(self) -> Shape:
+        """What was added so far, in numbers."""
+        return Shape(pages=self._pages, unnamed=self._unnamed, fields=dict(self._fields))
 
     def add(self, page_id: str, content: int, details: int) -> None:
         """Notes a page that is in the snapshot, sent or not."""

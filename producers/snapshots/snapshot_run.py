@@ -16,6 +16,7 @@ from producers.cirrussearch.cirrus_settings import CirrusSettings
 from producers.files.file_run import FileRun, Found, Prepared
 from producers.files.progress import Progress
 from producers.files.sources import Origin
+from producers.snapshots.completeness import unreadable
 from producers.snapshots.snapshots import Plan, SnapshotReader
 
 PLAN_SECONDS = 60.0
@@ -52,6 +53,11 @@ class SnapshotRun(FileRun[CirrusSettings]):
                 service.log.info("compares", wiki=wiki, snapshot=snapshot, pages_known=len(known))
                 baselines[wiki] = folder
         return Prepared(baselines, self._sent(found, reader))
+
+    def is_whole(self, progress: Progress) -> bool:
+        """A shard in which an earlier version met what it could not read is read once more, and nothing of it is sent
+        again: its manifest must name the pages that are there all the same."""
+        return progress.finished and (progress.shape is not None or not unreadable(progress.ledger))
 
     def _sent(self, found: Found, reader: SnapshotReader) -> dict[str, Path]:
         """What runs that were killed had sent and not written down: it is not sent again."""

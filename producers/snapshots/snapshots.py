@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from pipeline.errors import CheckFailed
 from pipeline.kafka import Cluster, read_range, read_to_end
 from pipeline.manifests import (
     COMPLETE_PREFIX,
@@ -111,19 +112,28 @@ def _plan(data: bytes) -> Plan | None:
         return None
 
 
-def spool_manifests(cluster: Cluster, topic: str, shards: Iterable[str], writer: BaselineWriter) -> None:
-    """Writes these shards' manifests to disk as they come, the later of the shards given above the earlier."""
+def spool_manifests(cluster: Cluster, topic: str, shards: Sequence[str], writer: BaselineWriter) -> list[str]:
+    """Writes these shards' manifests to disk as they come, the later of the shards given above the earlier.
+
+    Returns the shards whose manifest is not all there, or cannot be read.
+    """
     ranks = {f"manifest/{shard}/": rank for rank, shard in enumerate(shards)}
+    parts: dict[str, dict[int, int]] = {shard: {} for shard in shards}
     for record in read_to_end(cluster, topic, deadline_s=READ_S):
         key = (record.key or b"").decode("utf-8", "replace")
-        rank = ranks.get(key.rpartition("/")[0] + "/")
-        if rank is None:
+        prefix, _, number = key.rpartition("/")
+        rank = ranks.get(prefix + "/")
+        if rank is None or not number.isdecimal():
             continue
+        found = parts[shards[rank]]
         manifest = None if record.value is None else decode_manifest(record.value)
         if manifest is None:
             writer.drop(key)
+            found.pop(int(number), None)
         else:
             writer.put(key, (rank, manifest.part), manifest.entries)
+            found[int(number)] = manifest.parts
+    return [shard for shard, found in parts.items() if 0 not in found or not found.keys() >= set(range(found[0]))]
 
 
 def sent_since(cluster: Cluster, topic: str, wiki: str, floor: Mapping[int, int]) -> Entries:
@@ -180,10 +190,18 @@ class SnapshotReader:
         return writer.finish()
 
     def said_by(self, wiki: str, snapshot: str, folder: Path) -> Baseline:
-        """What the finished shards of a snapshot say."""
+        """What the finished shards of a snapshot say.
+
+        Raises:
+            CheckFailed: a manifest cannot be read, so that its pages would seem to be gone.
+        """
         writer = BaselineWriter(folder)
-        self._spool(list(self.snapshots.of(wiki, snapshot)), writer)
+        if lacking := self._spool(list(self.snapshots.of(wiki, snapshot)), writer):
+            raise CheckFailed(
+                f"{wiki} {snapshot}: the topic {self.progress_topic} has no whole manifest of "
+                f"{', '.join(lacking[:5])}: read it again, with --again"
+            )
         return writer.finish()
 
-    def _spool(self, shards: Sequence[str], writer: BaselineWriter) -> None:
-        spool_manifests(self.cluster, self.progress_topic, shards, writer)
+    def _spool(self, shards: Sequence[str], writer: BaselineWriter) -> list[str]:
+        return spool_manifests(self.cluster, self.progress_topic, shards, writer)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from pipeline.kafka import Cluster, read_to_end
+from pipeline.manifests import Entries, Manifest, manifest_parts
 from pipeline.publisher import Message, Publisher
 from pipeline.records import Page, decode
 from pipeline.settings import Settings
@@ -194,6 +196,105 @@ def test_with_other_choices_nothing_is_skipped_and_nothing_deleted(wiki: Wiki) -
     wiki.read(SECOND, "--min-length", "10")
     assert len(wiki.news()) == 9
     assert "other pages were chosen" in wiki.finish(SECOND, "--max-deletions", "1", code=2)
+    assert wiki.news() == {}
+
+
+def test_a_garbled_document_deletes_no_page(wiki: Wiki) -> None:
+    wiki.write(FIRST, pairs(range(1, 41)))
+    wiki.read(FIRST)
+    wiki.finish(FIRST)
+    wiki.news()
+    action, document = pair(7)
+    wiki.write(
+        SECOND,
+        [
+            *pairs(range(1, 7)),
+            *(action, document[:50]),
+            *pair(8, title=5),
+            *(pair(9)[0], pair(10)[1]),  # the lines between them are lost
+            *pairs(range(11, 40)),
+        ],
+    )
+    said = wiki.read(SECOND)
+    assert said["total"]["malformed"] == {"not_json": 1, "id_mismatch": 1}
+    assert "1 deleted" in wiki.finish(SECOND, "--max-deletions", "0.1")
+    assert wiki.news() == {"40": None}
+
+    third = SECOND[:6] + "22"
+    wiki.write(third, pairs(range(1, 40)))
+    wiki.read(third)
+    assert set(wiki.news()) == {"7", "8", "9", "10"}, "what nobody could read counts as changed"
+
+
+def test_an_entry_that_may_be_any_page_keeps_a_snapshot_from_being_finished(wiki: Wiki) -> None:
+    wiki.write(FIRST, pairs(range(1, 41)))
+    wiki.read(FIRST)
+    wiki.finish(FIRST)
+    wiki.news()
+    wiki.write(SECOND, [*pairs(range(1, 40)), b'{"index":{"_id":4', b'{"title":"P'])
+    wiki.read(SECOND)
+    errors = wiki.finish(SECOND, "--max-deletions", "1", code=1)
+    assert "2 entries could not be read and do not say which page they are" in errors
+    assert "--accept-unreadable 2" in errors
+    assert wiki.news() == {}
+    assert wiki.ledger("--snapshot", SECOND)[0]["unnamed"] == 2
+    assert "1 deleted" in wiki.finish(SECOND, "--max-deletions", "1", "--accept-unreadable", "2")
+
+
+def test_a_snapshot_unlike_the_last_one_is_not_finished(wiki: Wiki) -> None:
+    wiki.write(FIRST, pairs(range(1, 101)))
+    wiki.read(FIRST)
+    wiki.finish(FIRST)
+    wiki.news()
+    wiki.write(SECOND, [line for n in range(1, 51) for line in pair(n, category=None)])
+    wiki.read(SECOND)
+    errors = wiki.finish(SECOND, "--max-deletions", "1", code=1)
+    assert (
+        f"{SECOND} is not like {FIRST}: 50 documents after 100; categories in 0.0% of the pages after 100.0%" in errors
+    )
+    assert wiki.news() == {}
+    assert "50 deleted" in wiki.finish(SECOND, "--max-deletions", "1", "--accept-shape")
+
+
+def test_a_shard_that_an_earlier_version_could_not_read_in_full_is_read_again_and_sent_once(wiki: Wiki) -> None:
+    wiki.write(FIRST, pairs(range(1, 41)))
+    wiki.read(FIRST)
+    wiki.finish(FIRST)
+    wiki.write(SECOND, [*pairs(range(1, 40)), pair(40)[0], b"{"])
+    wiki.read(SECOND)
+    wiki.news()
+    found = wiki_progress(wiki)
+    assert found is not None
+    key, record = found
+    old = msgspec.to_builtins(record)
+    del old["shape"]  # as 8c9e2ef wrote it, and its manifest without the page
+    blank = Manifest(
+        wiki="enwiki", snapshot=SECOND, shard=key.decode(), options=record.options, pages_topic=record.pages_topic
+    )
+    ids = np.arange(1, 40, dtype=np.uint64)
+    [manifest] = manifest_parts(Entries(ids, ids, ids), blank)
+    with Publisher(wiki.cluster) as publisher:
+        for name, value in ((key, old), (manifest.key, manifest)):
+            publisher.publish([Message(wiki.topics.progress, name, msgspec.msgpack.encode(value))]).wait(30)
+    assert "an earlier version noted no ids" in wiki.finish(SECOND, "--max-deletions", "1", code=1)
+    wiki.read(SECOND)
+    assert wiki.news() == {}
+    assert "0 deleted" in wiki.finish(SECOND)
+
+
+def test_a_manifest_that_cannot_be_read_deletes_nothing(wiki: Wiki) -> None:
+    wiki.write(FIRST, pairs(range(1, 41)))
+    wiki.read(FIRST)
+    wiki.finish(FIRST)
+    wiki.write(SECOND, pairs(range(1, 41)))
+    wiki.read(SECOND)
+    wiki.news()
+    found = wiki_progress(wiki)
+    assert found is not None
+    with Publisher(wiki.cluster) as publisher:
+        name = b"manifest/" + found[0] + b"/0"
+        publisher.publish([Message(wiki.topics.progress, name, b"garbage")]).wait(30)
+    assert "no whole manifest" in wiki.finish(SECOND, "--max-deletions", "1", code=1)
     assert wiki.news() == {}
 
 

@@ -108,7 +108,7 @@ def test_an_action_and_a_document_that_disagree_are_not_trusted() -> None:
         ({"title": "  "}, "missing_title"),
         ({"title": 5}, "bad_type"),
         ({"text": ""}, "empty"),
-        ({"text": None}, "empty"),
+        ({"text": None}, "missing_text"),
         ({"text": " \n\t "}, "empty"),
         ({"text": ["x"]}, "bad_type"),
     ],

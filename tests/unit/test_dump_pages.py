@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.records import Page
 from producers.cirrussearch.cirrus_documents import DocumentReader
+from producers.cirrussearch.cirrus_json import Dropped
 from producers.cirrussearch.document_rules import DocumentRules
 from producers.cirrussearch.dump_entries import read_entries
 from producers.cirrussearch.dump_pages import DumpPages
@@ -35,7 +36,7 @@ def reading(data: bytes, start: Position = BEGINNING, ledger: Ledger | None = No
     out = Reading(ledger=(ledger or Ledger()).copy())
     pages = DumpPages(DocumentReader(Origin("enwiki", "20261115"), DocumentRules()), out.ledger)
     for entry in read_entries(read_lines([data], start, max_bytes=MAX_LINE)):
-        page = pages.take(entry)
+        page = pages.take(entry).page
         if page is not None:
             out.pages.append(page)
         out.positions.append((entry.after, out.ledger.copy()))
@@ -173,7 +174,7 @@ def test_a_page_refused_by_kafka_moves_from_produced_to_dropped() -> None:
     ledger = Ledger()
     pages = DumpPages(DocumentReader(Origin("enwiki", ""), DocumentRules()), ledger)
     for entry in read_entries(read_lines([joined(pair(1))])):
-        assert pages.take(entry) is not None
+        assert pages.take(entry).page is not None
         ledger.refuse("too_large")
     assert ledger.balanced
     assert (ledger.produced, ledger.dropped) == (0, {"too_large": 1})
@@ -185,3 +186,43 @@ def test_a_ledger_that_lost_something_does_not_balance() -> None:
     assert not Ledger(lines=2, paired=1, read=1, produced=0).balanced
     assert not Ledger(lines=3, paired=1, read=1, produced=1).balanced
     assert total([good, good]) == Ledger(lines=4, paired=2, read=2, produced=2)
+
+
+def unreadable(*lines: bytes) -> list[tuple[str, ...] | None]:
+    """Of each entry: None when it could be read, else the ids that it names."""
+    pages = DumpPages(DocumentReader(Origin("enwiki", "20261115"), DocumentRules()), Ledger())
+    return [pages.take(entry).unreadable for entry in read_entries(read_lines([joined(lines)], BEGINNING, MAX_LINE))]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_entry_that_cannot_be_read_still_names_the_page_of_its_action(layout: str) -> None:
+    action, good = pair(12, layout)
+    garbled = good[: len(good) // 2]
+    assert unreadable(action, good) == [None]
+    for document_line in (garbled, b"[]", b"x" * (MAX_LINE + 1)):
+        assert unreadable(action, document_line) == [("12",)], document_line[:20]
+    for wrong in ({"title": 5}, {"text": ["x"]}, {"title": None}, {"text": None}):
+        assert unreadable(*pair(12, layout, **wrong)) == [("12",)], wrong
+    assert unreadable(action, *pair(13, layout)) == [("12",), None]
+
+
+def test_an_entry_that_names_two_pages_may_be_either_and_one_that_names_none_any() -> None:
+    assert unreadable(pair(12)[0], pair(13)[1]) == [("12", "13")]
+    assert unreadable(b'{"index":{"_id":1', pair(12)[1]) == [(), None]
+    assert unreadable(b'{"index":{"_id":1', pair(12, "legacy")[1]) == [(), ()]
+    assert unreadable(b'{"index":{}}', pair(12, "legacy")[1]) == [()]
+
+
+def test_a_page_that_is_left_out_on_purpose_was_read() -> None:
+    assert unreadable(*pair(12, namespace=4)) == [None]
+    assert unreadable(*pair(12, page_type="redirect", text="")) == [None]
+    assert unreadable(*pair(12, text=" ")) == [None]
+
+
+def test_a_field_that_cannot_be_read_leaves_no_page_out_on_purpose() -> None:
+    rules = DocumentRules(categories=frozenset({"made-up pages"}), min_popularity=0.5, namespaces=frozenset({14}))
+    reader = DocumentReader(Origin("enwiki", "20261115"), rules)
+    good = {"namespace": 14, "category": ["Made-up pages"], "popularity_score": 0.7}
+    for name in good:
+        read = reader.read(None, pair(12, **{**good, name: {"not": "this"}})[1])
+        assert read == Dropped("bad_type"), name
