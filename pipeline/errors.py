@@ -6,6 +6,8 @@ A supervisor restarts a process that ends with `Exit.FATAL` or `Exit.TRY_AGAIN`;
 from enum import IntEnum
 from typing import ClassVar
 
+from pipeline.addresses import without_secrets
+
 
 class Exit(IntEnum):
     """Exit codes of every command, after BSD's sysexits where it has a word for the case."""
@@ -19,9 +21,15 @@ class Exit(IntEnum):
 
 
 class CirrostreamError(Exception):
-    """An error whose message is for the operator: what happened, to what, and what to do."""
+    """An error whose message is for the operator: what happened, to what, and what to do.
+
+    It goes into logs, reports and dead letters, so no address in it keeps its password.
+    """
 
     exit_code: ClassVar[Exit] = Exit.FATAL
+
+    def __init__(self, message: object = "", *rest: object) -> None:
+        super().__init__(without_secrets(message) if isinstance(message, str) else message, *rest)
 
 
 class Fatal(CirrostreamError):

@@ -10,6 +10,7 @@ import time
 
 import structlog
 
+from pipeline.addresses import without_secrets
 from pipeline.terminal import plain_values
 
 REPEAT_SECONDS = 10.0
@@ -36,6 +37,21 @@ class _RepeatFilter(logging.Filter):
             return self._seen[key] <= REPEATS
 
 
+def hide_secrets(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Takes the secrets out of the addresses in a log line, as a processor of structlog."""
+    return {name: _without_secrets(value) for name, value in event.items()}
+
+
+def _without_secrets(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, str):
+        return without_secrets(value)
+    shown = repr(value)  # as the renderer has it
+    hidden = without_secrets(shown)
+    return value if hidden == shown else hidden
+
+
 def configure() -> None:
     """Sets up structlog, and the standard library's logging for the libraries, once a process.
 
@@ -52,7 +68,7 @@ def configure() -> None:
         else [structlog.processors.JSONRenderer()]
     )
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, *renderers],
+        processors=[*shared, structlog.processors.format_exc_info, hide_secrets, *renderers],
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -63,6 +79,7 @@ def configure() -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                hide_secrets,
                 *renderers,
             ],
         )

@@ -19,6 +19,8 @@ from rich.segment import Segment
 from rich.table import Column
 from rich.text import Text
 
+from pipeline.addresses import without_secrets
+
 _DIRECTIONS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufff9-\ufffb"
 
@@ -76,8 +78,8 @@ def byte_bars(console: Console) -> Progress:
 
 
 def say(text: str, *, file: TextIO | None = None) -> None:
-    """Prints one or more lines, on stdout when no other file is given; the last newline may be there or not."""
-    print(plain(text.removesuffix("\n")), file=file, flush=True)
+    """Prints one or more lines of ours, on stdout when no other file is given; with or without the last newline."""
+    print(plain(without_secrets(text.removesuffix("\n"))), file=file, flush=True)
 
 
 def say_aside(text: str) -> None:

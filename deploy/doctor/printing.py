@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from deploy.doctor.findings import Result, Verdict
+from pipeline.addresses import without_secrets
 
 NAME_WIDTH = 20
 
@@ -42,8 +43,8 @@ def document(results: Sequence[Result], *, strict: bool) -> str:
                 {
                     "name": result.name,
                     "verdict": result.finding.verdict.value,
-                    "found": result.finding.found,
-                    "remedy": result.finding.remedy,
+                    "found": without_secrets(result.finding.found),
+                    "remedy": without_secrets(result.finding.remedy),
                     "seconds": round(result.seconds, 3),
                 }
                 for result in results

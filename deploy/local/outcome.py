@@ -10,6 +10,7 @@ from deploy.local.report import Report, StageReport, package_versions
 from deploy.local.run_settings import RunSettings
 from deploy.local.supervisor import Supervisor, failure_line
 from deploy.local.watch import View, Watcher
+from pipeline.addresses import without_secrets
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles
@@ -87,9 +88,9 @@ class Reckoning:
             started=self.started.isoformat(timespec="seconds"),
             ended=ended.isoformat(timespec="seconds"),
             seconds=round(seconds, 1),
-            sources=list(self.settings.sources),
+            sources=[without_secrets(source) for source in self.settings.sources],
             model=model.tag,
-            table=f"{self.settings.lance_location}/{self.settings.table}",
+            table=without_secrets(f"{self.settings.lance_location}/{self.settings.table}"),
             kafka=self.cluster.bootstrap,
             ledger=self._ledger(),
             pages_sent=self._added(self.corpus.pages, self.pages),

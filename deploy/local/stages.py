@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -90,8 +91,13 @@ _THREAD_VARIABLES = ("CIRROSTREAM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 
 def producer_plan(settings: RunSettings, base: Mapping[str, str], logs: Path) -> Plan:
     """One process over all sources: it reads the shards in parallel itself."""
-    command = [sys.executable, "-m", "producers.cirrus", "--", *settings.sources]
-    return Plan("produce", 0, command, dict(base), logs / "produce.log", endless=False)
+    command, environment = [sys.executable, "-m", "producers.cirrus"], dict(base)
+    if any("://" in source for source in settings.sources):
+        # An address may hold a password, and everybody on a machine may read its command lines.
+        environment["CIRROSTREAM_SOURCES"] = json.dumps(settings.sources)
+    else:
+        command += ["--", *settings.sources]  # thousands of paths are more than an environment takes
+    return Plan("produce", 0, command, environment, logs / "produce.log", endless=False)
 
 
 def _worker(stage: str, module: str, number: int, environment: Mapping[str, str], logs: Path) -> Plan:

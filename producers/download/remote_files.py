@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from pipeline.addresses import has_user, without_secrets
 from pipeline.errors import TryAgain, UsageError
 from producers.download.part_file import PartFile
 from producers.download.remote_file import NotThere, Refused, RemoteFile, Unavailable, Version, is_safe_name
@@ -25,6 +26,10 @@ READ_BYTES = 1024 * 1024
 MAX_FILES = 100_000
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://")
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+_KEYS = {
+    **dict.fromkeys(("s3", "s3a"), "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
+    **dict.fromkeys(("gs", "gcs"), "set GOOGLE_APPLICATION_CREDENTIALS"),
+}
 _VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "mtime", "created")
 """What the stores call that which changes with a file's content, the surest first."""
 
@@ -47,23 +52,25 @@ def find_remote(source: str, names: FileNames) -> tuple[StoreFiles, tuple[Remote
     except FileNotFoundError:
         raise UsageError(f"{source}: no such file or folder") from None
     except PermissionError as error:
-        raise UsageError(f"{source}: access denied ({error})") from error
+        raise UsageError(f"{source}: access denied ({without_secrets(str(error), of=source)})") from error
     except UsageError:
         raise
     except Exception as error:  # each store has exceptions of its own: credentials, regions, networks
-        raise TryAgain(f"{source}: cannot be listed: {type(error).__name__}: {error}") from error
+        said = without_secrets(str(error), of=source)
+        raise TryAgain(f"{source}: cannot be listed: {type(error).__name__}: {said}") from error
     if not paths:
         raise UsageError(f"{source}: no {names.what} there; {names.endings}")
     scheme = source.split("://", 1)[0]
     files = tuple(RemoteFile(found, _place(scheme, found), size) for found, size in sorted(paths.items(), key=_natural))
-    return StoreFiles(store, scheme), files
+    return StoreFiles(store, scheme, source), files
 
 
 class StoreFiles:
     """The files of one store, by their paths in it: a `FileServer`."""
 
-    def __init__(self, store: AbstractFileSystem, scheme: str) -> None:
+    def __init__(self, store: AbstractFileSystem, scheme: str, source: str = "") -> None:
         self.clock = StopClock()
+        self._source = source
         self._store = store
         self._scheme = scheme
 
@@ -110,9 +117,12 @@ class StoreFiles:
         except FileNotFoundError as error:
             raise NotThere(f"{self._name(file)}: it is not there any more") from error
         except PermissionError as error:
-            raise Refused(f"{self._name(file)}: access denied ({error})") from error
+            raise Refused(f"{self._name(file)}: access denied ({self._said(error)})") from error
         except Exception as error:  # each store has exceptions of its own
-            raise Unavailable(f"{self._name(file)}: {type(error).__name__}: {error}") from error
+            raise Unavailable(f"{self._name(file)}: {type(error).__name__}: {self._said(error)}") from error
+
+    def _said(self, error: Exception) -> str:
+        return without_secrets(str(error), of=self._source)
 
     def _name(self, file: RemoteFile) -> str:
         return f"{self._scheme}://{file.address.lstrip('/')}"
@@ -124,6 +134,8 @@ def _open_store(source: str) -> tuple[AbstractFileSystem, str]:
         raise UsageError(f"{source}: not an address such as s3://bucket/folder")
     if found[1] in ("http", "https"):
         raise UsageError(f"{source}: dumps on a web server are named by --mirror (the folder of dates) and --wiki")
+    if found[1] in _KEYS and has_user(source):
+        raise UsageError(f"{source}: keys do not belong into the address of a bucket: {_KEYS[found[1]]}")
     import fsspec
 
     try:
@@ -167,6 +179,7 @@ def _size(info: Mapping[str, Any]) -> int | None:
 def _place(scheme: str, path: str) -> str:
     """Where it will lie here: below folders of the same names, for they tell the wiki and the date."""
     *folders, name = path.strip("/").split("/")
+    folders[:1] = [folder.rpartition("@")[2] for folder in folders[:1]]  # a host's user and password are no folder
     return "/".join([_safe(scheme), *map(_safe, folders), name])
 
 

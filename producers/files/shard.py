@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from pipeline import logs
+from pipeline.addresses import without_secrets
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.publisher import Publisher
@@ -75,7 +76,10 @@ def run_job(job: ShardJob, kind_name: str, connection: Connection, stopping: thr
         message, code = f"{job.path}: {error.strerror or error}", Exit.CHECK_FAILED
     except Exception as error:  # noqa: BLE001 - the parent says it in one line
         structlog.get_logger().debug("unexpected", exc_info=True)
-        message, code = f"{job.path}: {type(error).__name__}: {error} (a bug; please report it)", Exit.FATAL
+        message, code = (
+            f"{job.path}: {type(error).__name__}: {without_secrets(str(error))} (a bug; please report it)",
+            Exit.FATAL,
+        )
     connection.drop()
     if reader is not None:
         reader.report("failed", message, code)
