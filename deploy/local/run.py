@@ -45,6 +45,8 @@ from producers.files.feeds import Feed, open_feed
 
 STOP_S = 30.0
 DEFAULT_DIMENSION = 384
+UNKNOWN_SHARE = 0.05
+"""Of the text, from which on the model is not one for it (docs/models.md)."""
 
 
 def run_pipeline(settings: RunSettings) -> int:
@@ -168,6 +170,9 @@ class Run:
             f"{report.ledger.produced:,} of {report.ledger.read:,} documents of the source are pages{rows}, "
             f"{report.dead_letters:,} dead letters"
         )
+        if (report.unknown_share or 0) > UNKNOWN_SHARE:
+            share = reports.percentage(report.unknown_share)
+            say_aside(f"warning: {self.model.name} does not know {share} of the text (docs/models.md)")
         say_aside(f"report: {path}")
         if report.problem:
             say_aside(f"error: {report.problem}")
