@@ -185,12 +185,16 @@ def test_a_broker_that_hangs_ends_as_a_failure_in_bounded_time(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("environment", "found", "remedy"),
     [
-        ({"SECURITY_PROTOCOL": "TLS"}, "KAFKA_SECURITY_PROTOCOL=TLS: Input should be 'PLAINTEXT'", "KAFKA_SECURITY_"),
-        ({"BOOTSTRAP_SERVERS": "broker"}, "no host:port", "KAFKA_BOOTSTRAP_SERVERS=host:9092"),
-        ({"SECURITY_PROTOCOL": "SASL_SSL"}, "KAFKA_SASL_USERNAME is not set", "export KAFKA_SASL_USERNAME="),
+        ({"SECURITY_PROTOCOL": "TLS"}, "KAFKA_SECURITY_PROTOCOL: Input should be 'PLAINTEXT'", "KAFKA_SECURITY_"),
+        ({"BOOTSTRAP_SERVERS": "broker:"}, "is no port", "KAFKA_BOOTSTRAP_SERVERS=host:9092"),
+        (
+            {"SECURITY_PROTOCOL": "SASL_SSL"},
+            "KAFKA_SASL_USERNAME: is not set, and SASL_SSL needs",
+            "export KAFKA_SASL_USERNAME=",
+        ),
         (
             {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "a"},
-            "KAFKA_SASL_PASSWORD is not set",
+            "KAFKA_SASL_PASSWORD: is not set, and SASL_SSL needs",
             "export KAFKA_SASL_PASSWORD=",
         ),
         (
