@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import msgspec
 
-from producers.exports.frames import read_frame, write_frame
+from pipeline.frames import read_frame, write_frame
 from producers.exports.wikitext_text import LinkNames, read_article
 
 READY = b"ready"

@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.child_environment import child_environment
 from pipeline.errors import Fatal
+from pipeline.frames import read_frame, write_frame
 from producers.cirrussearch.cirrus_json import Malformed
-from producers.exports.frames import read_frame, write_frame
 from producers.exports.wikitext_child import READY, TOO_SLOW, Parsed, Task
 from producers.exports.wikitext_text import LinkNames
 
@@ -80,6 +81,7 @@ class WikitextProcess:
             stdin=questions,
             stdout=answers,
             stderr=subprocess.DEVNULL,
+            env=child_environment(),
         )
         os.close(questions)
         os.close(answers)

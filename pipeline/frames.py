@@ -1,4 +1,4 @@
-"""Messages over a pipe: their length, then their bytes."""
+"""Messages over a pipe or a socket, between a process and its child: their length, then their bytes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ _LENGTH = struct.Struct("<I")
 _READ_BYTES = 1024 * 1024
 
 
+def frame(data: bytes) -> bytes:
+    """The message as it goes over the line, for a side that writes with a time limit of its own."""
+    return _LENGTH.pack(len(data)) + data
+
+
 def write_frame(descriptor: int, data: bytes) -> None:
     """Raises BrokenPipeError when the other side is gone."""
-    rest = memoryview(_LENGTH.pack(len(data)) + data)
+    rest = memoryview(frame(data))
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
@@ -22,7 +27,10 @@ def _no_wait(_: int) -> None:
 
 
 def read_frame(descriptor: int, wait: Callable[[int], None] = _no_wait) -> bytes | None:
-    """What `write_frame` wrote; None when the other side is gone. `wait` is called before each read, which blocks."""
+    """What `write_frame` wrote; None when the other side is gone.
+
+    `wait` is called before each read, which blocks; what it raises ends the reading.
+    """
     head = _read(descriptor, _LENGTH.size, wait)
     return None if head is None else _read(descriptor, _LENGTH.unpack(head)[0], wait)
 
