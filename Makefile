@@ -28,6 +28,7 @@ faults: $(VENV)/.test  ## The long tests: processes are killed and stopped while
 	$(BIN)/python -m pytest -m faults
 
 bench: $(VENV)/.test  ## Benchmarks: ratios on the screen, figures in JSON files
+	$(BIN)/python -m bench.chunk
 	$(BIN)/python -m bench.embed
 	$(BIN)/python -m bench.table
 	$(BIN)/python -m bench.producer

@@ -27,7 +27,9 @@ from bench import table as table_bench
 from bench.in_memory import in_memory
 from bench.stopwatch import put_on
 from consumers.chunk import BATCH_PAGES, ChunkSettings, ChunkStage
-from consumers.chunk_work import ChunkWork, PageRecord
+from consumers.chunk_process import ChunkProcess
+from consumers.chunk_protocol import PageRecord, Task
+from consumers.chunk_work import ChunkWork
 from consumers.chunking import Chunker
 from consumers.embed import EmbedSettings, EmbedStage
 from consumers.embed import run as run_embed
@@ -94,7 +96,7 @@ def main() -> int:
     embedder = Embedder.load(files, device=given.device, dtype="fp32")
     vectors = [page for batch in table_bench.pages(3, 0.0) for page in batch]
     ways: dict[str, Callable[[Service], Round]] = {
-        "chunk": lambda service: chunk_round(service, chunker, pages * 4),
+        "chunk": lambda service: chunk_round(service, files, pages * 4),
         "embed": lambda service: embed_round(service, chunker, embedder, pages),
         "lance": lambda service: lance_round(service, files, vectors),
     }
@@ -147,13 +149,26 @@ def scrape(address: str) -> tuple[float, int]:
     return median(used), size
 
 
-def chunk_round(service: Service, chunker: Chunker, pages: list[Page]) -> Round:
+def chunk_round(service: Service, files: ModelFiles, pages: list[Page]) -> Round:
     """`ChunkStage`, with topics that acknowledge at once; the two calls in faust's consumer are added by hand."""
+    task = Task(files=files, unit=ModelSettings().unit, window_tokens=200, overlap_tokens=40, topic_id="p")
+    with ChunkProcess(task, service.stopping) as process:
+        process.start()
+        return _chunk_round(service, process, pages)
+
+
+def _chunk_round(service: Service, process: ChunkProcess, pages: list[Page]) -> Round:
     cluster = in_memory(CORPUS.pages, [], service.stopping)
     watch = put_on(service.metrics)
     letters = DeadLetters(None, CORPUS.dead_letters, service.metrics, 0)
     work = ChunkWork(
-        chunker, topic_id="p", chunks_topic=MODEL.chunks, max_bytes=32 * MIB, letters=letters, metrics=service.metrics
+        process,
+        topic_id="p",
+        chunks_topic=MODEL.chunks,
+        max_bytes=32 * MIB,
+        letters=letters,
+        metrics=service.metrics,
+        stopping=service.stopping,
     )
     stage = ChunkStage(service, cluster, ChunkSettings(), work=work, corpus=CORPUS, model=MODEL)
     stage._topics = dict.fromkeys((MODEL.chunks, CORPUS.dead_letters), _Topic())

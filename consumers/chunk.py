@@ -8,22 +8,23 @@ at the next message.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError
 from pydantic import Field
 
-from consumers.chunk_app import done, new_app, quiet_libraries, raw_topic
+from consumers.chunk_app import done, new_app, quiet_libraries, raw_topic, taken
+from consumers.chunk_errors import verdict
 from consumers.chunk_positions import set_first_positions
-from consumers.chunk_watchdog import Watchdog
-from consumers.chunk_work import ChunkWork, Outcome, PageRecord
-from consumers.chunking import Chunker
+from consumers.chunk_process import ChunkProcess
+from consumers.chunk_protocol import PageRecord, Task
+from consumers.chunk_watchdog import Watchdog, bound_the_stop
+from consumers.chunk_work import ChunkWork, Outcome
 from pipeline import cli, model_files, topics
 from pipeline.dead_letters import DeadLetters
-from pipeline.errors import CirrostreamError, Exit, TryAgain
+from pipeline.errors import Exit, TryAgain
 from pipeline.kafka import Cluster
 from pipeline.publisher import Message
 from pipeline.service import Service
@@ -33,8 +34,17 @@ BATCH_PAGES = 32
 BATCH_BYTES = 4 * MIB
 """Pages in hand at once; with them, a 5 MB page stays far below 400 MB RSS."""
 
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 7.0
 """A batch in hand may take so long after SIGTERM; then it is dropped, and made again by another replica."""
+
+JOIN_SECONDS = 60.0
+"""Kafka may take so long until it has answered faust."""
+
+DELIVERY_SECONDS = 90.0
+"""Kafka may take so long to acknowledge what was made of a batch; the producer itself gives up before."""
+
+SHARE_OF_WATCHDOG = 0.75
+"""What waits for Kafka gives up before the watchdog does, and says what it has waited for."""
 
 
 class ChunkSettings(ModelSettings, ServiceSettings):
@@ -50,6 +60,7 @@ cli_app = cli.new_app("Cuts what is in the topic pages into chunks.<model>.")
 def chunk(settings: ChunkSettings) -> int:
     """Cuts pages into windows of the model's tokens; one replica a core, at most one a partition."""
     with Service("chunk", settings) as service:
+        bound_the_stop(service)
         quiet_libraries()
         cluster = Cluster.connect(settings)
         files = model_files.resolve(settings, weights=False)
@@ -58,21 +69,30 @@ def chunk(settings: ChunkSettings) -> int:
         service.turned()
         for notice in files.notices:
             service.log.warning(notice)
-        chunker = Chunker(files, settings.unit, settings.window_tokens, settings.overlap_tokens)
-        if chunker.notice:
-            service.log.warning(chunker.notice)
-        service.turned()
-        set_first_positions(cluster, corpus.pages, model.chunk_group)
-        letters = DeadLetters(None, corpus.dead_letters, service.metrics, settings.max_dead_letters)
-        work = ChunkWork(
-            chunker,
+        task = Task(
+            files=files,
+            unit=settings.unit,
+            window_tokens=settings.window_tokens,
+            overlap_tokens=settings.overlap_tokens,
             topic_id=topics.topic_ids(cluster, [corpus.pages])[corpus.pages],
-            chunks_topic=model.chunks,
-            max_bytes=cluster.max_message_bytes(model.chunks),
-            letters=letters,
-            metrics=service.metrics,
         )
-        asyncio.run(ChunkStage(service, cluster, settings, work=work, corpus=corpus, model=model).serve())
+        with ChunkProcess(task, service.stopping) as process:
+            process.start()
+            if process.notice:
+                service.log.warning(process.notice)
+            service.turned()
+            set_first_positions(cluster, corpus.pages, model.chunk_group)
+            letters = DeadLetters(None, corpus.dead_letters, service.metrics, settings.max_dead_letters)
+            work = ChunkWork(
+                process,
+                topic_id=task.topic_id,
+                chunks_topic=model.chunks,
+                max_bytes=cluster.max_message_bytes(model.chunks),
+                letters=letters,
+                metrics=service.metrics,
+                stopping=service.stopping,
+            )
+            asyncio.run(ChunkStage(service, cluster, settings, work=work, corpus=corpus, model=model).serve())
     return Exit.DONE
 
 
@@ -96,7 +116,9 @@ class ChunkStage:
         self._app.agent(raw_topic(self._app, corpus.pages), concurrency=1)(self.chunk)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chunker")
         self._in_hand = asyncio.Lock()
-        self._watchdog = Watchdog(service, cluster, corpus.pages, model.chunk_group, self._app)
+        patience = SHARE_OF_WATCHDOG * service.watchdog_limit_seconds
+        self._join_seconds, self._delivery_seconds = min(JOIN_SECONDS, patience), min(DELIVERY_SECONDS, patience)
+        self._watchdog = Watchdog(service, cluster, self._app, work, topic=corpus.pages, group=model.chunk_group)
 
     async def chunk(self, stream: Any) -> None:
         """The loop: takes what has come, at most a batch, and goes on when Kafka has its chunks."""
@@ -104,60 +126,77 @@ class ChunkStage:
         batch: list[Any] = []
         async for event in stream.events():
             batch.append(event)
+            taken(self._app, event)
             full = len(batch) >= BATCH_PAGES or sum(len(e.message.value or b"") for e in batch) >= BATCH_BYTES
             if not full and not stream.channel.queue.empty():
                 continue
-            ready = [e for e in batch if e.message.generation_id == self._app.consumer_generation_id]
-            batch = []  # what came before a rebalance comes again, here or at its new owner
-            await self._process(ready)
+            await self._process(batch)
+            batch = []
 
     async def _process(self, events: Sequence[Any]) -> None:
         """Makes and sends the chunks of these events, then acknowledges them; ends the process on any failure."""
-        async with self._in_hand:
+        while events := self._current(events):
             if self._service.stopping.is_set():
                 await asyncio.Event().wait()  # takes nothing more; cancelled when the application stops
-            try:
-                records = [PageRecord.of(event.message) for event in events]
-                outcomes = await asyncio.get_running_loop().run_in_executor(self._pool, self._work.chunk, records)
-                await self._deliver(outcomes)
-            except asyncio.CancelledError:
-                raise  # nothing acknowledged
-            except BaseException as error:  # noqa: BLE001 - whatever it is: never acknowledge past a failure
-                self._die(error)
-            for event in events:
-                event.ack()
-            done(self._app, events)
+            async with self._in_hand:
+                events = events[await self._finish_first(events) :]
+
+    def _current(self, events: Sequence[Any]) -> Sequence[Any]:
+        """Without what came before a rebalance: that comes again, here or at its new owner."""
+        return [event for event in events if event.message.generation_id == self._app.consumer_generation_id]
+
+    async def _finish_first(self, events: Sequence[Any]) -> int:
+        """Finishes the first of these events, mostly all, and says how many."""
+        try:
+            records = [PageRecord.of(event.message) for event in events]
+            outcomes = await asyncio.get_running_loop().run_in_executor(self._pool, self._work.chunk, records)
+            await self._deliver(outcomes)
+        except asyncio.CancelledError:
+            raise  # nothing acknowledged
+        except BaseException as error:  # noqa: BLE001 - whatever it is: never acknowledge past a failure
+            self._die(error, "a batch of pages")
+        finished = events[: len(outcomes)]
+        for event in finished:
+            event.ack()
+        done(self._app, finished)
+        return len(finished)
 
     async def _deliver(self, outcomes: Sequence[Outcome]) -> None:
         """Returns when Kafka has every outcome; a chunk message that its topic refuses becomes a dead letter."""
         metrics = self._service.metrics
         metrics.bytes_in_flight.set(sum(outcome.message.size for outcome in outcomes))
-        with metrics.timed("publish"):
-            futures = [await self._send(outcome.message) for outcome in outcomes]
-        with metrics.timed("acknowledge"):
-            answers = await asyncio.gather(*futures, return_exceptions=True)
-        metrics.bytes_in_flight.set(0)
-        finals = []
-        for outcome, answer in zip(outcomes, answers, strict=True):
-            final = outcome
-            if isinstance(answer, MessageSizeTooLargeError) and outcome.letter is None:
-                final = self._work.too_large(outcome, str(answer))
-                await (await self._send(final.message))
-            elif isinstance(answer, BaseException):
-                raise answer
-            finals.append(final)
+        try:
+            async with asyncio.timeout(self._delivery_seconds):
+                with metrics.timed("publish"):
+                    futures = [await self._send(outcome.message) for outcome in outcomes]
+                with metrics.timed("acknowledge"):
+                    answers = await asyncio.gather(*futures, return_exceptions=True)
+                finals = [await self._final(*pair) for pair in zip(outcomes, answers, strict=True)]
+        except TimeoutError:
+            raise TryAgain(f"Kafka has acknowledged no batch of chunks for {self._delivery_seconds:.0f} s") from None
+        finally:
+            metrics.bytes_in_flight.set(0)
         self._work.count(*finals)
+
+    async def _final(self, outcome: Outcome, answer: object) -> Outcome:
+        """The outcome that Kafka has, after its answer to this one."""
+        if isinstance(answer, MessageSizeTooLargeError) and outcome.letter is None:
+            outcome = self._work.too_large(outcome, str(answer))
+            await (await self._send(outcome.message))
+        elif isinstance(answer, BaseException):
+            raise answer
+        return outcome
 
     async def _send(self, message: Message) -> Any:
         return await self._topics[message.topic].send(
             key=message.key, value=message.value, partition=message.partition, headers=list(message.headers)
         )
 
-    def _die(self, error: BaseException) -> None:
-        if isinstance(error, CirrostreamError):
-            self._service.die(str(error), error.exit_code)
-        code = Exit.TRY_AGAIN if isinstance(error, KafkaError) else Exit.FATAL
-        self._service.die(f"{type(error).__name__}: {error}; nothing of the batch is committed", code)
+    def _die(self, error: BaseException, doing: str) -> NoReturn:
+        """Ends the process; a stop that was asked for stays one, whatever fails meanwhile."""
+        final = verdict(error, doing)
+        stopping = self._service.stopping.is_set() and final.exit_code == Exit.TRY_AGAIN
+        self._service.die(str(final), Exit.DONE if stopping else final.exit_code)
 
     async def serve(self) -> None:
         """Runs the application until SIGTERM; ends the process when it has crashed.
@@ -165,13 +204,13 @@ class ChunkStage:
         Not by an exception: faust keeps restarting its agent then, and asyncio would wait for that for ever.
         """
         try:
-            await self._app.start()
-        except KafkaError as error:
-            self._die(TryAgain(f"faust cannot start: {type(error).__name__}: {error}"))
+            await asyncio.wait_for(self._app.start(), self._join_seconds)
+        except Exception as error:  # noqa: BLE001 - of faust, of aiokafka, of the network: one line for all
+            self._die(error, "faust cannot start")
         self._watchdog.start()
         while not self._service.stopping.is_set():
             if self._app.crashed:
-                self._die(self._watchdog.explain(self._app.crash_reason))
+                self._die(self._watchdog.explain(self._app.crash_reason), "faust has crashed")
             assigned = len(self._app.consumer.assignment())
             self._service.ready = assigned > 0
             self._service.metrics.assigned_partitions.set(assigned)
@@ -182,11 +221,11 @@ class ChunkStage:
     async def _stop(self) -> None:
         """Waits for the batch in hand, commits, leaves the group; all within 10 s, else it just ends."""
         try:
-            await asyncio.wait_for(self._in_hand.acquire(), GRACE_SECONDS)
-            await asyncio.wait_for(self._app.stop(), GRACE_SECONDS)
+            async with asyncio.timeout(GRACE_SECONDS):
+                await self._in_hand.acquire()
+                await self._app.stop()
         except TimeoutError:
-            self._service.log.warning("the batch in hand was dropped, another replica makes it again")
-            os._exit(Exit.DONE)
+            self._service.die("the batch in hand was dropped, another replica makes it again", Exit.DONE)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import tempfile
+import os
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import faust
@@ -16,12 +18,21 @@ from faust.types import TP
 from yarl import URL
 
 from pipeline.errors import Fatal
-from pipeline.kafka import Cluster, tls_context
+from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
-from pipeline.settings import MIB, KafkaSettings, chosen_log_level
+from pipeline.settings import MIB, KafkaSettings
 
 BUFFERED_PAGES = 64
-"""Pages that wait for the agent; faust's 4,096 could hold gigabytes."""
+"""Pages that wait for the agent, at most; faust's 4,096 could hold gigabytes."""
+
+BUFFERED_BYTES = 16 * MIB
+"""While so much waits for the agent, nothing more is taken from the fetcher: 64 pages can be half a gigabyte."""
+
+POLL_RECORDS = 8
+"""Taken from the fetcher at once, whatever their size: with pages of 8 MiB, 64 MiB beyond `BUFFERED_BYTES`."""
+
+PRODUCE_SECONDS = 60.0
+"""The producer tries so long to send a message."""
 
 FETCH_BYTES = 1 * MIB
 """Compressed bytes fetched ahead for each partition; a larger record still comes, alone."""
@@ -37,6 +48,7 @@ class Consumer(driver.Consumer):
 
     def on_init(self) -> None:
         super().on_init()
+        self._taken = asyncio.Event()
         self._forget()
 
     @property
@@ -49,8 +61,14 @@ class Consumer(driver.Consumer):
         if message.generation_id == self.app.consumer_generation_id:
             self._done[message.tp] = message.offset + 1
 
+    def taken(self, message: Any) -> None:
+        """The agent has this message: there is room for another."""
+        if self._waiting.pop((message.tp, message.offset), None) is not None:
+            self._taken.set()
+
     def _forget(self) -> None:
         self._done: dict[TP, int] = {}
+        self._waiting: dict[tuple[TP, int], int] = {}
         self._delivered: dict[TP, int] = {}
         self._caught_up: dict[TP, int] = {}
 
@@ -68,6 +86,10 @@ class Consumer(driver.Consumer):
             return bool(await super()._commit(offsets))
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        generation = self.app.consumer_generation_id
+        await self._room()
+        if generation != self.app.consumer_generation_id:
+            return {}  # these partitions may be another's by now
         asked_at = time.perf_counter()
         records = await super()._getmany(active_partitions, timeout)
         if records:  # the wait of an idle stage is no step
@@ -75,6 +97,12 @@ class Consumer(driver.Consumer):
         if not records and self.flow_active:  # so everything fetched before has been delivered
             self._caught_up = self._positions()
         return records
+
+    async def _room(self) -> None:
+        while sum(self._waiting.values()) >= BUFFERED_BYTES:
+            self._taken.clear()
+            with suppress(TimeoutError):  # what a rebalance has thrown away is taken by nobody
+                await asyncio.wait_for(self._taken.wait(), 1.0)
 
     def _positions(self) -> dict[TP, int]:
         subscription = self._thread._ensure_consumer()._subscription.subscription
@@ -84,6 +112,7 @@ class Consumer(driver.Consumer):
 
     def _to_message(self, tp: TP, record: Any) -> Any:
         self._delivered[tp] = record.offset + 1
+        self._waiting[tp, record.offset] = len(record.value or b"")
         return super()._to_message(tp, record)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
@@ -108,6 +137,13 @@ class Transport(driver.Transport):
     metrics: Metrics
 
 
+class App(faust.App):
+    """faust's application, without the folders that it makes where the process was started and puts nothing into."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
 def new_app(
     cluster: Cluster, group: str, max_message_bytes: int, session_seconds: float, metrics: Metrics
 ) -> faust.App:
@@ -118,15 +154,15 @@ def new_app(
     """
     if not has_zstd():
         raise Fatal("the package cramjam is missing: type `pip install cramjam`")
-    app = faust.App(
+    app = App(
         group,
-        broker=[URL(f"kafka://{server}") for server in cluster.servers],
+        broker=[URL(f"kafka://{server}") for server in cluster.bootstrap.split(",")],
         broker_credentials=credentials(cluster.kafka),
         broker_client_id="cirrostream-chunk",
         broker_commit_interval=0.5,
         broker_session_timeout=session_seconds,
         broker_heartbeat_interval=min(1.0, session_seconds / 6),
-        broker_max_poll_records=500,
+        broker_max_poll_records=POLL_RECORDS,
         consumer_auto_offset_reset="none",
         consumer_max_fetch_size=FETCH_BYTES,
         producer_acks=-1,
@@ -134,12 +170,10 @@ def new_app(
         producer_linger=0.005,
         producer_max_batch_size=256 * 1024,
         producer_max_request_size=max_message_bytes + MIB,
-        producer_request_timeout=120.0,
+        producer_request_timeout=PRODUCE_SECONDS,
         stream_buffer_maxsize=BUFFERED_PAGES,
         stream_wait_empty=False,
         store="memory://",
-        # faust makes the folder though it keeps nothing in it; by default where the process was started.
-        datadir=str(Path(tempfile.gettempdir()) / "cirrostream-faust"),
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
@@ -155,7 +189,7 @@ def quiet_libraries() -> None:
 
     They log a traceback for each restart of each of their parts, after the reason has long been said.
     """
-    if chosen_log_level() is None:
+    if "CIRROSTREAM_LOG_LEVEL" not in os.environ:
         for name in ("faust", "mode", "aiokafka", __name__):  # mode logs for our Consumer in this module's name
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -165,17 +199,26 @@ def raw_topic(app: faust.App, name: str) -> Any:
     return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
 
+def taken(app: faust.App, event: Any) -> None:
+    """Says that the agent has this event, so that there is room for another."""
+    _consumer(app).taken(event.message)
+
+
 def done(app: faust.App, events: Iterable[Any]) -> None:
     """Marks these events, in order, as ready to be committed."""
+    for event in events:
+        _consumer(app).done(event.message)
+
+
+def _consumer(app: faust.App) -> Consumer:
     consumer = app.consumer
     assert isinstance(consumer, Consumer)  # noqa: S101 - for the type checker; `new_app` made it
-    for event in events:
-        consumer.done(event.message)
+    return consumer
 
 
 def credentials(kafka: KafkaSettings) -> faust.auth.Credentials | None:
     """The same ways in as `pipeline.kafka` gives kafka-python."""
-    context = tls_context(kafka)
+    context = _ssl_context(kafka) if kafka.security_protocol.endswith("SSL") else None
     if kafka.security_protocol.startswith("SASL"):
         return faust.SASLCredentials(
             mechanism=kafka.sasl_mechanism,
@@ -184,3 +227,13 @@ def credentials(kafka: KafkaSettings) -> faust.auth.Credentials | None:
             ssl_context=context,
         )
     return faust.SSLCredentials(context=context) if context is not None else None
+
+
+def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None)
+        if kafka.ssl_certfile is not None:
+            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
+    except (OSError, ssl.SSLError) as error:
+        raise Fatal(f"KAFKA_SSL_*: {error}") from None
+    return context

@@ -11,14 +11,20 @@ import time
 from collections.abc import Iterable, Mapping
 
 import faust
+from kafka.errors import KafkaError
 
+from consumers.chunk_errors import verdict
 from consumers.chunk_positions import check_no_gap
-from pipeline.errors import CirrostreamError, Fatal, TryAgain
+from consumers.chunk_work import ChunkWork
+from pipeline.errors import CirrostreamError, Exit, Fatal, TryAgain
 from pipeline.kafka import Cluster
 from pipeline.service import Service
 
 CHECKS_IN_LIMIT = 12
 PATIENCE = 10
+
+STOP_SECONDS = 9.0
+"""Of the 10 s that SIGTERM leaves (Kubernetes gives 15 on spot nodes)."""
 
 
 class Progress:
@@ -48,15 +54,38 @@ class Progress:
         return self._seen[partition][0] if partition in self._seen else None
 
 
-class Watchdog:
-    """Asks Kafka every few seconds, and ends the process when there is lag without a commit, or no answer, too long."""
+def bound_the_stop(service: Service) -> None:
+    """Ends the process `STOP_SECONDS` after it was asked to stop, whatever it is waiting for then.
 
-    def __init__(self, service: Service, cluster: Cluster, topic: str, group: str, app: faust.App) -> None:
+    From a thread of its own: while Kafka is away, faust leaves its event loop no time, and a client that connects
+    listens to nobody.
+    """
+
+    def wait() -> None:
+        service.stopping.wait()
+        time.sleep(STOP_SECONDS)
+        service.die(
+            "not stopped in order in time: what was in hand is dropped, another replica makes it again", Exit.DONE
+        )
+
+    threading.Thread(target=wait, name="stop", daemon=True).start()
+
+
+class Watchdog:
+    """Asks Kafka every few seconds, and ends the process when there is lag without a commit, or no answer, too long.
+
+    Too long is `watchdog_seconds`, and with a page in hand also what that page may take.
+    """
+
+    def __init__(
+        self, service: Service, cluster: Cluster, app: faust.App, work: ChunkWork, *, topic: str, group: str
+    ) -> None:
         self._service = service
         self._cluster = cluster
         self._topic = topic
         self._group = group
         self._app = app
+        self._work = work
         self._limit = service.settings.watchdog_seconds
         self._progress = Progress()
         self._answered_at = time.monotonic()
@@ -71,6 +100,8 @@ class Watchdog:
             check_no_gap(self._group, committed, self._cluster.log_starts(self._topic))
         except CirrostreamError as error:
             return error
+        if isinstance(reason, BaseException):
+            return verdict(reason, "faust has crashed")
         return TryAgain(f"faust has crashed: {reason!r}")
 
     def _watch(self) -> None:
@@ -79,8 +110,11 @@ class Watchdog:
                 self._check()
             except Fatal as error:
                 self._service.die(str(error), error.exit_code)
-            except (CirrostreamError, OSError) as error:
+            except (CirrostreamError, KafkaError, OSError) as error:
                 self._on_silence(error)
+            except Exception as error:  # noqa: BLE001 - a watchdog that has ended says so, and not by its silence
+                if not self._service.stopping.is_set():
+                    self._service.die(f"watchdog: cannot see whether the work goes on: {type(error).__name__}: {error}")
 
     def _check(self) -> None:
         committed = self._cluster.committed(self._group, self._topic)  # before the ends: else lag may look negative
@@ -88,7 +122,7 @@ class Watchdog:
         self._answered_at = time.monotonic()
         mine = {tp.partition for tp in self._app.consumer.assignment()}
         stalled = self._progress.observe(self._answered_at, mine, committed, ends)
-        if stalled > self._limit:
+        if stalled > self._limit + self._work.may_take:
             self._service.die(f"watchdog: lag, but nothing committed for {stalled:.0f} s")
 
     def _on_silence(self, error: Exception) -> None:

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from consumers.chunking import Chunked, Chunker
+import structlog
+
+from consumers.chunk_limits import TRIES_ALONE, most_seconds, seconds_for
+from consumers.chunk_process import ProcessDied
+from consumers.chunk_protocol import Answer, Made, PageRecord, Rejected
 from consumers.tokens import NOTHING_UNKNOWN, Unknown
 from pipeline.dead_letters import DeadLetter, DeadLetters
-from pipeline.errors import is_fault
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message
-from pipeline.records import ChunkedPage, Page, Source, Undecodable, decode, encode, valid_page_id, valid_wiki
+from pipeline.records import Source
+
+PAUSE_SECONDS = 0.5
+"""Between the tries of a page alone, doubled each time: who kills from outside must not convict it."""
 
 
-@dataclass(frozen=True, slots=True)
-class PageRecord:
-    """A record of `pages` as Kafka has it; no value: the page is deleted."""
+class Chunking(Protocol):
+    """`ChunkProcess`, as a batch needs it."""
 
-    topic: str
-    partition: int
-    offset: int
-    key: bytes
-    value: bytes | None
-
-    @classmethod
-    def of(cls, message: Any) -> PageRecord:
-        """The record in a faust message."""
-        return cls(message.topic, message.partition, message.offset, message.key or b"", message.value)
-
-    def __str__(self) -> str:
-        return f"{self.topic}-{self.partition}@{self.offset}"
+    def ask(self, records: Sequence[PageRecord], seconds: float) -> Answer: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +43,56 @@ class Outcome:
 
 
 class ChunkWork:
-    """Turns records into outcomes, one for each, in order. CPU only; for a thread of its own."""
+    """Turns records into outcomes, in order, and finds the page that ends the process which chunks. For one thread.
+
+    A batch whose process died goes page by page. A page is a dead letter when `TRIES_ALONE` processes died over it
+    alone, so that neither its neighbours nor a kill from outside can make it one.
+    """
 
     def __init__(
         self,
-        chunker: Chunker,
+        process: Chunking,
         *,
         topic_id: str,
         chunks_topic: str,
         max_bytes: int,
         letters: DeadLetters,
         metrics: Metrics,
+        stopping: threading.Event,
     ) -> None:
         self.max_bytes = max_bytes
-        self._chunker = chunker
+        self.may_take = 0.0
+        """Seconds within which what is in hand will have an outcome; 0 with nothing in hand."""
+        self._process = process
         self._topic_id = topic_id
         self._chunks_topic = chunks_topic
         self._letters = letters
         self._metrics = metrics
+        self._stopping = stopping
+        self._to_go_alone = 0
+        self._log: Any = structlog.get_logger().bind(stage="chunk")
 
     def chunk(self, records: Sequence[PageRecord]) -> list[Outcome]:
-        """The outcome of each record.
+        """The outcomes of the first of these records: of all, or of one while a culprit is looked for.
 
         Raises:
-            SchemaTooNew: a record needs a newer version of this program.
+            CirrostreamError: the stage must not go on.
         """
         if not records:
             return []
-        self._metrics.batch(len(records))
-        self._metrics.bytes_in.inc(sum(len(record.key) + len(record.value or b"") for record in records))
-        with self._metrics.timed("decode"):
-            read = [self._read(record) for record in records]
-        with self._metrics.timed("chunk"):
-            chunked = iter(self._chunk_all([page for page in read if isinstance(page, Page)]))
-            return [
-                self._finished(record, next(chunked) if isinstance(what, Page) else what)
-                for record, what in zip(records, read, strict=True)
-            ]
+        self.may_take = most_seconds(records)
+        try:
+            answer = self._answer(records)
+        finally:
+            self.may_take = 0.0
+        done = records[: len(answer.results)]
+        self._metrics.batch(len(done))
+        self._metrics.bytes_in.inc(sum(record.size for record in done))
+        return [self._outcome(record, result) for record, result in zip(done, answer.results, strict=True)]
 
     def too_large(self, outcome: Outcome, error: str) -> Outcome:
         """The dead letter for a chunk message that the broker has refused."""
-        return self._dead(outcome.record, "too_large", error)
+        return self._dead(outcome.record, Rejected("too_large", error))
 
     def count(self, *outcomes: Outcome) -> None:
         """Counts outcomes that Kafka has, in their order. Raises Fatal when the dead letters are too many."""
@@ -105,63 +110,62 @@ class ChunkWork:
             else:
                 self._letters.count(outcome.letter)
 
-    def _read(self, record: PageRecord) -> Page | DeadLetter | None:
-        try:
-            key = record.key.decode()
-            wiki, _, page_id = key.partition(":")
-            if not (valid_wiki(wiki) and valid_page_id(page_id)):
-                raise Undecodable(f"the key {key[:300]!r} is not WIKI:PAGE_ID")
-            page = None if record.value is None else decode(record.value, Page)
-            if page is not None and page.key != key:
-                raise Undecodable(f"the key is {key!r}, the page says {page.key!r}")
-        except (Undecodable, UnicodeDecodeError) as error:
-            return self._letter(record, "undecodable", str(error))
-        return page
+    def _answer(self, records: Sequence[PageRecord]) -> Answer:
+        if not self._to_go_alone:
+            try:
+                return self._ask(records)
+            except ProcessDied as died:
+                self._died(died, f"{len(records)} pages, which go one by one now")
+                self._to_go_alone = len(records)
+        self._to_go_alone -= 1
+        return self._alone(records[0])
 
-    def _chunk_all(self, pages: Sequence[Page]) -> list[Chunked | str]:
-        """The chunks of each page, or the error of one that cannot be chunked even alone."""
-        if not pages:
-            return []
-        try:
-            return list(self._chunker.chunk_all(pages))
-        except BaseException as error:
-            if not is_fault(error):
-                raise
-            if len(pages) == 1:
-                return [f"{type(error).__name__}: {error}"]
-        return [chunked for page in pages for chunked in self._chunk_all([page])]
+    def _alone(self, record: PageRecord) -> Answer:
+        for tried in itertools.count(1):
+            try:
+                return self._ask([record])
+            except ProcessDied as died:
+                self._died(died, f"{record} alone, {tried} of {TRIES_ALONE} times")
+                if tried == TRIES_ALONE:
+                    how = f"the process that chunks {died} over this page alone, as {TRIES_ALONE - 1} did before it"
+                    return Answer([Rejected("timed_out" if died.timed_out else "killed", how)])
+            self._stopping.wait(PAUSE_SECONDS * 2 ** (tried - 1))
+        raise AssertionError("count has no end")
 
-    def _finished(self, record: PageRecord, what: Chunked | DeadLetter | str | None) -> Outcome:
-        source = Source(self._topic_id, record.partition, record.offset)
-        if isinstance(what, DeadLetter):
-            return Outcome(record, self._letters.message(what), what)
-        if isinstance(what, str):
-            return self._dead(record, "unchunkable", what)
-        if what is None:
-            page = ChunkedPage(key=record.key.decode(), source=source, page=None)
-            return Outcome(record, self._message(record, page))
-        message = self._message(record, what.record(source))
+    def _ask(self, records: Sequence[PageRecord]) -> Answer:
+        started, decoding = time.perf_counter(), 0.0
+        try:
+            answer = self._process.ask(records, seconds_for(records))
+            decoding = answer.decode_seconds
+            self._metrics.took("decode", decoding)
+        finally:
+            self._metrics.took("chunk", time.perf_counter() - started - decoding)
+        return answer
+
+    def _died(self, died: ProcessDied, over: str) -> None:
+        self._metrics.retry("chunk")
+        self._log.warning(f"the process that chunks {died} over {over}")
+
+    def _outcome(self, record: PageRecord, result: Made | Rejected) -> Outcome:
+        if isinstance(result, Rejected):
+            return self._dead(record, result)
+        # To the partition it came from: a page's messages stay in order in all topics.
+        message = Message(self._chunks_topic, record.key, result.value, record.partition)
         if message.size > self.max_bytes:
-            return self._dead(record, "too_large", f"{message.size} bytes, {message.topic} takes {self.max_bytes}")
-        return Outcome(record, message, chunks=len(what.chunks), tokens=what.tokens, unknown=what.unknown)
+            detail = f"{message.size} bytes, {message.topic} takes {self.max_bytes}"
+            return self._dead(record, Rejected("too_large", detail))
+        return Outcome(record, message, None, result.chunks, result.tokens, result.unknown)
 
-    def _message(self, record: PageRecord, page: ChunkedPage) -> Message:
-        """To the partition it came from: a page's messages stay in order in all topics."""
-        return Message(self._chunks_topic, record.key, encode(page), record.partition)
-
-    def _dead(self, record: PageRecord, reason: str, error: str) -> Outcome:
-        letter = self._letter(record, reason, error)
-        return Outcome(record, self._letters.message(letter), letter)
-
-    def _letter(self, record: PageRecord, reason: str, error: str) -> DeadLetter:
-        source = Source(self._topic_id, record.partition, record.offset)
-        return DeadLetter(
+    def _dead(self, record: PageRecord, why: Rejected) -> Outcome:
+        letter = DeadLetter(
             record.topic,
             record.partition,
             record.offset,
             record.key,
             record.value,
-            reason,
-            f"{record}: {error}",
-            source=source,
+            why.reason,
+            f"{record}: {why.detail}",
+            source=Source(self._topic_id, record.partition, record.offset),
+            attempts=TRIES_ALONE if why.reason in ("killed", "timed_out") else 1,
         )
+        return Outcome(record, self._letters.message(letter), letter)

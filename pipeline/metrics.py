@@ -32,7 +32,7 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
 DEAD_LETTERS = {
     "produce": ("too_large",),
     "live": ("too_large",),
-    "chunk": ("undecodable", "unchunkable", "too_large"),
+    "chunk": ("undecodable", "unchunkable", "too_large", "killed", "timed_out"),
     "embed": (
         *("undecodable", "bad_token_ids", "too_many_tokens", "model_failed", "out_of_memory", "not_finite"),
         "too_large",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import structlog
@@ -94,7 +94,7 @@ class Service:
         registry, stage = self.metrics.registry, self.metrics.stage
         registry.register(AtScrape(stage, GPU, lambda: gpu.measure(uuids)))
 
-    def die(self, message: str, code: Exit = Exit.TRY_AGAIN) -> None:
+    def die(self, message: str, code: Exit = Exit.TRY_AGAIN) -> NoReturn:
         """Ends the process at once from any thread: for a loop that no longer listens."""
         self.log.error(message)
         if self._announced is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,6 @@ from packaging.specifiers import SpecifierSet
 
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
 from deploy.doctor.patient import Patient
-from pipeline.settings import kafka_settings
 
 INSTALL = "make setup, or: pip install 'cirrostream[demo]'"
 FAST = ("crc32c", "zstandard")
@@ -88,7 +88,7 @@ def _local_kafka(_: Patient) -> Finding:
     found = list(local_kafka_lacks())
     if not found:
         return ok("the packages of the local Kafka and of the demo are there")
-    if kafka_settings().bootstrap_servers:
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         return ok("without the packages of the local Kafka, which is not used here")
     return warn("for a Kafka on this machine: " + "; ".join(found), "pip install 'cirrostream[demo]'")
 

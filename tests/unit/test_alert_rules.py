@@ -32,7 +32,6 @@ NAMES = {
     "CirrostreamRateBelowFloor",
     "CirrostreamErrorRateHigh",
     "CirrostreamDeadLettersGrowing",
-    "CirrostreamTextUnknown",
     "CirrostreamWatchdogOld",
     "CirrostreamDiskLow",
     "CirrostreamUpkeepBehind",

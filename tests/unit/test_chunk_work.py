@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
 import pytest
 
+from consumers.chunk_limits import LEAST_SECONDS, TRIES_ALONE, most_seconds, seconds_for
 from consumers.chunk_positions import check_no_gap
+from consumers.chunk_process import ProcessDied
+from consumers.chunk_protocol import Answer, PageRecord
+from consumers.chunk_records import RecordChunker
 from consumers.chunk_watchdog import PATIENCE, Progress
-from consumers.chunk_work import ChunkWork, Outcome, PageRecord
+from consumers.chunk_work import ChunkWork, Outcome
 from consumers.chunking import Chunked, Chunker
 from consumers.tokens import Unknown
 from pipeline.dead_letters import DeadLetters
@@ -30,16 +35,47 @@ class PickyChunker:
         return [Chunked(page, (Chunk(0, 0, len(page.text), b"\x01\x00"),), 2) for page in pages]
 
 
-def work(max_bytes: int = 10_000, max_dead_letters: int = 100) -> ChunkWork:
+class FragileProcess:
+    """Chunks in this process; dies over some texts, and as often as it is killed from outside."""
+
+    def __init__(self) -> None:
+        self._records = RecordChunker(cast("Chunker", PickyChunker()), "id")
+        self.kills_from_outside = 0
+        self.asked: list[list[int]] = []
+
+    def ask(self, records: Sequence[PageRecord], seconds: float) -> Answer:
+        self.asked.append([record.offset for record in records])
+        if self.kills_from_outside:
+            self.kills_from_outside -= 1
+            raise ProcessDied("was killed by SIGKILL")
+        if any(b"killer" in (record.value or b"") for record in records):
+            raise ProcessDied("was killed by SIGSEGV")
+        if any(b"hanger" in (record.value or b"") for record in records):
+            raise ProcessDied(f"took longer than {seconds:.0f} s", timed_out=True)
+        return self._records.chunk(records)
+
+
+def work(max_bytes: int = 10_000, max_dead_letters: int = 100, process: FragileProcess | None = None) -> ChunkWork:
     letters = DeadLetters(cast("Publisher", None), "dead_letters", Metrics("chunk"), max_dead_letters)
+    no_pauses = threading.Event()
+    no_pauses.set()
     return ChunkWork(
-        cast("Chunker", PickyChunker()),
+        process or FragileProcess(),
         topic_id="id",
         chunks_topic="chunks",
         max_bytes=max_bytes,
         letters=letters,
         metrics=Metrics("chunk"),
+        stopping=no_pauses,
     )
+
+
+def all_of(stage: ChunkWork, records: Sequence[PageRecord]) -> list[Outcome]:
+    """The outcomes of all records, however many calls they take."""
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(records):
+        outcomes += stage.chunk(records[len(outcomes) :])
+    return outcomes
 
 
 def record(offset: int, text: str = "text") -> PageRecord:
@@ -58,6 +94,61 @@ def test_a_page_that_cannot_be_chunked_does_not_take_its_batch_with_it() -> None
     assert outcomes[1].letter is not None
     assert "pages-3@1" in outcomes[1].letter.error
     assert "cannot read this" in outcomes[1].letter.error
+
+
+@pytest.mark.parametrize(("text", "reason"), [("killer", "killed"), ("hanger", "timed_out")])
+def test_a_page_that_ends_its_process_is_a_dead_letter_and_its_neighbours_are_chunked(text: str, reason: str) -> None:
+    process = FragileProcess()
+    stage = work(process=process)
+    records = [record(0), record(1), record(2, text), record(3)]
+    outcomes = all_of(stage, records)
+    assert reasons(outcomes) == ["", "", reason, ""]
+    letter = outcomes[2].letter
+    assert letter is not None
+    assert (letter.offset, letter.value, letter.attempts) == (2, records[2].value, TRIES_ALONE)
+    assert letter.error.startswith("pages-3@2: the process that chunks ")
+    assert process.asked == [[0, 1, 2, 3], [0], [1], *[[2]] * TRIES_ALONE, [3]], "and never with a neighbour again"
+
+
+def test_a_page_in_hand_at_kills_from_outside_is_no_dead_letter() -> None:
+    process = FragileProcess()
+    process.kills_from_outside = TRIES_ALONE  # over the batch, then over its first page alone
+    outcomes = all_of(work(process=process), [record(0), record(1)])
+    assert reasons(outcomes) == ["", ""]
+
+
+def test_pages_that_went_one_by_one_go_together_again_afterwards() -> None:
+    process = FragileProcess()
+    stage = work(process=process)
+    all_of(stage, [record(0), record(1, "killer")])
+    stage.chunk([record(2), record(3)])
+    assert process.asked[-1] == [2, 3]
+
+
+def test_each_page_that_went_alone_has_its_outcome_at_once() -> None:
+    stage = work()
+    assert len(stage.chunk([record(0), record(1, "hanger"), record(2)])) == 1
+
+
+def test_the_time_limit_follows_from_a_pages_length() -> None:
+    short, long = record(0), record(1, "x" * 5_000_000)
+    assert LEAST_SECONDS <= seconds_for([short]) < LEAST_SECONDS + 1
+    assert LEAST_SECONDS + 60 < seconds_for([long]) < LEAST_SECONDS + 120
+    assert most_seconds([short, long]) > TRIES_ALONE * seconds_for([long])
+
+
+def test_while_a_page_is_in_hand_the_watchdog_is_told_how_long_that_may_take() -> None:
+    seen = []
+
+    class Watched(FragileProcess):
+        def ask(self, records: Sequence[PageRecord], seconds: float) -> Answer:
+            seen.append(stage.may_take)
+            return super().ask(records, seconds)
+
+    stage = work(process=Watched())
+    stage.chunk([record(0)])
+    assert seen == [most_seconds([record(0)])]
+    assert stage.may_take == 0
 
 
 def test_outcomes_keep_order_partition_key_and_source() -> None:

@@ -1,0 +1,70 @@
+"""What becomes of records of `pages`: encoded chunks, or the reason why they go no further. Knows no Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from consumers.chunk_protocol import Answer, Made, PageRecord, Rejected
+from consumers.chunking import Chunked, Chunker
+from pipeline.errors import is_fault
+from pipeline.records import ChunkedPage, Page, Source, Undecodable, decode, encode, valid_page_id, valid_wiki
+
+
+class RecordChunker:
+    """Chunks records; `topic_id` is that of `pages`."""
+
+    def __init__(self, chunker: Chunker, topic_id: str) -> None:
+        self._chunker = chunker
+        self._topic_id = topic_id
+
+    def chunk(self, records: Sequence[PageRecord]) -> Answer:
+        """What became of each record, in order.
+
+        Raises:
+            SchemaTooNew: a record needs a newer version of this program.
+        """
+        started = time.perf_counter()
+        read = [_read(record) for record in records]
+        decoded = time.perf_counter()
+        chunked = iter(self._chunk_all([page for page in read if isinstance(page, Page)]))
+        results = [
+            self._result(record, next(chunked) if isinstance(what, Page) else what)
+            for record, what in zip(records, read, strict=True)
+        ]
+        return Answer(results, decoded - started)
+
+    def _chunk_all(self, pages: Sequence[Page]) -> list[Chunked | Rejected]:
+        """The chunks of each page, or the error of one that cannot be chunked even alone."""
+        if not pages:
+            return []
+        try:
+            return list(self._chunker.chunk_all(pages))
+        except BaseException as error:
+            if not is_fault(error):
+                raise
+            if len(pages) == 1:
+                return [Rejected("unchunkable", f"{type(error).__name__}: {error}")]
+        return [chunked for page in pages for chunked in self._chunk_all([page])]
+
+    def _result(self, record: PageRecord, what: Chunked | Rejected | None) -> Made | Rejected:
+        source = Source(self._topic_id, record.partition, record.offset)
+        if isinstance(what, Rejected):
+            return what
+        if what is None:
+            return Made(encode(ChunkedPage(key=record.key.decode(), source=source, page=None)))
+        return Made(encode(what.record(source)), len(what.chunks), what.tokens, what.unknown)
+
+
+def _read(record: PageRecord) -> Page | Rejected | None:
+    try:
+        key = record.key.decode()
+        wiki, _, page_id = key.partition(":")
+        if not (valid_wiki(wiki) and valid_page_id(page_id)):
+            raise Undecodable(f"the key {key[:300]!r} is not WIKI:PAGE_ID")
+        page = None if record.value is None else decode(record.value, Page)
+        if page is not None and page.key != key:
+            raise Undecodable(f"the key is {key!r}, the page says {page.key!r}")
+    except (Undecodable, UnicodeDecodeError) as error:
+        return Rejected("undecodable", str(error))
+    return page
