@@ -219,7 +219,7 @@ def lance_round(service: Service, files: ModelFiles, pages: list[EmbeddedPage]) 
         fence = Fence(model=files.tag, dimension=rule.dimension, vectors="v", pages=("p",))
         table = Table.create(connect(folder), "bench", fence, rule)
         watch, metrics = put_on(service.metrics), service.metrics
-        upkeep = Upkeep(table, UpkeepRules(), metrics, service.turned)
+        upkeep = Upkeep(table, UpkeepRules(), metrics, service.step)
         letters = DeadLetters(publisher, CORPUS.dead_letters, metrics, 0)
         intake = Intake(table, letters, metrics, adopt=False, pages_topic_id=lambda: "p")
         source: BatchSource[EmbeddedPage] = BatchSource(

@@ -63,7 +63,8 @@ def chunk(settings: ChunkSettings) -> int:
         bound_the_stop(service)
         quiet_libraries()
         cluster = Cluster.connect(settings)
-        files = model_files.resolve(settings, weights=False)
+        with service.step(f"finding the model {settings.model}", model_files.RESOLVE_SECONDS):
+            files = model_files.resolve(settings, weights=False)
         corpus, model = topics.ensure_corpus(cluster, settings), topics.ensure_model(cluster, settings, files.tag)
         service.metrics.build_info(model=files.tag)
         service.turned()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kafka.consumer.fetcher import ConsumerRecord
 from pydantic import Field
 
-from consumers.embedder import Embedder
+from consumers.embedder import LOAD_SECONDS, Embedder
 from pipeline import batches, cli, model_files, topics
 from pipeline.batches import Batch, BatchSource, Limit, Record
 from pipeline.dead_letters import DeadLetter, DeadLetters
@@ -65,18 +65,22 @@ def embed(settings: EmbedSettings) -> int:
     """Embeds chunked pages in batches; run one replica a GPU, as many as there are partitions at most."""
     with Service("embed", settings) as service:
         cluster = Cluster.connect(settings)
-        files = model_files.resolve(settings, weights=True)
+        with service.step(f"finding the model {settings.model}", model_files.RESOLVE_SECONDS):
+            files = model_files.resolve(settings, weights=True)
         for notice in files.notices:
             service.log.warning(notice)
         names, letters_topic = topics.ensure_model(cluster, settings, files.tag), topics.corpus_topics(settings)
-        embedder = Embedder.load(files, device=settings.device, dtype=settings.dtype, threads=settings.threads or None)
+        with service.step(f"loading the model {files.name}", LOAD_SECONDS):
+            embedder = Embedder.load(
+                files, device=settings.device, dtype=settings.dtype, threads=settings.threads or None
+            )
         service.log.info("model ready", model=files.tag, device=embedder.device_name, dtype=embedder.dtype)
         service.metrics.build_info(model=files.tag, dtype=embedder.dtype, device=embedder.device_name)
         if embedder.gpu_uuids:
             service.watch_gpus(embedder.gpu_uuids)
         for probe in embedder.probes:
             service.log.info("precision probe", result=str(probe))
-        with Publisher(cluster, service.metrics) as publisher:
+        with Publisher(cluster, service.metrics, turned=service.turned) as publisher:
             letters = DeadLetters(publisher, letters_topic.dead_letters, service.metrics, settings.max_dead_letters)
             stage = EmbedStage(service, embedder, publisher, letters, names)
             source = stage.source(cluster, settings)

@@ -26,6 +26,9 @@ from pipeline.settings import DType
 BUDGETS = {"cpu": TokenBudget(4_096, 256), "mps": TokenBudget(16_384, 512), "cuda": TokenBudget(65_536, 2_048)}
 """Padded tokens and rows of one pass. On a CPU the process then peaks at 1.2 GB (MiniLM); a GPU wants to be full."""
 
+LOAD_SECONDS = 1_800.0
+"""Longest that `Embedder.load` may take: reading 15 GB from a slow disk, and the probe of three precisions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Embedded:

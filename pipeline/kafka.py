@@ -27,6 +27,8 @@ R = TypeVar("R")
 
 BOOTSTRAP_TIMEOUT_MS = 10_000
 CALL_TIMEOUT_MS = 15_000
+READ_SECONDS = 3_600.0
+"""Longest that reading a topic to its end may take, by default."""
 
 
 def bootstrap_file(data_dir: Path) -> Path:
@@ -218,7 +220,7 @@ class Cluster:
 
 
 def read_to_end(
-    cluster: Cluster, topic: str, partitions: list[int] | None = None, deadline_s: float = 3600
+    cluster: Cluster, topic: str, partitions: list[int] | None = None, deadline_s: float = READ_SECONDS
 ) -> Iterator[ConsumerRecord]:
     """The records of a topic from its start to the end that it has now, partition by partition interleaved.
 
@@ -231,7 +233,7 @@ def read_to_end(
 
 
 def read_range(
-    cluster: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]], deadline_s: float = 3600
+    cluster: Cluster, topic: str, ranges: Mapping[int, tuple[int, int]], deadline_s: float = READ_SECONDS
 ) -> Iterator[ConsumerRecord]:
     """The records from a first offset up to, not including, a second one, for each partition.
 

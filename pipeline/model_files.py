@@ -28,6 +28,10 @@ WEIGHTS = "*.safetensors"
 OTHER_FORMATS = ("onnx/*", "openvino/*", "coreml/*", "*/.*", ".*")
 MAX_SLUG = 60
 
+RESOLVE_SECONDS = 4 * 3600.0
+"""Longest that `resolve` may take: a model of 15 GB at 1 MB a second. The hub's client gives up sooner on an address
+that is silent."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:

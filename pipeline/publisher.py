@@ -13,7 +13,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -126,7 +126,8 @@ class Delivery:
 class Publisher:
     """A producer with a bound on its memory and no silent failures.
 
-    `publish` and `wait` belong to one thread.
+    `publish` and `wait` belong to one thread. While they wait they call `turned`: their own limit ends them, with a
+    line that names Kafka, and not the process' watchdog before it.
     """
 
     def __init__(
@@ -137,12 +138,14 @@ class Publisher:
         max_bytes_in_flight: int = 64 * MIB,
         stall_seconds: float = STALL_SECONDS,
         linger_ms: int = 5,
+        turned: Callable[[], None] = lambda: None,
     ) -> None:
         self._cluster = cluster
         self._metrics = metrics
         self._bound = max_bytes_in_flight
         self._stall_seconds = stall_seconds
         self._linger_ms = linger_ms
+        self._turned = turned
         self._changed = threading.Condition()
         self._unacknowledged: dict[int, _Sent] = {}
         self._bytes = 0
@@ -227,6 +230,7 @@ class Publisher:
 
     def _await_room(self, size: int) -> None:
         while True:
+            self._turned()
             with self._changed:
                 # A message larger than the bound goes alone.
                 if not self._failed and (self._bytes + size <= self._bound or not self._unacknowledged):
@@ -267,6 +271,7 @@ class Publisher:
 
     def _acknowledged(self, sent: _Sent, deadline: float) -> RecordMetadata:
         while True:
+            self._turned()
             if sent.future is not None and sent.future.succeeded():
                 return sent.future.value
             if sent.future is not None and sent.future.failed():
@@ -328,6 +333,9 @@ class Publisher:
         self._rebuilt_at = time.monotonic()
         self._producer = self._new_producer()
         for sent in again:
+            if self._failed:  # each would wait a minute for the same broker; the next producer sends them
+                break
+            self._turned()
             self._send(sent)
 
     def _forget(self, sent: _Sent) -> None:

@@ -13,7 +13,9 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
@@ -31,12 +33,28 @@ from pipeline.settings import ServiceSettings
 
 PORTS_TRIED = 100
 
+Watch = Callable[[str, float], AbstractContextManager[None]]
+"""Watches a named step that may take so many seconds, as `Service.step` does."""
+
+
+@contextlib.contextmanager
+def unwatched(_name: str, _seconds: float) -> Iterator[None]:
+    """A step of a process that no watchdog watches."""
+    yield
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    name: str
+    seconds: float
+
 
 class Service:
     """The frame of one process, as a context manager around its loop.
 
     SIGTERM and SIGINT set `stopping`; a second one ends the process at once. When the loop has not called `turned` for
-    `watchdog_seconds`, the process ends itself with code 75: a silent stall becomes a restart.
+    `watchdog_seconds`, or inside a `step` for as long as that may take, the process ends itself with code 75: a silent
+    stall becomes a restart.
     """
 
     def __init__(self, stage: str, settings: ServiceSettings) -> None:
@@ -50,6 +68,7 @@ class Service:
         self.log: Any = structlog.get_logger().bind(stage=stage, pid=os.getpid())
         self._turned_at = time.monotonic()
         self._turned_on = time.time()
+        self._steps: list[_Step] = []
         self._ended = threading.Event()
         self._server: WSGIServer | None = None
         self._announced: Path | None = None
@@ -75,9 +94,32 @@ class Service:
             self.log.info("stopped")
 
     def turned(self) -> None:
-        """The loop is alive: call it at every turn, and inside whatever may take minutes."""
+        """The loop is alive: call it at every turn, and inside whatever comes back now and then."""
         self._turned_at = time.monotonic()
         self._turned_on = time.time()
+
+    @contextlib.contextmanager
+    def step(self, name: str, seconds: float) -> Iterator[None]:
+        """Watches one step of the loop that has its own bound: `seconds` without a turn, in place of the watchdog's.
+
+        For whatever does not come back in between (a download, a merge), with a bound above its own time limit; and
+        for what must be noticed sooner. An overrun ends the process with 75 and a line that begins with `name`. Of
+        nested steps the innermost counts; `turned` begins its time anew.
+        """
+        step = _Step(name, seconds)
+        self.turned()
+        self._steps.append(step)
+        try:
+            yield
+        finally:
+            self.turned()
+            self._steps.remove(step)
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps before another try, which is a turn."""
+        self.turned()
+        time.sleep(seconds)
+        self.turned()
 
     @property
     def idle_seconds(self) -> float:
@@ -86,8 +128,9 @@ class Service:
 
     @property
     def watchdog_limit_seconds(self) -> float:
-        """Idle seconds after which the process ends itself."""
-        return self.settings.watchdog_seconds
+        """Idle seconds after which the process ends itself, in what it is doing now."""
+        steps = self._steps[-1:]
+        return steps[0].seconds if steps else self.settings.watchdog_seconds
 
     def watch_gpus(self, uuids: Sequence[str]) -> None:
         """Serves the state of these GPUs from now on: for a stage that computes on them, once it knows which."""
@@ -108,7 +151,7 @@ class Service:
         metrics.last_turn.follow(lambda: self._turned_on)
         metrics.loop_idle.follow(lambda: self.idle_seconds)
         metrics.ready.follow(lambda: float(self.ready))
-        metrics.watchdog_limit.set(self.watchdog_limit_seconds)
+        metrics.watchdog_limit.follow(lambda: self.watchdog_limit_seconds)
         metrics.registry.register(AtScrape(stage, DISK, lambda: disk(self.settings.data_dir)))
         metrics.registry.register(OfStage(stage, ProcessCollector(registry=None)))
         metrics.registry.register(OfStage(stage, PlatformCollector(registry=None)))
@@ -119,10 +162,11 @@ class Service:
         self.stopping.set()
 
     def _watch(self) -> None:
-        limit = self.watchdog_limit_seconds
-        while not self._ended.wait(min(1.0, limit / 4)):
-            if self.idle_seconds > limit:
-                self.die(f"watchdog: the loop has not turned for {self.idle_seconds:.0f} s")
+        while not self._ended.wait(min(1.0, self.settings.watchdog_seconds / 4)):
+            steps = self._steps[-1:]  # before the age: a step begins with a turn
+            limit = steps[0].seconds if steps else self.settings.watchdog_seconds
+            if (idle := self.idle_seconds) > limit:
+                self.die(_overrun(steps, idle, limit))
 
     def _serve(self) -> None:
         self._server = _listen(self.settings.metrics_host, self.settings.metrics_port, self._answer)
@@ -153,6 +197,12 @@ class Service:
             self._announced = announce(folder, Announced(self.metrics.stage, os.getpid(), self.address))
         except OSError as error:
             raise Fatal(f"{folder}: cannot announce the metrics address there: {error.strerror}") from error
+
+
+def _overrun(steps: Sequence[_Step], idle: float, limit: float) -> str:
+    if not steps:
+        return f"watchdog: the loop has not turned for {idle:.0f} s"
+    return f"watchdog: {steps[0].name}: not done after {idle:.0f} s, of {limit:.0f} s that it may take"
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):

@@ -9,7 +9,7 @@ from pipeline import logs
 from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Exit, Fatal
-from pipeline.kafka import Cluster
+from pipeline.kafka import READ_SECONDS, Cluster
 from pipeline.publisher import Publisher
 from pipeline.service import Service
 from pipeline.topics import ensure_corpus
@@ -48,8 +48,10 @@ def live(settings: LiveSettings) -> int:
         api = open_api(settings, service, lambda: None if service.ready else service.turned())
         cluster = Cluster.connect(settings)
         topics = ensure_corpus(cluster, settings)
-        start = begin_or_go_on(settings, read_position(cluster, topics.progress, settings.wiki), service)
-        with Publisher(cluster, service.metrics) as publisher:
+        with service.step(f"reading {topics.progress}", 2 * READ_SECONDS):
+            stored = read_position(cluster, topics.progress, settings.wiki)
+        start = begin_or_go_on(settings, stored, service)
+        with Publisher(cluster, service.metrics, turned=service.turned) as publisher:
             letters = DeadLetters(publisher, topics.dead_letters, service.metrics, settings.max_dead_letters)
             sender = PageSender(publisher, topics.pages, letters)
             outlet = Outlet(sender, publisher, topics, start, settings.progress_seconds)

@@ -70,7 +70,7 @@ def _send(settings: MediaWikiSettings, service: Service) -> Ledger:
     api = open_api(settings, service, service.turned)
     cluster = Cluster.connect(settings)
     topics = ensure_corpus(cluster, settings)
-    with Publisher(cluster, service.metrics) as publisher:
+    with Publisher(cluster, service.metrics, turned=service.turned) as publisher:
         letters = DeadLetters(publisher, topics.dead_letters, service.metrics, settings.max_dead_letters)
         sender = PageSender(publisher, topics.pages, letters)
         wiki = WikiRun(api, WikiPages(settings.wiki, settings.rules), sender, limit=settings.limit, go_on=go_on)

@@ -15,7 +15,7 @@ from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.kafka import Cluster
-from pipeline.model_files import resolve
+from pipeline.model_files import RESOLVE_SECONDS, resolve
 from pipeline.publisher import Publisher
 from pipeline.records import EmbeddedPage
 from pipeline.service import Service
@@ -28,9 +28,9 @@ from sinks.memory import bound_memory
 from sinks.rows import VectorRule
 from sinks.search_probe import search_probe
 from sinks.start import Log, accepted, start_positions
-from sinks.table import Table, Written, connect, has_table
+from sinks.table import STORAGE_SECONDS, Pause, Table, Written, connect, has_table
 from sinks.trim import Trimmer
-from sinks.upkeep import Upkeep, UpkeepRules
+from sinks.upkeep import STEP_SECONDS, Upkeep, UpkeepRules
 
 
 class LanceSettings(ModelSettings, TableSettings, ServiceSettings):
@@ -58,7 +58,7 @@ def lance(settings: LanceSettings) -> int:
             for batch in sink.source.batches():
                 service.ready = bool(sink.source.assigned)
                 if batch.next_offsets:
-                    with service.metrics.timed("write"):
+                    with service.metrics.timed("write"), service.step("a merge into the table", STORAGE_SECONDS):
                         written = sink.table.write(batch.values, batch.next_offsets)
                     sink.source.commit(batch.next_offsets)
                     sink.wrote(written)
@@ -71,13 +71,16 @@ class Sink:
     """The parts of the loop, put together. Takes the table over before it joins the group."""
 
     def __init__(self, settings: LanceSettings, service: Service, cluster: Cluster) -> None:
-        corpus, topics, rule, tag = _model(settings, cluster)
+        with service.step(f"finding the model {settings.model}", RESOLVE_SECONDS):
+            corpus, topics, rule, tag = _model(settings, cluster)
         metrics, group = service.metrics, lance_group(settings, settings.table)
         self._metrics = metrics
         metrics.build_info(model=tag, dtype=rule.vector_type)
-        self.table = _table(settings, cluster, _fence(cluster, corpus, topics, rule, tag), rule, topics.vectors)
-        self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.turned, search=search_probe)
-        self.publisher = Publisher(cluster, metrics)
+        fence = _fence(cluster, corpus, topics, rule, tag)
+        with service.step(f"taking over the table {settings.table}", STORAGE_SECONDS):
+            self.table = _table(settings, cluster, fence, rule, topics.vectors, pause=service.pause)
+            self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.step, search=search_probe)
+        self.publisher = Publisher(cluster, metrics, turned=service.turned)
         dead_letters = DeadLetters(self.publisher, corpus.dead_letters, metrics, settings.max_dead_letters)
         intake = Intake(
             self.table,
@@ -103,6 +106,7 @@ class Sink:
             metrics=metrics,
             turned=service.turned,
             group_instance_id=group,
+            max_poll_interval_s=2 * STEP_SECONDS,
         )
 
     def wrote(self, written: Written) -> None:
@@ -146,21 +150,23 @@ def _fence(cluster: Cluster, corpus: CorpusTopics, topics: ModelTopics, rule: Ve
     )
 
 
-def _table(settings: LanceSettings, cluster: Cluster, empty: Fence, rule: VectorRule, topic: str) -> Table:
+def _table(
+    settings: LanceSettings, cluster: Cluster, empty: Fence, rule: VectorRule, topic: str, *, pause: Pause
+) -> Table:
     """The table, made or taken over, with a fence from which every record to come can be read."""
     group = lance_group(settings, settings.table)
     bound_memory(settings.lance_location)
     database = connect(settings.lance_location)
     if not has_table(database, settings.table):
         start = start_positions(None, read_logs(cluster, group, topic), rebuild=settings.rebuild)
-        return Table.create(database, settings.table, empty.moved(start.rebuilt), rule)
+        return Table.create(database, settings.table, empty.moved(start.rebuilt), rule, pause=pause)
 
     def readable(fence: Fence) -> Fence:
         fence = accepted(fence, empty.pages[0], empty.vectors, adopt=settings.adopt)
         start = start_positions(fence.offsets, read_logs(cluster, group, topic), rebuild=settings.rebuild)
         return fence.reset(start.rebuilt)
 
-    return Table.take_over(database, settings.table, empty, rule, readable)
+    return Table.take_over(database, settings.table, empty, rule, readable, pause=pause)
 
 
 def _rules(settings: LanceSettings) -> UpkeepRules:

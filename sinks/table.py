@@ -29,6 +29,10 @@ CACHE_BYTES = 16 * MIB
 
 MERGE_TIMEOUT = timedelta(minutes=5)
 ATTEMPTS = 8
+STORAGE_SECONDS = 2 * MERGE_TIMEOUT.total_seconds() + 60
+"""Longest between two turns of `pause` in anything that a table does: a look-up or a read of the fence, each of which
+object storage may try again for minutes, and one merge up to its time limit."""
+
 TAKE_OVER_SECONDS = 10.0
 LOOK_UP_PAGES = 1_000
 """Pages asked for in one filter; the index answers each in about 20 microseconds."""
@@ -101,7 +105,9 @@ class Table:
         return self._read.fence
 
     @classmethod
-    def create(cls, database: lancedb.DBConnection, name: str, fence: Fence, rule: VectorRule) -> Table:
+    def create(
+        cls, database: lancedb.DBConnection, name: str, fence: Fence, rule: VectorRule, *, pause: Pause = time.sleep
+    ) -> Table:
         """Makes the table with its fence row; the loser of a race takes over what the winner made.
 
         Raises:
@@ -113,7 +119,7 @@ class Table:
         except (ValueError, RuntimeError, OSError) as error:
             if "already exists" not in str(error):
                 raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be made: {_line(error)}") from None
-        return cls.take_over(database, name, fence, rule)
+        return cls.take_over(database, name, fence, rule, pause=pause)
 
     @classmethod
     def take_over(
@@ -123,6 +129,8 @@ class Table:
         mine: Fence,
         rule: VectorRule,
         change: Callable[[Fence], Fence] = lambda fence: fence,
+        *,
+        pause: Pause = time.sleep,
     ) -> Table:
         """Becomes the writer of an existing table; the one before finds out at its next merge.
 
@@ -131,6 +139,7 @@ class Table:
 
         Args:
             change: is applied to the fence in the same merge (`--adopt`, `--rebuild`), whenever we look.
+            pause: sleeps before another try at the storage, and tells the process' watchdog of it.
 
         Raises:
             Fatal: the table is of another model, or is none of ours.
@@ -139,9 +148,9 @@ class Table:
         lance = open_table(database, name)
         deadline = time.monotonic() + TAKE_OVER_SECONDS
         while True:
-            read = read_fence(lance)
+            read = read_fence(lance, pause)
             refuse_other_model(read.fence, mine, name)
-            table = cls(lance, rule, read)
+            table = cls(lance, rule, read, pause)
             try:
                 table._merge(table_schema(rule).empty_table(), change(read.fence))
                 return table

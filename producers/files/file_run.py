@@ -17,7 +17,7 @@ import msgspec
 from pipeline import logs
 from pipeline.cores import usable_cores
 from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain, UsageError
-from pipeline.kafka import Cluster
+from pipeline.kafka import READ_SECONDS, Cluster
 from pipeline.service import Service
 from pipeline.terminal import Console, report_console, write_json
 from pipeline.topics import CorpusTopics, ensure_corpus, topic_ids
@@ -124,8 +124,8 @@ class FileRun(Generic[S]):
 
     def _found(self, cluster: Cluster, feed: Feed, mine: frozenset[str], service: Service) -> Found:
         topics = ensure_corpus(cluster, self.settings)
-        snapshots = Snapshots.read(cluster, topics.progress, self.kind.name)
-        service.turned()
+        with service.step(f"reading {topics.progress}", 2 * READ_SECONDS):
+            snapshots = Snapshots.read(cluster, topics.progress, self.kind.name)
         for key in (key for key, progress in snapshots.progress.items() if progress is None):
             service.log.warning("progress record not readable: the shard is read again", shard=key)
         pages = PagesTopic(str(topic_ids(cluster, [topics.pages])[topics.pages]), cluster.log_ends(topics.pages))

@@ -17,7 +17,7 @@ from producers.files.file_run import FileRun, Found, Prepared
 from producers.files.progress import Progress
 from producers.files.sources import Origin
 from producers.snapshots.completeness import unreadable
-from producers.snapshots.snapshots import Plan, SnapshotReader
+from producers.snapshots.snapshots import SCAN_S, Plan, SnapshotReader
 
 PLAN_SECONDS = 60.0
 
@@ -48,11 +48,12 @@ class SnapshotRun(FileRun[CirrusSettings]):
             if self._comparable(found, wiki, snapshot, service):
                 folder = self._folder / wiki
                 folder.mkdir()
-                known = reader.sent_before(wiki, snapshot, folder)
-                service.turned()
+                with service.step(f"comparing {wiki} with what {found.topics.pages} has", 2 * SCAN_S):
+                    known = reader.sent_before(wiki, snapshot, folder)
                 service.log.info("compares", wiki=wiki, snapshot=snapshot, pages_known=len(known))
                 baselines[wiki] = folder
-        return Prepared(baselines, self._sent(found, reader))
+        with service.step(f"reading what was sent to {found.topics.pages} before", 2 * SCAN_S):
+            return Prepared(baselines, self._sent(found, reader))
 
     def is_whole(self, progress: Progress) -> bool:
         """A shard in which an earlier version met what it could not read is read once more, and nothing of it is sent

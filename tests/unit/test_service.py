@@ -150,3 +150,43 @@ def test_an_unwritable_place_for_announcements_is_said_in_words(start: Start, tm
     code, said = start().end()
     assert code != 0
     assert "cannot announce the metrics address" in said
+
+
+def test_a_named_step_may_take_longer_than_the_watchdog_and_says_its_own_limit(start: Start) -> None:
+    turn = """
+        with service.step("a merge", 300):
+            time.sleep(3.5)
+            service.stopping.set()
+    """
+    process = start(turn=turn.strip(), watchdog_seconds=1)
+    wait_until(lambda: process.value("cirrostream_loop_idle_seconds") > 1.2, "the step is longer than the watchdog")
+    assert process.value("cirrostream_watchdog_limit_seconds") == 300
+    assert process.get("/healthz/live")[0] == 200
+    assert process.end()[0] == 0
+
+
+def test_a_step_that_overruns_its_own_limit_is_ended_with_75_and_a_line_that_names_it(start: Start) -> None:
+    turn = """
+        with service.step("loading the model m", 0.5):
+            time.sleep(600)
+    """
+    process = start(turn=turn.strip())
+    code, said = process.end()
+    assert code == 75
+    assert "watchdog: loading the model m: not done after " in said
+    assert "the loop has not turned" not in said
+
+
+def test_the_innermost_step_counts_and_a_turn_begins_its_time_anew(start: Start) -> None:
+    turn = """
+        with service.step("outer", 0.5):
+            with service.step("inner", 300):
+                time.sleep(1.5)
+            for _ in range(30):
+                time.sleep(0.05)
+                service.turned()
+            time.sleep(600)
+    """
+    code, said = start(turn=turn.strip()).end()
+    assert code == 75
+    assert "watchdog: outer: not done after " in said
