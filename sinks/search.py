@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -149,6 +150,14 @@ def show(answer: Answer, console: Console) -> None:
         table.add_row(str(hit.rank), f"{hit.score:.3f}", entry)
     console.print(table)
     console.print(Text(f"{len(answer.hits)} chunks in {answer.seconds * 1000:.0f} ms", style="dim"))
+    for line in credits_of(answer.hits):
+        console.print(Text(line, style="dim"))
+
+
+def credits_of(hits: Iterable[Hit]) -> list[str]:
+    """A line for each source of these texts, with the licence that they are under there."""
+    found = dict.fromkeys((hit.source, hit.licence) for hit in hits)
+    return [f"Text of {source}: {licence or 'licence not known'}" for source, licence in found]
 
 
 def snippet(text: str) -> str:

@@ -21,6 +21,12 @@ from producers.exports.wikitext_text import Article, read_article
 WIKI = "enwiki"
 SNAPSHOT = "20160501"
 """Day of the extract's newest revision."""
+NOTICE = """\
+The shards in this folder are made from an extract of the English Wikipedia (https://en.wikipedia.org) of May 2016.
+The text is by its authors, whom the history of each page names: https://en.wikipedia.org/wiki/TITLE?action=history
+It is under CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/) and the GNU Free Documentation License
+(https://www.gnu.org/licenses/fdl-1.3.html). Changed: rendered from wikitext, without tables and infoboxes.
+"""
 SHARDS = 4
 
 Document = NewType("Document", dict[str, object])
@@ -117,6 +123,7 @@ def _write_snapshot(made: Path, lines: list[Document]) -> None:
         for number in range(SHARDS):
             shard = scratch / f"{WIKI}_content-{SNAPSHOT}-{number:05d}.json.bz2"
             shard.write_bytes(bz2.compress(b"".join(map(_pair, lines[number::SHARDS]))))
+        (scratch / "NOTICE.txt").write_text(NOTICE, encoding="utf-8")
         (scratch / "_SUCCESS").touch()
         scratch.chmod(0o755)  # mkdtemp's folder is for its owner alone
         os.rename(scratch, made)  # noqa: PTH104

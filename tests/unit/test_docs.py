@@ -21,6 +21,7 @@ PACKAGES = ("pipeline", "producers", "consumers", "sinks", "deploy")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 ROW = re.compile(r"^\| `(--[a-z-]+)` \| `(CIRROSTREAM_[A-Z_]+)` \| (?:`([^`]*)`)? *\| .+ \|$", re.MULTILINE)
+PLACE = re.compile(r"`((?:tests|bench|docs|deploy|grafana|pipeline|producers|consumers|sinks)/[\w/.-]+)`")
 KAFKA_ROW = re.compile(r"^\| `(KAFKA_[A-Z_]+)` \| ", re.MULTILINE)
 
 
@@ -77,6 +78,12 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert place.exists(), f"{document.name} links to {target}"
         if anchor:
             assert anchor in _anchors(place), f"{document.name} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_folders_and_files_of_the_repository_that_are_named_exist(document: Path) -> None:
+    for place in set(PLACE.findall(document.read_text())):
+        assert (ROOT / place).exists(), f"{document.name} names {place}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
