@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -18,9 +16,9 @@ from faust.types import TP
 from yarl import URL
 
 from pipeline.errors import Fatal
-from pipeline.kafka import Cluster
+from pipeline.kafka import Cluster, tls_context
 from pipeline.metrics import Metrics
-from pipeline.settings import MIB, KafkaSettings
+from pipeline.settings import MIB, KafkaSettings, chosen_log_level
 
 BUFFERED_PAGES = 64
 """Pages that wait for the agent, at most; faust's 4,096 could hold gigabytes."""
@@ -156,7 +154,7 @@ def new_app(
         raise Fatal("the package cramjam is missing: type `pip install cramjam`")
     app = App(
         group,
-        broker=[URL(f"kafka://{server}") for server in cluster.bootstrap.split(",")],
+        broker=[URL(f"kafka://{server}") for server in cluster.servers],
         broker_credentials=credentials(cluster.kafka),
         broker_client_id="cirrostream-chunk",
         broker_commit_interval=0.5,
@@ -189,7 +187,7 @@ def quiet_libraries() -> None:
 
     They log a traceback for each restart of each of their parts, after the reason has long been said.
     """
-    if "CIRROSTREAM_LOG_LEVEL" not in os.environ:
+    if chosen_log_level() is None:
         for name in ("faust", "mode", "aiokafka", __name__):  # mode logs for our Consumer in this module's name
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
@@ -218,7 +216,7 @@ def _consumer(app: faust.App) -> Consumer:
 
 def credentials(kafka: KafkaSettings) -> faust.auth.Credentials | None:
     """The same ways in as `pipeline.kafka` gives kafka-python."""
-    context = _ssl_context(kafka) if kafka.security_protocol.endswith("SSL") else None
+    context = tls_context(kafka)
     if kafka.security_protocol.startswith("SASL"):
         return faust.SASLCredentials(
             mechanism=kafka.sasl_mechanism,
@@ -227,13 +225,3 @@ def credentials(kafka: KafkaSettings) -> faust.auth.Credentials | None:
             ssl_context=context,
         )
     return faust.SSLCredentials(context=context) if context is not None else None
-
-
-def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None)
-        if kafka.ssl_certfile is not None:
-            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
-    except (OSError, ssl.SSLError) as error:
-        raise Fatal(f"KAFKA_SSL_*: {error}") from None
-    return context

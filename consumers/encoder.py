@@ -74,13 +74,16 @@ class Encoder:
         table = _word_embeddings(model, files)
         model[0].register_forward_hook(_to_fp32)
         tokenizer: Any = model.tokenizer
+        vocabulary, frame = int(table.shape[0]), _frame(tokenizer)
+        if (largest := max((int(part.max(initial=0)) for part in frame), default=0)) >= vocabulary:
+            raise UsageError(f"{files.name}: its tokenizer has id {largest} in every text, it knows {vocabulary} ids")
         return cls(
             model=model,
             device=device,
             dtype=dtype,
-            pad_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0,
-            vocabulary=int(table.shape[0]),
-            frame=_frame(tokenizer),
+            pad_id=_pad_id(tokenizer, model, vocabulary),
+            vocabulary=vocabulary,
+            frame=frame,
             constants=_constants(model, files),
             token_types="token_type_ids" in tokenizer.model_input_names,
             dimension=model.truncate_dim,
@@ -129,6 +132,16 @@ def _word_embeddings(model: SentenceTransformer, files: ModelFiles) -> torch.Ten
         raise UsageError(f"{files.name} starts with {type(model[0]).__name__}; only transformers take token ids")
     weight: torch.Tensor = inner.get_input_embeddings().weight
     return weight
+
+
+def _pad_id(tokenizer: Any, model: SentenceTransformer, vocabulary: int) -> int:
+    """The id that fills up short rows, which attention never sees; RoBERTa's kin count positions by it.
+
+    A padding token that was added to the tokenizer alone has an id that the network does not know.
+    """
+    config: Any = getattr(model[0], "auto_model").config  # noqa: B009 - torch's modules type attributes as tensors
+    wanted = (tokenizer.pad_token_id, getattr(config, "pad_token_id", None))
+    return next((pad for pad in wanted if isinstance(pad, int) and 0 <= pad < vocabulary), 0)
 
 
 def _frame(tokenizer: Any) -> tuple[Ids, Ids]:

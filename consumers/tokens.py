@@ -21,6 +21,8 @@ SEGMENT = 16_384
 """Code points tokenised in one piece: at most 64 KiB of UTF-8. In one piece, 5 MB take 793 MB (facts/embedding)."""
 
 SEGMENTS_AT_ONCE = 16
+NOBODYS_CHARACTER = chr(0xFFFFD)
+"""For private use: in no vocabulary."""
 
 Ints = NDArray[np.int32]
 Ids = NDArray[np.uint32]
@@ -103,10 +105,21 @@ def load_tokenizer(files: ModelFiles) -> Tokenizer:
         raise UsageError(f"{files.tokenizer_file}: not a tokenizer: {first_line(error)}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    _check_unknown(tokenizer, files)
     if files.lowercase:
         own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
     return tokenizer
+
+
+def _check_unknown(tokenizer: Tokenizer, files: ModelFiles) -> None:
+    """Refuses a vocabulary that has no token for what it lacks: it fails on the first such character of any page."""
+    try:
+        tokenizer.encode(NOBODYS_CHARACTER)
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        raise UsageError(f"{files.tokenizer_file}: fails on an unknown character: {first_line(error)}") from None
 
 
 def is_word_by_word(tokenizer: Tokenizer) -> bool:

@@ -131,6 +131,12 @@ def error_share(window: str, by: str, *where: str) -> str:
     return f"sum by ({by}) ({events}) / clamp_min({finished(window, by, *where)}, 1)"
 
 
+def unknown_share(window: str, by: str, *where: str) -> str:
+    """Characters that the model's vocabulary lacks, of all that became tokens."""
+    characters = f"clamp_min({rate('characters', window, by, *where)}, 1)"
+    return f"{rate('unknown_characters', window, by, *where)} / {characters}"
+
+
 def fill(expression: str, window: str = "1m", shown: str = "1h") -> str:
     """The expression as Grafana sends it, with every variable on "All"."""
     filled = expression.replace(RATE, window).replace(RANGE, shown)

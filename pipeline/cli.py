@@ -7,7 +7,6 @@ are refused in the same words.
 from __future__ import annotations
 
 import inspect
-import os
 import traceback
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, get_origin
@@ -19,6 +18,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from pipeline.errors import CirrostreamError, Exit
+from pipeline.settings import chosen_log_level, refusals
 from pipeline.terminal import say_aside, show_what_can_be_shown
 
 S = TypeVar("S", bound=BaseSettings)
@@ -104,16 +104,13 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
     try:
         chosen = settings(**{key: value for key, value in given.items() if value is not None and value != []})
     except ValidationError as error:
-        prefix = settings.model_config.get("env_prefix", "")
-        for problem in error.errors():
-            key = str(problem["loc"][0]) if problem["loc"] else ""
-            env = f"{prefix}{key}".upper()
+        for key, reason in refusals(settings, error):
+            env = f"{settings.model_config.get('env_prefix', '')}{key}".upper()
             flag = _flag(key, settings.model_fields[key]) if key in settings.model_fields else key
-            message = problem["msg"].removeprefix("Value error, ")
-            shown = f", got {problem['input']!r}" if key and problem["type"] != "missing" else ""
-            say_aside(f"error: {flag} ({env}): {message}{shown}" if key else f"error: {message}")
+            say_aside(f"error: {flag} ({env}): {reason}" if key else f"error: {reason}")
         return Exit.USAGE
     try:
+        chosen_log_level()  # a wrong one is told before the work, and not when an error is to be told
         return run(chosen)
     except CirrostreamError as error:
         say_aside(f"error: {error}")
@@ -121,10 +118,23 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for the user
-        if os.environ.get("CIRROSTREAM_LOG_LEVEL", "").upper() == "DEBUG":
+        known = _of_kafka(error)
+        if known is not None:
+            say_aside(f"error: {known}")
+            return known.exit_code
+        if chosen_log_level() == "DEBUG":
             say_aside(traceback.format_exc())
         say_aside(
             f"error: unexpected {type(error).__name__}: {error}; this is a bug, or something broke beneath us "
             "(CIRROSTREAM_LOG_LEVEL=DEBUG shows where)"
         )
         return Exit.FATAL
+
+
+def _of_kafka(error: Exception) -> CirrostreamError | None:
+    """An error of kafka-python in words, where nobody has put it so; a command without Kafka loads nothing for it."""
+    if not type(error).__module__.startswith("kafka."):
+        return None
+    from pipeline.kafka_errors import in_words
+
+    return in_words(error, "Kafka")

@@ -7,6 +7,7 @@ says the same to both, and a process that knows its GPU's asks for that.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,12 @@ def gpus(uuids: Sequence[str] | None = None, environment: Mapping[str, str] = os
     return visible(found, environment.get("CUDA_VISIBLE_DEVICES"))
 
 
+def chosen_devices(chosen: str) -> list[str]:
+    """The entries of `CUDA_VISIBLE_DEVICES`; as the driver does it, none after an empty one or -1."""
+    entries = [entry.strip() for entry in chosen.split(",")]
+    return list(itertools.takewhile(lambda entry: entry not in ("", "-1"), entries))
+
+
 def visible(found: Sequence[Gpu], chosen: str | None) -> list[Gpu]:
     """Those that `CUDA_VISIBLE_DEVICES` leaves, in its order; what follows an entry that fits none counts nothing.
 
@@ -57,7 +64,7 @@ def visible(found: Sequence[Gpu], chosen: str | None) -> list[Gpu]:
     if chosen is None:
         return list(found)
     left: list[Gpu] = []
-    for entry in map(str.strip, chosen.split(",")):
+    for entry in chosen_devices(chosen):
         fitting = [
             gpu for gpu in found if str(gpu.index) == entry or (entry.startswith("GPU-") and gpu.uuid.startswith(entry))
         ]

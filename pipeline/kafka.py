@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +21,8 @@ from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionE
 
 from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.kafka_errors import in_words, translated
-from pipeline.settings import KafkaSettings, Settings
+from pipeline.servers import Server, parse_servers
+from pipeline.settings import KafkaSettings, Settings, kafka_settings
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -36,28 +38,44 @@ def bootstrap_file(data_dir: Path) -> Path:
     return data_dir / "kafka" / "bootstrap"
 
 
-def _bootstrap(kafka: KafkaSettings, data_dir: Path) -> str:
+def _servers(kafka: KafkaSettings, data_dir: Path) -> tuple[Server, ...]:
     if kafka.bootstrap_servers:
-        return kafka.bootstrap_servers
+        return parse_servers(kafka.bootstrap_servers)
+    file = bootstrap_file(data_dir)
     try:
-        return bootstrap_file(data_dir).read_text(encoding="ascii").strip()
+        return parse_servers(file.read_text(encoding="ascii"))
     except FileNotFoundError:
         raise UsageError(
             f"no Kafka: KAFKA_BOOTSTRAP_SERVERS is not set and no local Kafka runs in {data_dir}; "
             f"start one with `python -m deploy.local kafka --data-dir {data_dir}`, or name a cluster"
         ) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file}: no address of a local Kafka ({error}); delete the file") from None
+
+
+def tls_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
+    """What every client of a TLS listener checks and shows; None for a listener without TLS.
+
+    Raises:
+        UsageError: a file is no certificate or key.
+    """
+    if not kafka.security_protocol.endswith("SSL"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(kafka.ssl_cafile) if kafka.ssl_cafile else None)
+        if kafka.ssl_certfile is not None:
+            context.load_cert_chain(kafka.ssl_certfile, kafka.ssl_keyfile)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"KAFKA_SSL_CAFILE, _CERTFILE or _KEYFILE: {error}") from None
+    return context
 
 
 def _security(kafka: KafkaSettings) -> dict[str, Any]:
-    config: dict[str, Any] = {"security_protocol": kafka.security_protocol}
+    config: dict[str, Any] = {"security_protocol": kafka.security_protocol, "ssl_context": tls_context(kafka)}
     if kafka.security_protocol.startswith("SASL"):
         config["sasl_mechanism"] = kafka.sasl_mechanism
         config["sasl_plain_username"] = kafka.sasl_username
         config["sasl_plain_password"] = kafka.sasl_password.get_secret_value()
-    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-        path = getattr(kafka, name)
-        if path is not None:
-            config[name] = str(path)
     return config
 
 
@@ -69,7 +87,7 @@ class Cluster:
 
     def __init__(self, kafka: KafkaSettings, data_dir: Path) -> None:
         self.kafka = kafka
-        self.bootstrap = _bootstrap(kafka, data_dir)
+        self.servers = _servers(kafka, data_dir)
         self._admin: KafkaAdminClient | None = None
         self._limits: dict[str, int] = {}
 
@@ -85,14 +103,19 @@ class Cluster:
         for module in ("crc32c", "zstandard"):
             if importlib.util.find_spec(module) is None:
                 raise Fatal(f"the package {module} is missing: type `pip install {module}`")
-        cluster = cls(KafkaSettings(), settings.data_dir)
+        cluster = cls(kafka_settings(), settings.data_dir)
         cluster.admin  # noqa: B018 - the first connection is the check
         return cluster
+
+    @property
+    def bootstrap(self) -> str:
+        """The servers as `KAFKA_BOOTSTRAP_SERVERS` names them."""
+        return ",".join(map(str, self.servers))
 
     def client_config(self) -> dict[str, Any]:
         """What every kafka-python client of this cluster is made with."""
         return {
-            "bootstrap_servers": self.bootstrap.split(","),
+            "bootstrap_servers": [str(server) for server in self.servers],
             "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,
             # The default of 30 s keeps everything still for up to a minute after a broker restart.
             "reconnect_backoff_max_ms": 1_000,

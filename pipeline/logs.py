@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ import time
 import structlog
 
 from pipeline.addresses import without_secrets
+from pipeline.settings import chosen_log_level
 from pipeline.terminal import plain_values
 
 REPEAT_SECONDS = 10.0
@@ -84,4 +84,4 @@ def configure() -> None:
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=os.environ.get("CIRROSTREAM_LOG_LEVEL", "WARNING"), force=True)
+    logging.basicConfig(handlers=[handler], level=chosen_log_level() or "WARNING", force=True)

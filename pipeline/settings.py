@@ -6,12 +6,25 @@ description is its `--help` text. Secrets have no flag: a command line is visibl
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import UsageError
+from pipeline.servers import SecurityProtocol, parse_servers
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -19,6 +32,8 @@ Unit = Literal["window", "lead", "page"]
 DType = Literal["auto", "fp32", "bf16", "fp16"]
 
 MIB = 1024 * 1024
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def _name(value: str) -> str:
@@ -34,20 +49,90 @@ def _namespace(value: str) -> str:
 Name = Annotated[str, AfterValidator(_name)]
 
 
+def _upper(value: object) -> object:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+FileOrNone = Annotated[Path | None, BeforeValidator(lambda value: value or None)]
+"""An empty variable is one that is not set: templates and Compose files cannot leave one out."""
+
+
 class KafkaSettings(BaseSettings):
-    """Which cluster, and how to get in. Read from the environment, with the names that Kafka's own tools use."""
+    """Which cluster, and how to get in. Read from the environment, with the names that Kafka's own tools use.
 
-    model_config = SettingsConfigDict(env_prefix="KAFKA_", extra="ignore", frozen=True)
+    Settings that do not go together are refused here, before anybody waits for a cluster that cannot answer. Ask
+    `kafka_settings` for them: it refuses in words.
+    """
 
+    model_config = SettingsConfigDict(env_prefix="KAFKA_", extra="ignore", frozen=True, validate_default=True)
+
+    security_protocol: Annotated[SecurityProtocol, BeforeValidator(_upper)] = "PLAINTEXT"
     bootstrap_servers: str = ""
-    """`host:port,…`; empty: the local Kafka whose address is in the data folder."""
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """`host:port,…`, as `parse_servers` reads it; empty: the local Kafka whose address is in the data folder."""
+    sasl_mechanism: Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], BeforeValidator(_upper)] = (
+        "SCRAM-SHA-512"
+    )
     sasl_username: str = ""
     sasl_password: SecretStr = SecretStr("")
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
+    ssl_cafile: FileOrNone = None
+    ssl_certfile: FileOrNone = None
+    ssl_keyfile: FileOrNone = None
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _servers(cls, value: str, info: ValidationInfo) -> str:
+        if not value.strip():
+            return ""
+        return ",".join(map(str, parse_servers(value, info.data.get("security_protocol"))))
+
+    @field_validator("sasl_username", "sasl_password")
+    @classmethod
+    def _login(cls, value: str | SecretStr, info: ValidationInfo) -> str | SecretStr:
+        protocol = info.data.get("security_protocol", "")
+        if protocol.startswith("SASL") and not (value if isinstance(value, str) else value.get_secret_value()):
+            raise ValueError(f"is not set, and {protocol} needs a user and a password")
+        return value
+
+    @field_validator("ssl_cafile", "ssl_certfile", "ssl_keyfile")
+    @classmethod
+    def _file(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"no file {value}")
+        if info.field_name == "ssl_keyfile" and (value is None) != (info.data.get("ssl_certfile") is None):
+            missing = "KAFKA_SSL_KEYFILE" if value is None else "KAFKA_SSL_CERTFILE"
+            raise ValueError(f"a client certificate and its key need each other; {missing} is not set")
+        return value
+
+
+def kafka_settings() -> KafkaSettings:
+    """The settings of the cluster, from the environment. Raises UsageError, in a line, when one is refused."""
+    try:
+        return KafkaSettings()
+    except ValidationError as error:
+        said = [f"KAFKA_{key}".upper() + f": {reason}" for key, reason in refusals(KafkaSettings, error)]
+        raise UsageError("; ".join(said)) from None
+
+
+def chosen_log_level() -> str | None:
+    """`CIRROSTREAM_LOG_LEVEL`, in capitals; None when it is not set. Raises UsageError for a word that is no level."""
+    chosen = os.environ.get("CIRROSTREAM_LOG_LEVEL", "").strip().upper()
+    if chosen and chosen not in LOG_LEVELS:
+        raise UsageError(f"CIRROSTREAM_LOG_LEVEL: one of {', '.join(LOG_LEVELS)}, got {chosen!r}")
+    return chosen or None
+
+
+def refusals(settings: type[BaseSettings], error: ValidationError) -> list[tuple[str, str]]:
+    """Field and reason for each value that pydantic has refused; a secret's value is not shown."""
+    return [
+        (str(problem["loc"][0]) if problem["loc"] else "", _reason(settings, problem)) for problem in error.errors()
+    ]
+
+
+def _reason(settings: type[BaseSettings], problem: ErrorDetails) -> str:
+    key = str(problem["loc"][0]) if problem["loc"] else ""
+    secret = key in settings.model_fields and settings.model_fields[key].annotation is SecretStr
+    shown = "" if secret or not key or problem["type"] == "missing" else f", got {problem['input']!r}"
+    return problem["msg"].removeprefix("Value error, ") + shown
 
 
 class Settings(BaseSettings):
@@ -115,4 +200,7 @@ __all__ = [
     "Settings",
     "TableSettings",
     "Unit",
+    "chosen_log_level",
+    "kafka_settings",
+    "refusals",
 ]

@@ -11,6 +11,7 @@ from deploy.doctor.patient import Patient
 from deploy.doctor.settings import DoctorSettings
 from pipeline import cli
 from pipeline.errors import Exit
+from pipeline.settings import chosen_log_level
 from pipeline.terminal import say, write_json
 
 app = cli.new_app("Looks for what would stop a run before it begins, and says what to type.")
@@ -37,6 +38,6 @@ def doctor(settings: DoctorSettings) -> int:
 
 def _silence() -> None:
     """A client logs every refused connection as an error; here that is what is being asked."""
-    if os.environ.get("CIRROSTREAM_LOG_LEVEL", "").upper() != "DEBUG":
+    if chosen_log_level() != "DEBUG":
         logging.getLogger("kafka").setLevel(logging.CRITICAL + 1)
     os.environ.setdefault("LANCEDB_LOG", "error")

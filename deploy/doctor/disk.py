@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from deploy.doctor.findings import Check, Finding, fail, in_bytes, ok, skip, warn
@@ -13,6 +12,7 @@ from deploy.local.run_settings import RunSettings
 from deploy.local.stages import this_machine
 from pipeline.errors import UsageError
 from pipeline.rates import duration
+from pipeline.settings import kafka_settings
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
 from producers.download.disk_space import free_bytes
 from producers.download.download_settings import LATEST
@@ -56,7 +56,7 @@ def _estimate(patient: Patient) -> Finding:
         f"{duration(forecast.seconds)} of embedding at {basis}"
     )
     try:
-        estimates.check_disk(forecast, run, local_kafka=not os.environ.get("KAFKA_BOOTSTRAP_SERVERS"))
+        estimates.check_disk(forecast, run, local_kafka=not kafka_settings().bootstrap_servers)
     except UsageError as error:
         return fail(f"{found}; {error}", "export CIRROSTREAM_DATA_DIR=/a/larger/disk, or --limit for fewer pages")
     return ok(found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import threading
 import time
 import traceback
@@ -13,6 +12,7 @@ from deploy.doctor.findings import Check, Finding, Result, Verdict, fail, skip
 from deploy.doctor.patient import Patient
 from deploy.doctor.settings import FAMILIES
 from pipeline.errors import CirrostreamError, UsageError
+from pipeline.settings import chosen_log_level
 
 GOOD = (Verdict.OK, Verdict.WARN)
 
@@ -68,7 +68,7 @@ def bounded(check: Check, patient: Patient) -> Finding:
         except ModuleNotFoundError as error:
             answers.append(_missing(error))
         except Exception as error:  # noqa: BLE001 - one broken check must not hide what the others find
-            if os.environ.get("CIRROSTREAM_LOG_LEVEL", "").upper() == "DEBUG":
+            if chosen_log_level() == "DEBUG":
                 traceback.print_exc()
             line = (str(error).strip() or "no message").splitlines()[0]
             answers.append(fail(f"{type(error).__name__}: {line[:300]}", check.remedy))

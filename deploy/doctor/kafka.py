@@ -13,14 +13,14 @@ from deploy.doctor.machines import Address, addresses
 from deploy.doctor.patient import Patient, known
 from pipeline.errors import TryAgain
 from pipeline.kafka import Cluster
-from pipeline.settings import KafkaSettings
+from pipeline.settings import KafkaSettings, kafka_settings
 
 OLDEST = (2, 8)
 """The first whose topics have ids, which the order of pages rests on."""
 
 
 def _listener(patient: Patient) -> Finding:
-    kafka, answers, silent = KafkaSettings(), [], []
+    kafka, answers, silent = kafka_settings(), [], []
     certificate = (str(kafka.ssl_certfile), str(kafka.ssl_keyfile)) if kafka.ssl_certfile else None
     for host, port in addresses(patient):
         try:
@@ -43,7 +43,7 @@ def _listener(patient: Patient) -> Finding:
 
 
 def _unreachable(patient: Patient) -> str:
-    if KafkaSettings().bootstrap_servers:
+    if kafka_settings().bootstrap_servers:
         return "start the broker, or correct KAFKA_BOOTSTRAP_SERVERS; a firewall? try: nc -vz HOST PORT"
     return f"python -m deploy.local kafka --data-dir {patient.settings.data_dir}"
 
@@ -75,7 +75,7 @@ def _connection(patient: Patient) -> Finding:
     try:
         patient.cluster = Cluster.connect(patient.settings)
     except TryAgain as error:
-        kafka = KafkaSettings()
+        kafka = kafka_settings()
         if not kafka.security_protocol.startswith("SASL"):
             raise
         return fail(

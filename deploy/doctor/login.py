@@ -9,7 +9,17 @@ from deploy.doctor.machines import is_loopback
 from deploy.doctor.packages import local_kafka_lacks
 from deploy.doctor.patient import Patient
 from deploy.local.running import running_kafka
-from pipeline.settings import KafkaSettings
+from pipeline.servers import parse_servers
+from pipeline.settings import KafkaSettings, refusals
+
+EXAMPLES = {
+    "bootstrap_servers": "host:9092,host2:9092",
+    "security_protocol": "SASL_SSL",
+    "sasl_mechanism": "SCRAM-SHA-512",
+    "ssl_cafile": "/path/to/ca.pem",
+    "ssl_certfile": "/path/to/client.pem",
+    "ssl_keyfile": "/path/to/client.key",
+}
 
 
 def check_settings(patient: Patient) -> Finding:
@@ -19,24 +29,12 @@ def check_settings(patient: Patient) -> Finding:
         return _refused(error)
     if not kafka.bootstrap_servers:
         return _without_a_cluster(patient)
-    for server in kafka.bootstrap_servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        if not host or not port.isdigit():
-            return fail(f"{server!r} is no host:port", "export KAFKA_BOOTSTRAP_SERVERS=host:9092,host2:9092")
-    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
-        path = getattr(kafka, name)
-        if path is not None and not path.is_file():
-            return fail(f"KAFKA_{name.upper()}: no file {path}", f"export KAFKA_{name.upper()}=/path/to/file.pem")
     return _credentials(kafka)
 
 
 def _credentials(kafka: KafkaSettings) -> Finding:
     protocol, password = kafka.security_protocol, kafka.sasl_password.get_secret_value()
-    if protocol.startswith("SASL"):
-        if not kafka.sasl_username or not password:
-            missing = "KAFKA_SASL_PASSWORD" if kafka.sasl_username else "KAFKA_SASL_USERNAME"
-            return fail(f"{protocol} needs a user and a password; {missing} is not set", f"export {missing}=…")
-    elif kafka.sasl_username or password:
+    if not protocol.startswith("SASL") and (kafka.sasl_username or password):
         return warn(
             f"a user or password is set, but {protocol} does not use it",
             f"export KAFKA_SECURITY_PROTOCOL=SASL_{protocol}",
@@ -46,20 +44,15 @@ def _credentials(kafka: KafkaSettings) -> Finding:
             f"certificates are set, but {protocol} does not use them",
             f"export KAFKA_SECURITY_PROTOCOL={protocol.replace('PLAINTEXT', 'SSL')}",
         )
-    if (kafka.ssl_certfile is None) != (kafka.ssl_keyfile is None):
-        return fail(
-            "a client certificate and its key need each other",
-            "export KAFKA_SSL_CERTFILE=… KAFKA_SSL_KEYFILE=…",
-        )
     return _in_the_clear(kafka)
 
 
 def _in_the_clear(kafka: KafkaSettings) -> Finding:
-    servers = kafka.bootstrap_servers
-    away = [server for server in servers.split(",") if not is_loopback(server.strip().rpartition(":")[0].strip("[]"))]
+    servers = parse_servers(kafka.bootstrap_servers)
+    away = [server for server in servers if not is_loopback(server.host)]
     if away and kafka.security_protocol == "SASL_PLAINTEXT" and kafka.sasl_mechanism == "PLAIN":
         return warn(f"the password goes to {away[0]} unencrypted", "export KAFKA_SECURITY_PROTOCOL=SASL_SSL")
-    return ok(f"{servers}, {kafka.security_protocol}")
+    return ok(f"{kafka.bootstrap_servers}, {kafka.security_protocol}")
 
 
 def _without_a_cluster(patient: Patient) -> Finding:
@@ -74,6 +67,6 @@ def _without_a_cluster(patient: Patient) -> Finding:
 
 
 def _refused(error: ValidationError) -> Finding:
-    problem = error.errors()[0]
-    name = f"KAFKA_{problem['loc'][0]}".upper()
-    return fail(f"{name}={problem['input']}: {problem['msg']}", f"export {name}=…")
+    key, reason = refusals(KafkaSettings, error)[0]
+    name = f"KAFKA_{key}".upper()
+    return fail(f"{name}: {reason}", f"export {name}={EXAMPLES.get(key, '…')}")

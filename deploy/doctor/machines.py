@@ -12,7 +12,7 @@ from deploy.doctor.findings import Finding, fail, ok, warn
 from deploy.doctor.patient import Patient, known
 from pipeline.errors import CirrostreamError
 from pipeline.kafka import Cluster
-from pipeline.settings import KafkaSettings
+from pipeline.settings import kafka_settings
 from pipeline.topics import lance_group, model_topics
 
 Address = tuple[str, int]
@@ -20,12 +20,8 @@ Address = tuple[str, int]
 
 def addresses(patient: Patient) -> list[Address]:
     """Host and port of every bootstrap server. Raises UsageError when there is no Kafka at all."""
-    cluster = Cluster(KafkaSettings(), patient.settings.data_dir)
-    found = []
-    for server in cluster.bootstrap.split(","):
-        host, _, port = server.strip().rpartition(":")
-        found.append((host.strip("[]"), int(port)))
-    return found
+    cluster = Cluster(kafka_settings(), patient.settings.data_dir)
+    return [(server.host, server.port) for server in cluster.servers]
 
 
 def is_loopback(host: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -14,6 +13,7 @@ from packaging.specifiers import SpecifierSet
 
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
 from deploy.doctor.patient import Patient
+from pipeline.settings import kafka_settings
 
 INSTALL = "make setup, or: pip install 'cirrostream[demo]'"
 FAST = ("crc32c", "zstandard")
@@ -88,7 +88,7 @@ def _local_kafka(_: Patient) -> Finding:
     found = list(local_kafka_lacks())
     if not found:
         return ok("the packages of the local Kafka and of the demo are there")
-    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+    if kafka_settings().bootstrap_servers:
         return ok("without the packages of the local Kafka, which is not used here")
     return warn("for a Kafka on this machine: " + "; ".join(found), "pip install 'cirrostream[demo]'")
 

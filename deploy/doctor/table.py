@@ -11,6 +11,7 @@ from deploy.doctor.findings import Check, Finding, fail, ok, skip, warn
 from deploy.doctor.machines import groups, is_local, members_of
 from deploy.doctor.patient import Patient, known
 from deploy.doctor.topics import topic_name
+from deploy.doctor.vocabulary import look_at_vocabulary
 from pipeline.errors import Fatal
 from pipeline.topics import corpus_topics, lance_group, topic_ids
 from sinks.fence import Fence, refuse_other_model
@@ -156,4 +157,5 @@ CHECKS = (
     Check("table.fence", _fence, "export CIRROSTREAM_TABLE=another", ("table.place", "model.files"), 60),
     Check("table.start", _start, AGAIN, ("table.fence", "kafka.connection"), 60),
     Check("table.writer", _writer, AGAIN, ("table.place", "model.files")),
+    Check("table.vocabulary", look_at_vocabulary, AGAIN, ("table.fence",), 60),
 )

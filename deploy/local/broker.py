@@ -47,7 +47,7 @@ def properties(ports: Ports, log_folder: Path) -> str:
         "listeners": f"PLAINTEXT://{HOST}:{ports.clients},CONTROLLER://{HOST}:{ports.controller}",
         "advertised.listeners": f"PLAINTEXT://{HOST}:{ports.clients}",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": _escaped(log_folder),
+        "log.dirs": log_folder,
         "default.replication.factor": 1,
         "min.insync.replicas": 1,
         "offsets.topic.replication.factor": 1,
@@ -69,8 +69,3 @@ def properties(ports: Ports, log_folder: Path) -> str:
         "num.recovery.threads.per.data.dir": 2,
     }
     return "".join(f"{key}={value}\n" for key, value in settings.items())
-
-
-def _escaped(path: Path) -> str:
-    r"""A path as a value in Java's .properties format, where `\` escapes, and for `log.dirs`, where `,` separates."""
-    return str(path).replace("\\", "\\\\")

@@ -25,6 +25,7 @@ class Child:
         log: where stdout and stderr are appended.
         environment: the whole environment; None for this process' own.
         keep: file descriptors the child holds open as long as it lives (a lock, for one).
+        folder: where it runs; None: where this process does.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Child:
         log: Path,
         environment: Mapping[str, str] | None = None,
         keep: Sequence[int] = (),
+        folder: Path | None = None,
     ) -> None:
         self.command = list(command)
         self.log = log
@@ -46,6 +48,7 @@ class Child:
                     stdout=output,
                     stderr=output,
                     env=environment,
+                    cwd=folder,
                     pass_fds=(read_end, *keep),
                     start_new_session=True,  # the terminal's Ctrl-C is for the parent, who stops us in order
                 )

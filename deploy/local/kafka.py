@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
@@ -39,8 +40,15 @@ OPTIONS = (
 )
 """A small heap, and warnings in the log file. With slf4j-nop in place of slf4j-simple a broker whose port is
 taken ends with code 1 and not a word."""
+HERE = Path("/proc/self/cwd") if sys.platform == "linux" else Path()
+"""The broker's own folder as it is told of it: where it runs, never its name. Java decodes names by the locale, and
+.properties files escape, so it cannot open every one (an emoji under LC_ALL=C, a comma, bytes that are no UTF-8).
+Elsewhere than on Linux Java takes names for UTF-8 whatever the locale."""
+WHERE = (f"-Duser.dir={HERE}",) if HERE.is_absolute() else ()
+
 LEFTOVER_S = 10.0
 """How long a killed owner's broker may take to be gone: its guard kills it at once, the kernel frees its memory."""
+CONFIGURATION = "server.properties"
 START_S = 180.0
 """After kill -9 with several GB of log, recovery takes 12–14 s on 2 cores; a slow disk takes longer."""
 STOP_S = 30.0
@@ -62,7 +70,7 @@ class LocalKafka:
 
     def __init__(self, data_dir: Path, port: int = PREFERRED_PORT) -> None:
         self.data_dir = data_dir
-        self.folder = data_dir.resolve() / "kafka"  # Kafka formats no folder that is named with ..
+        self.folder = data_dir.absolute() / "kafka"
         self.log = self.folder / "broker.log"
         self._preferred = port
         self._child: Child | None = None
@@ -89,8 +97,8 @@ class LocalKafka:
             self._format_once(program, configuration)
             with suppress(FileNotFoundError):
                 self.log.replace(self.folder / "broker.previous.log")
-            command = program.command("kafka.Kafka", str(configuration), options=OPTIONS)
-            self._child = Child(command, self.log, keep=[claim.fileno()])
+            command = program.command("kafka.Kafka", configuration, options=(*OPTIONS, *WHERE))
+            self._child = Child(command, self.log, keep=[claim.fileno()], folder=self.folder)
         finally:
             claim.release()  # the broker holds it from here on, as long as it lives
         try:
@@ -150,24 +158,22 @@ class LocalKafka:
             (self.folder / "log").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{self.folder} cannot be made: {error.strerror}; choose another --data-dir") from None
-        if "," in str(self.folder):
-            raise UsageError(f"{self.folder}: Kafka takes no comma in its folder; choose another --data-dir")
 
-    def _configure(self, ports: Ports) -> Path:
-        configuration = self.folder / "server.properties"
-        configuration.write_text(properties(ports, self.folder / "log"), encoding="latin-1", errors="backslashreplace")
-        return configuration
+    def _configure(self, ports: Ports) -> str:
+        (self.folder / CONFIGURATION).write_text(properties(ports, HERE / "log"), encoding="ascii")
+        return str(HERE / CONFIGURATION)
 
-    def _format_once(self, program: JavaProgram, configuration: Path) -> None:
+    def _format_once(self, program: JavaProgram, configuration: str) -> None:
         if (self.folder / "log" / "meta.properties").exists():
             return
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if cluster_id.startswith("-"):  # the formatter would take it for an option
             cluster_id = "A" + cluster_id[1:]
-        command = program.command(
-            "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration), options=("-Xmx256m",)
+        form = ("format", "-t", cluster_id, "-c", configuration)
+        command = program.command("kafka.tools.StorageTool", *form, options=("-Xmx256m", *WHERE))
+        done = subprocess.run(  # noqa: S603 - no shell
+            command, capture_output=True, text=True, errors="replace", check=False, cwd=self.folder
         )
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
         if done.returncode != 0:
             # Its log lines begin with the thread's name in brackets; what is wrong comes behind them.
             said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and line[0] not in "[\t"]

@@ -37,7 +37,7 @@ from pipeline.backlog import ClusterLog, model_steps
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.replay import set_back
-from pipeline.settings import KafkaSettings
+from pipeline.settings import kafka_settings
 from pipeline.terminal import say_aside, write_json
 from pipeline.topics import ensure_corpus, ensure_model
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
@@ -45,6 +45,8 @@ from producers.files.feeds import Feed, open_feed
 
 STOP_S = 30.0
 DEFAULT_DIMENSION = 384
+UNKNOWN_SHARE = 0.05
+"""Of the text, from which on the model is not one for it (docs/models.md)."""
 
 
 def run_pipeline(settings: RunSettings) -> int:
@@ -77,7 +79,7 @@ def _pinned(settings: RunSettings, feed: Feed) -> RunSettings:
 @contextmanager
 def local_kafka(settings: RunSettings) -> Iterator[LocalKafka | None]:
     """A Kafka of our own for a block, unless the environment names a cluster or one runs on the data folder already."""
-    if KafkaSettings().bootstrap_servers or running_kafka(settings.data_dir) is not None:
+    if kafka_settings().bootstrap_servers or running_kafka(settings.data_dir) is not None:
         yield None
         return
     began = time.monotonic()
@@ -95,7 +97,7 @@ def _estimate(settings: RunSettings, feed: Feed, model: ModelFiles, machine: Mac
     rate, basis = expected_rate(settings.data_dir / "reports", model.tag, machine)
     forecast = estimates.forecast(feed.here, settings, model.dimension or DEFAULT_DIMENSION, rate, basis)
     say_aside(estimates.describe(forecast))
-    estimates.check_disk(forecast, settings, local_kafka=not KafkaSettings().bootstrap_servers)
+    estimates.check_disk(forecast, settings, local_kafka=not kafka_settings().bootstrap_servers)
     return forecast
 
 
@@ -168,6 +170,9 @@ class Run:
             f"{report.ledger.produced:,} of {report.ledger.read:,} documents of the source are pages{rows}, "
             f"{report.dead_letters:,} dead letters"
         )
+        if (report.unknown_share or 0) > UNKNOWN_SHARE:
+            share = reports.percentage(report.unknown_share)
+            say_aside(f"warning: {self.model.name} does not know {share} of the text (docs/models.md)")
         say_aside(f"report: {path}")
         if report.problem:
             say_aside(f"error: {report.problem}")

@@ -16,6 +16,7 @@ from deploy.local.child import Child
 from deploy.local.run_settings import RunSettings, SupervisedSettings
 from deploy.local.supervisor import Plan, Supervisor
 from pipeline.cores import usable_cores
+from pipeline.gpu import chosen_devices
 from pipeline.model_files import ModelFiles
 from sinks.memory import AT_START
 
@@ -39,7 +40,7 @@ def this_machine() -> Machine:
     cores = usable_cores()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return Machine(cores, tuple(device for device in visible.split(",") if device.strip() not in ("", "-1")))
+        return Machine(cores, tuple(chosen_devices(visible)))
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=10, check=True).stdout  # noqa: S607 - found on PATH, as the driver puts it there
     except (OSError, subprocess.SubprocessError):

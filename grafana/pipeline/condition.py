@@ -15,6 +15,7 @@ from grafana.queries import (
     quantile,
     rate,
     share_of_time,
+    unknown_share,
 )
 
 REPLICA_RATE = finished(RATE, "stage, instance", HERE)
@@ -137,6 +138,15 @@ TROUBLE = Row(
             "percentunit",
             (Query(or_none(error_share(RATE, "stage", HERE), "stage"), "{{stage}}"),),
             "cirrostreamerrorratehigh",
+            levels=(Level(0.05, "red"),),
+        ),
+        Panel(
+            "Text that the model cannot read",
+            "Share of the characters that became the token for what the vocabulary lacks: texts of a script that the"
+            " model does not know all get the same vector. A little is rare characters; above 5 % it is an alert.",
+            "percentunit",
+            (Query(unknown_share(RATE, "stage", 'stage="chunk"', 'instance=~"$replica"'), "{{stage}}"),),
+            "cirrostreamtextunknown",
             levels=(Level(0.05, "red"),),
         ),
         Panel(

@@ -17,7 +17,7 @@ from pipeline.backlog import model_steps
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster
 from pipeline.model_files import resolve
-from pipeline.settings import ModelSettings, TableSettings
+from pipeline.settings import ModelSettings, TableSettings, chosen_log_level
 from pipeline.status.document import Prices, Status
 from pipeline.status.kafka_look import KafkaLook
 from pipeline.status.look import Look, Pipeline
@@ -67,7 +67,7 @@ def status(settings: StatusSettings) -> int:
     """Looks for some seconds at Kafka and at every replica, and prints what there is; exits 0 whatever it shows."""
     if settings.watch and settings.json_output:
         raise UsageError("--json prints one document: leave --watch out")
-    if not os.environ.get("CIRROSTREAM_LOG_LEVEL"):
+    if chosen_log_level() is None:
         logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a broker that is away is said in one line, ours
     console = Console()
     look, kafka = _look(settings)

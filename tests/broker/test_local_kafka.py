@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -125,3 +126,24 @@ def test_a_taken_port_makes_it_choose_another_and_its_folder_may_be_named_with_d
         with LocalKafka(tmp_path / "beside" / ".." / "data", port=port) as broker:
             assert broker.bootstrap != f"{HOST}:{port}"
             assert answers(broker.bootstrap)
+
+
+ODD = "emoji 😀 ë, two  blanks\t\nnew line '\"\\ #!=: ${HOME} %20 .. ".encode() + b"\xff\xfe"
+
+
+def test_a_folder_of_any_name_holds_its_data_whatever_the_locale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    folder = tmp_path / os.fsdecode(ODD)
+    for start in (b"first", b"second"):
+        with LocalKafka(folder, port=0) as broker:
+            assert running_kafka(folder) == broker.bootstrap
+            if start == b"first":
+                admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+                admin.create_topics({"kept": {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+                admin.close()
+            send(broker.bootstrap, "kept", start)
+            assert received(broker.bootstrap, "kept", 1 + (start == b"second"))[-1] == start
+    assert (folder / "kafka" / "log" / "kept-0").is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name]

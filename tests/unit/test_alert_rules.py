@@ -32,6 +32,7 @@ NAMES = {
     "CirrostreamRateBelowFloor",
     "CirrostreamErrorRateHigh",
     "CirrostreamDeadLettersGrowing",
+    "CirrostreamTextUnknown",
     "CirrostreamWatchdogOld",
     "CirrostreamDiskLow",
     "CirrostreamUpkeepBehind",

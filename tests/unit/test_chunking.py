@@ -388,6 +388,15 @@ def test_a_tokenizer_of_any_kind_says_what_it_does_not_know() -> None:
     assert (unknown.characters, unknown.tokens) == (0, 0), "bytes leave nothing out"
 
 
+def test_a_vocabulary_without_a_token_for_what_it_lacks_is_refused_in_one_line(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordPiece({"a": 0, "b": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    with pytest.raises(UsageError, match=r"tokenizer.json: fails on an unknown character: .*\[UNK\]"):
+        Chunker(replace(minilm(), tokenizer_file=path), "window", 24, 8)
+
+
 def test_a_file_that_is_no_tokenizer_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     path.write_text('{"model": {"type": "FromTheFuture"}}')

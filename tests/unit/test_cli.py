@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import pytest
+from kafka.errors import (
+    FencedInstanceIdError,
+    GroupAuthorizationFailedError,
+    KafkaTimeoutError,
+    UnsupportedSaslMechanismError,
+)
 from pydantic import Field
 from typer import Typer
 from typer.testing import CliRunner
 
+from pipeline import logs
 from pipeline.cli import ARGUMENT, FLAG, command, new_app
 from pipeline.errors import CheckFailed, Fatal, Replaced, TryAgain
 from pipeline.settings import KafkaSettings, ModelSettings
@@ -92,3 +100,38 @@ def test_a_password_is_no_flag_and_shows_nowhere(monkeypatch: pytest.MonkeyPatch
     said = CliRunner().invoke(made, ["--help"]).output
     assert "--sasl-username" in said
     assert "password" not in said
+
+
+@pytest.mark.parametrize("level", ["debug", " Info ", "WARNING", ""])
+def test_a_log_level_means_the_same_in_any_case(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRROSTREAM_LOG_LEVEL", level)
+    before = logging.getLogger().level
+    try:
+        logs.configure()
+        assert logging.getLogger().level == getattr(logging, level.strip().upper() or "WARNING")
+    finally:
+        logging.getLogger().setLevel(before)
+
+
+def test_a_word_that_is_no_log_level_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CIRROSTREAM_LOG_LEVEL", "verbose")
+    code, output = run(lambda _: 0)
+    assert code == 2
+    assert "CIRROSTREAM_LOG_LEVEL: one of DEBUG, INFO, WARNING, ERROR, CRITICAL, got 'VERBOSE'" in output
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KafkaTimeoutError("no answer"), 75, "Kafka: KafkaTimeoutError: no answer"),
+        (GroupAuthorizationFailedError("lance.a"), 70, "not allowed to this user"),
+        (UnsupportedSaslMechanismError(), 2, "KAFKA_SASL_MECHANISM"),
+        (FencedInstanceIdError(), 3, "another process"),
+    ],
+)
+def test_an_error_of_kafka_that_nobody_has_caught_is_told_in_words(error: Exception, code: int, words: str) -> None:
+    def act(_: Example) -> int:
+        raise error
+
+    found, output = run(act)
+    assert (found, words in output, "bug" in output) == (code, True, False), output

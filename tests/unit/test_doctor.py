@@ -20,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
+import msgspec
 import pytest
 from huggingface_hub.errors import GatedRepoError
 
@@ -36,7 +37,8 @@ from pipeline.gpu import Gpu
 from pipeline.model_files import resolve
 from pipeline.settings import KafkaSettings, ModelSettings
 from sinks.fence import Fence
-from tests.tables import new_table
+from sinks.rows import VectorRule
+from tests.tables import deletion, embedded, new_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -183,12 +185,16 @@ def test_a_broker_that_hangs_ends_as_a_failure_in_bounded_time(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("environment", "found", "remedy"),
     [
-        ({"SECURITY_PROTOCOL": "TLS"}, "KAFKA_SECURITY_PROTOCOL=TLS: Input should be 'PLAINTEXT'", "KAFKA_SECURITY_"),
-        ({"BOOTSTRAP_SERVERS": "broker"}, "no host:port", "KAFKA_BOOTSTRAP_SERVERS=host:9092"),
-        ({"SECURITY_PROTOCOL": "SASL_SSL"}, "KAFKA_SASL_USERNAME is not set", "export KAFKA_SASL_USERNAME="),
+        ({"SECURITY_PROTOCOL": "TLS"}, "KAFKA_SECURITY_PROTOCOL: Input should be 'PLAINTEXT'", "KAFKA_SECURITY_"),
+        ({"BOOTSTRAP_SERVERS": "broker:"}, "is no port", "KAFKA_BOOTSTRAP_SERVERS=host:9092"),
+        (
+            {"SECURITY_PROTOCOL": "SASL_SSL"},
+            "KAFKA_SASL_USERNAME: is not set, and SASL_SSL needs",
+            "export KAFKA_SASL_USERNAME=",
+        ),
         (
             {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "a"},
-            "KAFKA_SASL_PASSWORD is not set",
+            "KAFKA_SASL_PASSWORD: is not set, and SASL_SSL needs",
             "export KAFKA_SASL_PASSWORD=",
         ),
         (
@@ -424,6 +430,34 @@ def test_a_table_of_these_settings_passes(tmp_path: Path) -> None:
     tag = resolve(ModelSettings(), weights=False).tag
     new_table(tmp_path / "lance", Fence(model=tag, dimension=384, vectors="v", pages=("p",)))
     assert examined("table.fence", data_dir=tmp_path)["table.fence"].verdict is Verdict.OK
+
+
+def test_text_that_the_model_does_not_know_is_a_warning_that_names_the_wikis(tmp_path: Path) -> None:
+    tag = resolve(ModelSettings(), weights=False).tag
+    assert examined("table.vocabulary", data_dir=tmp_path)["table.vocabulary"] == ok("no table yet")
+    table = new_table(tmp_path / "lance", Fence(model=tag, dimension=384, vectors="v", pages=("p",)), VectorRule(384))
+    assert examined("table.vocabulary", data_dir=tmp_path)["table.vocabulary"] == ok("no rows yet")
+    english = [embedded(f"enwiki:{n}", n, 3, topic="p", dimension=384) for n in range(5)]
+    table.write([*english, deletion("enwiki:9", 9, topic="p")], {0: 10})
+    found = examined("table.vocabulary", data_dir=tmp_path)["table.vocabulary"]
+    assert (found.verdict, found.found.endswith("in 15 rows")) == (Verdict.OK, True)
+    thai = embedded("thwiki:1", 10, 1, topic="p", dimension=384)
+    assert thai.page is not None
+    text = "กรุงเทพมหานครเป็นเมืองหลวง"
+    page = msgspec.structs.replace(thai.page, text=text)
+    span = msgspec.structs.replace(thai.spans[0], end=len(text))
+    table.write([msgspec.structs.replace(thai, page=page, spans=(span,))], {0: 11})
+    found = examined("table.vocabulary", data_dir=tmp_path)["table.vocabulary"]
+    assert found.verdict is Verdict.WARN
+    assert "does not know 100% of thwiki (" in found.found
+    assert "enwiki" not in found.found
+
+
+def test_a_model_that_asks_for_more_than_it_has_is_a_warning(tmp_path: Path) -> None:
+    folder = wheel_model(tmp_path / "long")
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 1024}')
+    found = examined("model.files", model=str(folder))["model.files"]
+    assert (found.verdict, "the network has 512 positions" in found.found) == (Verdict.WARN, True)
 
 
 def test_a_table_that_changed_just_now_may_have_a_writer(tmp_path: Path) -> None:

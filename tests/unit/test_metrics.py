@@ -223,6 +223,11 @@ def test_only_visible_gpus_count(monkeypatch: pytest.MonkeyPatch, chosen: str | 
     assert [found.index for found in gpu.gpus(environment=environment)] == indexes
 
 
+def test_whoever_counts_the_gpus_reads_the_choice_as_the_driver_does() -> None:
+    assert gpu.chosen_devices(" 1 , GPU-2,-1,0") == ["1", "GPU-2"]
+    assert gpu.chosen_devices("") == []
+
+
 def test_the_readers_of_dumps_are_one_producer_in_the_metrics() -> None:
     shards = {
         name: ShardAccount(cast("Shard", None), cast("Progress", None), "reading", Ledger()) for name in ("one", "two")

@@ -86,6 +86,38 @@ def test_a_question_that_breaks_the_model_is_one_line(tmp_path: Path) -> None:
     assert type(caught.value).__name__ == "Fatal"
 
 
+def test_a_padding_token_that_the_network_does_not_know_is_not_used(tmp_path: Path) -> None:
+    def padded_by_a_new_token(config: dict[str, Any]) -> dict[str, Any]:
+        added = {"content": "<pad>", "lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
+        known = {str(token["id"]): token for token in vocabulary["added_tokens"]}
+        decoder = {number: {k: v for k, v in token.items() if k != "id"} for number, token in known.items()}
+        return config | {"pad_token": "<pad>", "added_tokens_decoder": decoder | {"30522": added | {"special": True}}}
+
+    source = resolve(ModelSettings(), weights=True).path
+    vocabulary = json.loads((source / "tokenizer.json").read_text())
+    files = variant(tmp_path, "tokenizer_config.json", padded_by_a_new_token)
+    loaded = Embedder.load(files, device="cpu", dtype="fp32")
+    assert loaded.encoder.model.tokenizer.pad_token_id >= loaded.encoder.vocabulary, "or this tests nothing"
+    rows = [loaded.encoder.framed(np.arange(2_000, 2_000 + length)) for length in (3, 30)]
+    together = loaded.encoder.encode(rows)
+    alone = [loaded.encoder.encode([row])[0] for row in rows]
+    assert all(float(one @ other) > 0.9999 for one, other in zip(together, alone, strict=True))
+
+
+def test_special_tokens_that_the_network_does_not_know_are_refused_before_a_device_breaks_on_them(
+    tmp_path: Path,
+) -> None:
+    def beyond(tokenizer: dict[str, Any]) -> dict[str, Any]:
+        text = json.dumps(tokenizer).replace('"id": 102,', '"id": 40000,').replace('"ids": [102]', '"ids": [40000]')
+        changed: dict[str, Any] = json.loads(text)
+        changed["model"]["vocab"]["[SEP]"] = 40_000
+        return changed
+
+    files = variant(tmp_path, "tokenizer.json", beyond)
+    with pytest.raises(UsageError, match="its tokenizer has id 40000 in every text, it knows 30522 ids"):
+        Embedder.load(files, device="cpu", dtype="fp32")
+
+
 def test_a_model_that_lacks_what_its_files_promise_is_one_line(tmp_path: Path) -> None:
     files = variant(tmp_path, "config.json", lambda config: config | {"num_hidden_layers": "six"})
     for load in (lambda: Embedder.load(files, device="cpu", dtype="fp32"), lambda: QuestionEncoder.load(files, "cpu")):
