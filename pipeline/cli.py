@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from pipeline.errors import CirrostreamError, Exit
+from pipeline.errors import CirrostreamError, Exit, TryAgain
 from pipeline.settings import chosen_log_level, refusals
 from pipeline.terminal import say_aside, show_what_can_be_shown
 
@@ -118,7 +118,7 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for the user
-        known = _of_kafka(error)
+        known = _in_words(error)
         if known is not None:
             say_aside(f"error: {known}")
             return known.exit_code
@@ -131,8 +131,10 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
         return Exit.FATAL
 
 
-def _of_kafka(error: Exception) -> CirrostreamError | None:
-    """An error of kafka-python in words, where nobody has put it so; a command without Kafka loads nothing for it."""
+def _in_words(error: Exception) -> CirrostreamError | None:
+    """What can be anywhere, in words: no memory, an error of kafka-python. Without Kafka nothing is loaded for it."""
+    if isinstance(error, MemoryError):
+        return TryAgain("this machine's memory is full: end what else runs here, or give this process more")
     if not type(error).__module__.startswith("kafka."):
         return None
     from pipeline.kafka_errors import in_words

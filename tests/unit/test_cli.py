@@ -80,7 +80,14 @@ def test_help_names_the_environment_variable_of_every_flag() -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(CheckFailed("x"), 1), (Replaced("x"), 3), (Fatal("x"), 70), (TryAgain("x"), 75), (KeyError("x"), 70)],
+    [
+        (CheckFailed("x"), 1),
+        (Replaced("x"), 3),
+        (Fatal("x"), 70),
+        (TryAgain("x"), 75),
+        (KeyError("x"), 70),
+        (MemoryError(), 75),
+    ],
 )
 def test_an_error_is_one_line_and_its_exit_code(error: Exception, code: int) -> None:
     def act(_: Example) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -9,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-from pipeline.errors import TryAgain, UsageError
+from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.model_files import resolve
 from pipeline.settings import DEFAULT_MODEL, ModelSettings
 
@@ -310,7 +312,10 @@ class _Response:
         (GatedRepoError("gated", response=_Response()), UsageError, "set HF_TOKEN"),  # type: ignore[arg-type]
         (RepositoryNotFoundError("404", response=_Response()), UsageError, "neither a folder"),  # type: ignore[arg-type]
         (LocalEntryNotFoundError("offline"), TryAgain, "cannot be reached"),
-        (OSError("disk full"), TryAgain, "disk full"),
+        (OSError("reset by peer"), TryAgain, "download failed: OSError: reset by peer"),
+        (httpx.ReadTimeout(""), TryAgain, "download failed: ReadTimeout"),
+        (RuntimeError("xet: no such chunk"), TryAgain, "no such chunk"),
+        (OSError(errno.ENOSPC, "No space left on device"), Fatal, "no room for it"),
     ],
 )
 def test_the_hubs_errors_say_what_to_do(
