@@ -50,7 +50,7 @@ def manifest_check(records: Iterable[ConsumerRecord], pages: NewestPages, pages_
 
 def _compared(manifest: Manifest, pages: NewestPages) -> _Shard:
     entries = manifest.entries
-    sent = entries.ids[entries.content != 0]  # 0: it was too large, and is in the dead letters
+    sent = entries.ids[entries.content != 0]  # 0: too large, and in the dead letters, or not readable in the dump
     keys = np.fromiter((key_hash(f"{manifest.wiki}:{page_id}") for page_id in sent), np.int64, len(sent))
     lost = sent[pages.places(keys) < 0]
     return _Shard(manifest.wiki, manifest.snapshot, len(sent), tuple(int(page_id) for page_id in lost))

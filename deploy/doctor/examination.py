@@ -13,6 +13,7 @@ from deploy.doctor.patient import Patient
 from deploy.doctor.settings import FAMILIES
 from pipeline.errors import CirrostreamError, UsageError
 from pipeline.settings import chosen_log_level
+from pipeline.terminal import say_aside
 
 GOOD = (Verdict.OK, Verdict.WARN)
 
@@ -69,7 +70,7 @@ def bounded(check: Check, patient: Patient) -> Finding:
             answers.append(_missing(error))
         except Exception as error:  # noqa: BLE001 - one broken check must not hide what the others find
             if chosen_log_level() == "DEBUG":
-                traceback.print_exc()
+                say_aside(traceback.format_exc())
             line = (str(error).strip() or "no message").splitlines()[0]
             answers.append(fail(f"{type(error).__name__}: {line[:300]}", check.remedy))
 

@@ -83,7 +83,7 @@ class Reckoning:
         seconds = (ended - self.started).total_seconds()
         return Report(
             outcome=outcome.kind,
-            problem=outcome.problem,
+            problem=without_secrets(outcome.problem),
             exit_code=outcome.exit_code,
             started=self.started.isoformat(timespec="seconds"),
             ended=ended.isoformat(timespec="seconds"),

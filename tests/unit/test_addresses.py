@@ -8,7 +8,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import structlog
@@ -16,8 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from deploy.local import outcome
+from deploy.local import report as reports
+from deploy.local.outcome import Outcome, Reckoning
+from deploy.local.run_settings import RunSettings
+from deploy.local.stages import producer_plan
 from pipeline.addresses import without_secrets
 from pipeline.errors import CheckFailed
+from pipeline.topics import CorpusTopics
 from producers.cirrus import app
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
 from producers.download.remote_files import find_remote
@@ -100,9 +109,39 @@ def test_keys_in_the_address_of_a_bucket_are_refused_with_the_way_to_give_them()
         find_remote("s3://AKIA:hunter2@bucket/dump", CIRRUS_NAMES)
 
 
+SOURCE = "sftp://user:hunter2@host/dump?token=hunter2"
+
+
+def test_a_run_gives_an_address_to_its_producer_and_to_nobody_who_reads_command_lines(tmp_path: Path) -> None:
+    plan = producer_plan(RunSettings(sources=[SOURCE], data_dir=tmp_path), {}, tmp_path)
+    assert not any("hunter2" in word for word in plan.command)
+    assert json.loads(plan.environment["CIRROSTREAM_SOURCES"]) == [SOURCE]
+    files = producer_plan(RunSettings(sources=["a.json", "b.json"], data_dir=tmp_path), {}, tmp_path)
+    assert files.command[-2:] == ["a.json", "b.json"]
+
+
+def test_a_runs_report_has_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcome, "read_progress", lambda *_: {})
+    settings = RunSettings(sources=[SOURCE], lance_uri=f"memory://user:hunter2@{tmp_path.name}", data_dir=tmp_path)
+    corpus = CorpusTopics("pages", "progress", "letters")
+    cluster: Any = SimpleNamespace(bootstrap="127.0.0.1:9092", log_ends=lambda _: {0: 1})
+    reckoning = Reckoning(cluster, corpus, settings, [], datetime.now(UTC), 0, 0)
+    model: Any = SimpleNamespace(tag="m")
+    supervisor: Any = SimpleNamespace(stages=[])
+    watcher: Any = SimpleNamespace(totals=SimpleNamespace(of=lambda _: SimpleNamespace(characters=0)))
+    report = reckoning.report(Outcome("failed", 1, f"produce: {SOURCE}: gone"), model, supervisor, watcher)
+    path = reports.write(report, tmp_path, datetime.now(UTC))
+    for file in (path, path.with_suffix(".json")):
+        assert "hunter2" not in file.read_text()
+        assert "sftp://***@host/dump?token=***" in file.read_text()
+
+
 LOGGING = """
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from pipeline import logs
 logs.configure()
 import structlog
