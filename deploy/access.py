@@ -26,6 +26,7 @@ from deploy.rights import Right, rights_of_parts
 from pipeline import cli
 from pipeline.errors import Exit, Fatal, UsageError
 from pipeline.kafka import Cluster
+from pipeline.known_secrets import known
 from pipeline.settings import Name, Settings
 from pipeline.terminal import say
 
@@ -97,6 +98,7 @@ def read_password(file: Path) -> str:
             f"--password-file {file}: its first line has {len(password)} characters, "
             f"a password needs {SHORTEST_PASSWORD} to {LONGEST_PASSWORD}: `openssl rand -hex 32` makes one"
         )
+    known.learn([password])
     return password
 
 

@@ -9,21 +9,20 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-HIDDEN = "***"
+from pipeline.known_secrets import HIDDEN, MIN_SECRET, known
 
 _ADDRESS = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{0,30})://([^\s'\"<>`]*)")
 _END_OF_AUTHORITY = re.compile("[/?#]")
 _PORT = re.compile(r"\d*")
 _QUERY = re.compile(r"([?&;][^=&;#]*)=[^&;#]*")
-MIN_SECRET = 4
-"""Shorter ones would be replaced in the middle of words."""
+_SECRET_PARAMETER = re.compile(r"(?i)^sig$|signature|token|secret|passw|credential|api-?_?key")
 
 _CONTAINERS = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 """Schemes that name a container before the `@`."""
 
 
 def without_secrets(text: str, of: str = "") -> str:
-    """The text with `***` in place of the secrets of every address in it.
+    """The text with `***` in place of the secrets of every address in it, and of those that this process was given.
 
     Args:
         of: an address whose secrets may stand elsewhere in the text, as in what a library says of it.
@@ -32,7 +31,7 @@ def without_secrets(text: str, of: str = "") -> str:
         text = _ADDRESS.sub(_hidden, text)
     for secret in _secrets(of):
         text = text.replace(secret, HIDDEN)
-    return text
+    return known.hide(text)
 
 
 def has_user(address: str) -> bool:
@@ -61,6 +60,16 @@ def _user(address: re.Match[str]) -> str:
     if colon and not host.startswith("[") and not _PORT.fullmatch(port):
         return rest.rpartition("@")[0]
     return ""
+
+
+def passwords_in(text: str) -> set[str]:
+    """The passwords, tokens and signatures in all addresses of a text, as they are and without their escapes."""
+    found = set()
+    for address in _ADDRESS.finditer(text):
+        query = (part.partition("=") for part in re.split("[?&;]", address[2].partition("#")[0])[1:])
+        found |= {value for name, _, value in query if _SECRET_PARAMETER.search(name)}
+        found.add(_user(address).partition(":")[2])
+    return {spelled for value in found if len(value) >= MIN_SECRET for spelled in (value, unquote(value))}
 
 
 def _secrets(address: str) -> list[str]:

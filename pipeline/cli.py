@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from pipeline.errors import CirrostreamError, Exit, TryAgain
+from pipeline import logs
+from pipeline.errors import CirrostreamError, Exit, TryAgain, UsageError
 from pipeline.settings import chosen_log_level, refusals
 from pipeline.terminal import say_aside, show_what_can_be_shown
 
@@ -102,26 +103,16 @@ def _shown_default(field: FieldInfo) -> str:
 
 def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> int:
     try:
-        chosen = settings(**{key: value for key, value in given.items() if value is not None and value != []})
-    except ValidationError as error:
-        for key, reason in refusals(settings, error):
-            env = f"{settings.model_config.get('env_prefix', '')}{key}".upper()
-            flag = _flag(key, settings.model_fields[key]) if key in settings.model_fields else key
-            say_aside(f"error: {flag} ({env}): {reason}" if key else f"error: {reason}")
-        return Exit.USAGE
-    try:
-        chosen_log_level()  # a wrong one is told before the work, and not when an error is to be told
-        return run(chosen)
+        logs.configure()  # before anything that may hold a secret is said; a wrong level is told before the work
+        return run(_chosen(settings, given))
     except CirrostreamError as error:
-        say_aside(f"error: {error}")
-        return error.exit_code
+        return _told(error)
     except KeyboardInterrupt:
         return 130
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for the user
         known = _in_words(error)
         if known is not None:
-            say_aside(f"error: {known}")
-            return known.exit_code
+            return _told(known)
         if chosen_log_level() == "DEBUG":
             say_aside(traceback.format_exc())
         say_aside(
@@ -129,6 +120,26 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
             "(CIRROSTREAM_LOG_LEVEL=DEBUG shows where)"
         )
         return Exit.FATAL
+
+
+def _chosen(settings: type[S], given: dict[str, Any]) -> S:
+    try:
+        return settings(**{key: value for key, value in given.items() if value is not None and value != []})
+    except ValidationError as error:
+        raise UsageError(
+            "\nerror: ".join(_refused(settings, *refusal) for refusal in refusals(settings, error))
+        ) from None
+
+
+def _refused(settings: type[BaseSettings], key: str, reason: str) -> str:
+    env = f"{settings.model_config.get('env_prefix', '')}{key}".upper()
+    flag = _flag(key, settings.model_fields[key]) if key in settings.model_fields else key
+    return f"{flag} ({env}): {reason}" if key else reason
+
+
+def _told(error: CirrostreamError) -> int:
+    say_aside(f"error: {error}")
+    return error.exit_code
 
 
 def _in_words(error: Exception) -> CirrostreamError | None:

@@ -11,7 +11,6 @@ from pydantic import Field
 from rich import box
 from rich.table import Table
 
-from pipeline import logs
 from pipeline.cli import FLAG, command, new_app, run
 from pipeline.errors import Exit
 from pipeline.terminal import Console, write_json
@@ -58,7 +57,6 @@ app = new_app("Lists or downloads CirrusSearch dumps.")
 @command(app, DumpsSettings)
 def dumps(settings: DumpsSettings) -> int:
     """Downloads the newest complete dump of a wiki into DATA_DIR/dumps, and goes on where it was left."""
-    logs.configure()
     server, snapshot = find_snapshot(settings)
     folder = settings.dumps_folder
     if settings.list_only:

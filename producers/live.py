@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 
-from pipeline import logs
 from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Exit, Fatal
@@ -41,7 +40,6 @@ app = new_app("Follows the changes of a wiki.")
 @command(app, LiveSettings)
 def live(settings: LiveSettings) -> int:
     """Follows a wiki's public stream of changes: edits, moves, deletions and restores reach `pages` within seconds."""
-    logs.configure()
     with Service("live", settings) as service, contextlib.suppress(Stopped):
         agent = user_agent(settings.contact, settings.stream)
         # Once the loop turns, only the loop says so: these calls come from other threads then.

@@ -8,7 +8,6 @@ import msgspec
 from rich import box
 from rich.table import Table
 
-from pipeline import logs
 from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Exit
@@ -44,7 +43,6 @@ class Result(msgspec.Struct):
 @command(app, MediaWikiSettings)
 def mediawiki(settings: MediaWikiSettings) -> int:
     """Sends pages of a wiki to `pages`: by title, from a file, or of a category. Doing it again is harmless."""
-    logs.configure()
     with Service("produce", settings) as service:
         try:
             ledger = _send(settings, service)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from kafka.consumer.fetcher import ConsumerRecord
 
+from pipeline.addresses import without_secrets
 from pipeline.errors import Fatal
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher
@@ -55,7 +56,7 @@ class DeadLetter:
         fields = {
             "stage": stage,
             "reason": self.reason,
-            "error": self.error[:MAX_ERROR_CHARACTERS],
+            "error": without_secrets(self.error)[:MAX_ERROR_CHARACTERS],
             "topic": self.topic,
             "partition": str(self.partition),
             "offset": str(self.offset),

@@ -14,7 +14,6 @@ from typing import Generic
 
 import msgspec
 
-from pipeline import logs
 from pipeline.cores import usable_cores
 from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain, UsageError
 from pipeline.kafka import READ_SECONDS, Cluster
@@ -69,7 +68,6 @@ class FileRun(Generic[S]):
 
     def run(self) -> int:
         """The whole of it. Every shard that could be read is, whatever becomes of the others."""
-        logs.configure()  # first: a logger that is bound before it writes to stdout, where `--json` stands alone
         feed = open_feed(self.settings, self.kind.names)
         mine = _mine(self.settings, feed.expected)
         with (

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline import logs
 from pipeline.errors import CheckFailed, Exit, UsageError
 from pipeline.kafka import Cluster
 from pipeline.manifests import Complete
@@ -35,7 +34,6 @@ def finish(settings: CirrusCommandSettings) -> int:
             page, the snapshot is far from the last one, or too many pages would go.
         UsageError: there is no such snapshot, it is older than the last complete one, or other pages were chosen.
     """
-    logs.configure()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with closing(Cluster.connect(settings)) as cluster, tempfile.TemporaryDirectory(dir=settings.data_dir) as folder:
         finisher = _Finisher(settings, cluster, Path(folder))
