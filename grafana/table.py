@@ -147,9 +147,10 @@ SHAPE = Row(
         ),
         Panel(
             "Versions",
-            "Kept for an hour, so that readers and conflict checks find them; then an optimize removes them.",
+            "Kept for an hour, so that readers and conflict checks find them; then an optimize removes them, but for"
+            " those that a reader, such as sinks.verify, has a lease on.",
             "short",
-            (Query(_gauge("table_versions"), "versions"),),
+            (Query(_gauge("table_versions"), "versions"), Query(_gauge("table_leases"), "leases")),
             "what-shape-the-table-is-in",
         ),
         Panel(

@@ -126,6 +126,11 @@ class Metrics:
         self.table_unindexed_rows = self._gauge("table_unindexed_rows", "Rows that the vector index does not have yet.")
         self.table_versions = self._gauge("table_versions", "Versions of the table kept for readers.")
         self.table_bytes = self._gauge("table_bytes", "Bytes of the newest version's rows, without indexes.")
+        self.table_leases = self._gauge("table_leases", "Readers that keep old versions of the table by a lease.")
+        self.table_leased_bytes = self._gauge("table_leased_bytes", "Bytes that are kept for leases alone.")
+        self._leases_ended = self._counters(
+            "leases_ended", "Readers' leases that the clean-up has ended or removed, by reason.", "reason"
+        )
         self.upkeep_last_success = self._gauges(
             "upkeep_last_success_timestamp_seconds", "When this step of upkeep last succeeded, in Unix time.", "step"
         )
@@ -156,6 +161,10 @@ class Metrics:
     def dead_letter(self, reason: str) -> None:
         """Counts a record that could not be processed."""
         self._dead_letters[reason].inc()
+
+    def lease_ended(self, reason: str) -> None:
+        """Counts a reader's lease that the clean-up has ended or removed."""
+        self._leases_ended[reason].inc()
 
     def retry(self, call: str, times: int = 1) -> None:
         """Counts a call that is tried again."""

@@ -42,6 +42,9 @@ class LanceSettings(ModelSettings, TableSettings, ServiceSettings):
     index_rows: int = Field(100_000, ge=1_000, description="Rows from which on the table gets a vector index.")
     optimize_rows: int = Field(200_000, ge=1, description="Rows written between two compactions.")
     optimize_seconds: float = Field(900, ge=1, description="Longest time between two compactions of a changing table.")
+    lease_share: float = Field(
+        1.0, ge=0, description="Bytes of old versions kept for readers with a lease, as a share of the table's."
+    )
     adopt: bool = Field(False, description="Once, after topics were made anew: fill this table on from the new ones.")
     rebuild: bool = Field(False, description="Once, where Kafka has records no more: begin where its log begins.")
 
@@ -174,6 +177,7 @@ def _rules(settings: LanceSettings) -> UpkeepRules:
         optimize_rows=settings.optimize_rows,
         optimize_seconds=settings.optimize_seconds,
         index_rows=settings.index_rows,
+        lease_share=settings.lease_share,
     )
 
 

@@ -22,6 +22,7 @@ from lancedb.index import BTree, IndexConfig, IvfRq
 from pipeline.errors import TryAgain
 from pipeline.metrics import Metrics
 from pipeline.service import Watch, unwatched
+from sinks.clean_up import CleanUp, clean_up
 from sinks.table import MERGE_TIMEOUT, Table, Written, retried, storage_fault
 
 LIVE = "n >= 0 AND start IS NOT NULL"
@@ -61,6 +62,8 @@ class UpkeepRules:
     """Live rows from which on a vector index pays: below, an exact search takes less than 0.1 s."""
     retrain_factor: float = 4
     """Growth after which the index is trained anew: one that grew by optimize alone has partitions of unlike size."""
+    lease_share: float = 1.0
+    """Bytes that old versions may take which readers have leases on, as a share of the table's."""
     gauge_seconds: float = 60
     search_seconds: float = 60
     search_share: float = 0.005
@@ -94,6 +97,8 @@ class State:
     measured: float = float("-inf")
     next_search: float = float("inf")
     live_rows: int = 0
+    leases: int = 0
+    """Leases that held old versions at the last clean-up: when they have ended, it is due again."""
     trained_rows: int = 0
     """Live rows when the vector index was trained; 0: there is none."""
     later: dict[Step, float] = field(default_factory=dict)
@@ -132,7 +137,7 @@ def _optimize_due(state: State, rules: UpkeepRules, now: float) -> bool:
     enough = max(rules.optimize_rows, rules.optimize_share * state.live_rows)
     if state.rows >= enough or state.fragments >= rules.optimize_merges:
         return True
-    if state.rows and since >= rules.optimize_seconds:
+    if (state.rows or state.leases) and since >= rules.optimize_seconds:
         return True
     if now - state.changed >= IDLE_S and state.rows >= rules.idle_rows:
         return True
@@ -253,10 +258,26 @@ class Upkeep:
     def _optimize(self) -> None:
         if self._table.lance.count_rows(LEFTOVER):
             self._table.lance.delete(LEFTOVER)
-        self._table.lance.optimize(cleanup_older_than=KEEP_VERSIONS)
+        self._note_leases(clean_up(self._table.lance, KEEP_VERSIONS, self._rules.lease_share))
         self._state.rows = self._state.fragments = 0
         self._state.optimized = self._clock()
         self._gauges()
+
+    def _note_leases(self, done: CleanUp) -> None:
+        """Tells what leases keep, and which of them this clean-up has ended."""
+        self._state.leases = done.leases
+        self._metrics.table_leases.set(done.leases)
+        self._metrics.table_leased_bytes.set(done.bytes)
+        if done.leases:
+            self._log.info("upkeep.leases", leases=done.leases, bytes=done.bytes)
+        for held in done.ended:
+            self._metrics.lease_ended("too_large")
+            self._log.warning("upkeep.lease_ended", holder=held.lease.holder, version=held.lease.version)
+        for name, why in done.void:
+            self._metrics.lease_ended(why.partition(":")[0])
+            self._log.info("upkeep.lease_void", file=name, why=why)
+        if done.unreadable:
+            self._log.warning("upkeep.leases_unreadable", error=done.unreadable)
 
     def _index(self) -> None:
         """IVF_RQ with 4 bits: 500,000 x 384 in 16 s, recall@10 0.956 with 20 probes and refine factor 5 in 7 ms."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from deploy.doctor.findings import Check, Finding, fail, ok, skip, warn
 from deploy.doctor.machines import groups, is_local, members_of
 from deploy.doctor.patient import Patient, known
+from deploy.doctor.table_leases import look_at_leases
 from deploy.doctor.topics import topic_name
 from deploy.doctor.vocabulary import look_at_vocabulary
 from pipeline.errors import Fatal
@@ -157,5 +158,6 @@ CHECKS = (
     Check("table.fence", _fence, "export CIRROSTREAM_TABLE=another", ("table.place", "model.files"), 60),
     Check("table.start", _start, AGAIN, ("table.fence", "kafka.connection"), 60),
     Check("table.writer", _writer, AGAIN, ("table.place", "model.files")),
+    Check("table.leases", look_at_leases, AGAIN, ("table.fence",), 60),
     Check("table.vocabulary", look_at_vocabulary, AGAIN, ("table.fence",), 60),
 )

@@ -37,6 +37,8 @@ from pipeline.gpu import Gpu
 from pipeline.model_files import resolve
 from pipeline.settings import KafkaSettings, ModelSettings
 from sinks.fence import Fence
+from sinks.lease_folder import LeaseFolder
+from sinks.leases import Lease, encode_lease, version_times
 from sinks.rows import VectorRule
 from tests.tables import deletion, embedded, new_table
 
@@ -430,6 +432,21 @@ def test_a_table_of_these_settings_passes(tmp_path: Path) -> None:
     tag = resolve(ModelSettings(), weights=False).tag
     new_table(tmp_path / "lance", Fence(model=tag, dimension=384, vectors="v", pages=("p",)))
     assert examined("table.fence", data_dir=tmp_path)["table.fence"].verdict is Verdict.OK
+
+
+def test_leases_on_old_versions_are_told_and_what_is_none_is_a_warning(tmp_path: Path) -> None:
+    tag = resolve(ModelSettings(), weights=False).tag
+    assert examined("table.leases", data_dir=tmp_path)["table.leases"] == ok("no table yet")
+    table = new_table(tmp_path / "lance", Fence(model=tag, dimension=384, vectors="v", pages=("p",)))
+    assert examined("table.leases", data_dir=tmp_path)["table.leases"] == ok("no reader keeps old versions")
+    *_, (version, committed) = version_times(table.lance).items()
+    lease = Lease(version=version, time=committed, expires=time.time() + 600)
+    LeaseFolder(table.location).write(f"{1:016x}.json", encode_lease(lease))
+    assert examined("table.leases", data_dir=tmp_path)["table.leases"] == ok("1 lease keeps 0 MB of old versions")
+    LeaseFolder(table.location).write(f"{2:016x}.json", b"none")
+    found = examined("table.leases", data_dir=tmp_path)["table.leases"]
+    assert found.verdict is Verdict.WARN
+    assert "1 files beside table wikipedia are no leases of it" in found.found
 
 
 def test_text_that_the_model_does_not_know_is_a_warning_that_names_the_wikis(tmp_path: Path) -> None:
