@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from consumers.tokens import NOTHING_UNKNOWN, Unknown
+from consumers.vocabulary import NOTHING_UNKNOWN, Unknown
 from pipeline.model_files import ModelFiles
 from pipeline.settings import Unit
 

@@ -14,7 +14,7 @@ import structlog
 from consumers.chunk_limits import TRIES_ALONE, most_seconds, seconds_for
 from consumers.chunk_process import ProcessDied
 from consumers.chunk_protocol import Answer, Made, PageRecord, Rejected
-from consumers.tokens import NOTHING_UNKNOWN, Unknown
+from consumers.vocabulary import NOTHING_UNKNOWN, Unknown
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message

@@ -14,16 +14,8 @@ import numpy as np
 from tokenizers import Encoding
 
 from consumers.breaks import splits_character
-from consumers.tokens import (
-    NOTHING_UNKNOWN,
-    Ids,
-    Tokens,
-    Unknown,
-    is_word_by_word,
-    load_tokenizer,
-    tokenise,
-    unknown_id,
-)
+from consumers.tokens import Ids, Tokens, is_word_by_word, load_tokenizer, tokenise
+from consumers.vocabulary import NOTHING_UNKNOWN, Unknown, unknown_id
 from consumers.windows import Window, first_window, windows
 from pipeline.errors import UsageError
 from pipeline.model_files import ModelFiles

@@ -16,8 +16,9 @@ import torch
 from consumers.devices import MemoryTaken, choose_device
 from consumers.encoder import DTYPES, Encoder, loading
 from consumers.packing import ElasticBudget, Ids, TokenBudget, pack
-from consumers.passes import EmbeddingFailed, Passes, Pause, Stats, Vectors
+from consumers.passes import EmbeddingFailed, Passes, Pause, Vectors
 from consumers.precision import Probe, fastest_precise
+from consumers.stats import Stats
 from pipeline.errors import Fatal
 from pipeline.model_files import ModelFiles
 from pipeline.records import ChunkedPage, EmbeddedPage, Span

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from consumers.devices import DeviceBroke, MemoryTaken, Trouble, memory_of_others, release_memory, trouble
 from consumers.encoder import Encoder
 from consumers.packing import ElasticBudget, Ids, pack
+from consumers.stats import DeviceBatch, Stats
 from pipeline.errors import Fatal, first_line, is_fault
 
 WAITS = (1, 2, 4, 8, 15)
@@ -34,36 +35,6 @@ class EmbeddingFailed(Exception):
     def __init__(self, reason: str, what: str) -> None:
         super().__init__(what)
         self.reason = reason
-
-
-class DeviceBatch(NamedTuple):
-    """One pass of the device."""
-
-    tokens: int
-    padded_tokens: int
-    """What the device computed: `tokens` and the padding between them."""
-
-
-@dataclass(slots=True)
-class Stats:
-    """Work done since they were last taken."""
-
-    device_batches: list[DeviceBatch] = field(default_factory=list)
-    out_of_memory: int = 0
-    pack_seconds: float = 0.0
-    """For token ids and groups, before the device had anything to do."""
-
-    @property
-    def batches(self) -> int:
-        return len(self.device_batches)
-
-    @property
-    def tokens(self) -> int:
-        return sum(batch.tokens for batch in self.device_batches)
-
-    @property
-    def padded_tokens(self) -> int:
-        return sum(batch.padded_tokens for batch in self.device_batches)
 
 
 class Refused(NamedTuple):

@@ -6,14 +6,14 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer, normalizers
 
 from consumers.breaks import splits_character
+from consumers.vocabulary import check_unknown
 from pipeline.errors import UsageError, first_line, is_fault
 from pipeline.model_files import ModelFiles
 
@@ -21,8 +21,6 @@ SEGMENT = 16_384
 """Code points tokenised in one piece: at most 64 KiB of UTF-8. In one piece, 5 MB take 793 MB (facts/embedding)."""
 
 SEGMENTS_AT_ONCE = 16
-NOBODYS_CHARACTER = chr(0xFFFFD)
-"""For private use: in no vocabulary."""
 
 Ints = NDArray[np.int32]
 Ids = NDArray[np.uint32]
@@ -52,43 +50,6 @@ class Tokens:
         return len(self.ids)
 
 
-class Unknown(NamedTuple):
-    """How much of a text the model cannot tell apart: all of it became the one token for what is not known.
-
-    A token can stand for any number of characters: 6,480 of Thai are one `[UNK]` of MiniLM. So characters say how much
-    of the text is lost, tokens how much of the model's input.
-    """
-
-    characters: int = 0
-    of_characters: int = 0
-    """Characters that have a token: all but white space, mostly."""
-    tokens: int = 0
-
-
-NOTHING_UNKNOWN = Unknown()
-
-
-class _Vocabulary(msgspec.Struct):
-    unk_token: str | None = None
-    """Of WordPiece, WordLevel and BPE; none where bytes stand for what is not known."""
-    unk_id: int | None = None
-    """Of Unigram."""
-
-
-class _TokenizerFile(msgspec.Struct):
-    model: _Vocabulary
-
-
-def unknown_id(files: ModelFiles, tokenizer: Tokenizer) -> int | None:
-    """The id that stands for everything that the vocabulary lacks; None when it lacks nothing (bytes as tokens)."""
-    try:
-        vocabulary = msgspec.json.decode(files.tokenizer_file.read_bytes(), type=_TokenizerFile).model
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{files.tokenizer_file}: {error}") from None
-    found = vocabulary.unk_id if vocabulary.unk_token is None else tokenizer.token_to_id(vocabulary.unk_token)
-    return None if found is None else int(found)
-
-
 def load_tokenizer(files: ModelFiles) -> Tokenizer:
     """The model's tokenizer as sentence-transformers sets it up.
 
@@ -105,21 +66,11 @@ def load_tokenizer(files: ModelFiles) -> Tokenizer:
         raise UsageError(f"{files.tokenizer_file}: not a tokenizer: {first_line(error)}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    _check_unknown(tokenizer, files)
+    check_unknown(tokenizer, files)
     if files.lowercase:
         own = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
     return tokenizer
-
-
-def _check_unknown(tokenizer: Tokenizer, files: ModelFiles) -> None:
-    """Refuses a vocabulary that has no token for what it lacks: it fails on the first such character of any page."""
-    try:
-        tokenizer.encode(NOBODYS_CHARACTER)
-    except BaseException as error:
-        if not is_fault(error):
-            raise
-        raise UsageError(f"{files.tokenizer_file}: fails on an unknown character: {first_line(error)}") from None
 
 
 def is_word_by_word(tokenizer: Tokenizer) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lancedb.table import LanceTable
 
 from consumers.chunking import Chunker
-from consumers.tokens import Unknown
+from consumers.vocabulary import Unknown
 from deploy.doctor.findings import Finding, ok, warn
 from deploy.doctor.patient import Patient, known
 from pipeline.records import Page

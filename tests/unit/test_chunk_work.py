@@ -17,7 +17,7 @@ from consumers.chunk_records import RecordChunker
 from consumers.chunk_watchdog import PATIENCE, Progress
 from consumers.chunk_work import ChunkWork, Outcome
 from consumers.chunking import Chunked, Chunker
-from consumers.tokens import Unknown
+from consumers.vocabulary import Unknown
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.metrics import Metrics
