@@ -41,6 +41,11 @@ def plain(text: str) -> str:
     return _CONTROL.sub(lambda found: "\ufffd" if found[1] else "", _DIRECTION.sub("", text))
 
 
+def plain_line(text: str) -> str:
+    """The same on one line: a value that somebody else wrote must not look like several of ours."""
+    return plain(text).replace("\n", "\ufffd")
+
+
 class Console(rich.console.Console):
     """Rich's console, to which no text is markup: a page with the key `[/x]` is a page like any other."""
 

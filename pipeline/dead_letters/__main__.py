@@ -18,7 +18,7 @@ from pipeline.dead_letters.retry import Fate, retry
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.settings import Settings
-from pipeline.terminal import Console, say, write_json
+from pipeline.terminal import Console, plain_line, say, write_json
 
 app = cli.new_app("Shows the records that could not be processed, and why; tries them again; removes them.")
 
@@ -84,7 +84,7 @@ def show_letter(settings: ShowSettings) -> int:
     for record in _letters(settings):
         if f"{record.partition}@{record.offset}" == wanted:
             for name, value in record.headers:
-                say(f"{name}: {value.decode('utf-8', 'replace')}")
+                say(f"{plain_line(name)}: {plain_line(value.decode('utf-8', 'replace'))}")
             say(f"key: {(record.key or b'')!r}")
             say(f"value: {len(record.value or b'')} bytes: {(record.value or b'')[:400]!r}")
             return Exit.DONE

@@ -83,6 +83,14 @@ def test_dead_letters_are_printed_whatever_is_in_them(monkeypatch: pytest.Monkey
     assert_harmless(done.output)
 
 
+def test_a_header_cannot_look_like_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = [("reason", b"x\nstage: forged"), ("a\nstage", b"forged")]
+    letter = SimpleNamespace(partition=0, offset=0, key=b"k", value=b"", headers=headers, timestamp=0)
+    monkeypatch.setattr(dead_letters, "_letters", lambda _: iter([letter]))
+    shown = CliRunner().invoke(dead_letters.app, ["show", "0@0"]).output
+    assert not [line for line in shown.splitlines() if line.startswith("stage: ")]
+
+
 def test_a_proof_a_search_and_the_doctor_print_keys_and_titles_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     check = Check(name="pages", verdict="failed", figures=NASTY, problems=1, examples=(NASTY,))
     report = Report(ok=False, table=NASTY, model="m", pages=1, rows=1, seconds=0.1, checks=(check,))
