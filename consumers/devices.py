@@ -8,7 +8,7 @@ from enum import Enum
 
 import torch
 
-from pipeline.errors import TryAgain, UsageError, first_line
+from pipeline.errors import CirrostreamError, Exit, TryAgain, UsageError, first_line
 
 OUT_OF_MEMORY = re.compile(
     r"out[ _]of[ _](device[ _]|host[ _])?memory|not enough memory|(can't|cannot|failed to|unable to) (allocate|mmap)"
@@ -37,8 +37,14 @@ class DeviceBroke(TryAgain):
     """The device does not compute any more; what was in hand may be what broke it."""
 
 
-class MemoryTaken(TryAgain):
-    """What the device has computed before no longer fits: others have its memory. No record is to blame."""
+class MemoryTaken(CirrostreamError):
+    """What the device has computed before no longer fits: others have its memory.
+
+    Another try may find it free, but this is no `TryAgain`: those count against the record in hand, and no record is
+    to blame here.
+    """
+
+    exit_code = Exit.TRY_AGAIN
 
 
 def choose_device(wanted: str) -> torch.device:

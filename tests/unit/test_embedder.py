@@ -243,8 +243,10 @@ def test_a_row_that_fits_when_a_neighbour_has_gone_is_no_dead_letter(
 def test_a_memory_that_others_hold_for_good_ends_the_process_and_blames_no_record(embedder: Embedder) -> None:
     rigged = rig(embedder, lambda _: True, RuntimeError(ALLOC_FAILED))
     without_waiting(rigged)
-    with pytest.raises(MemoryTaken, match=r"cpu has had no memory for one text of 4 tokens for 30 s"):
+    with pytest.raises(MemoryTaken, match=r"cpu has had no memory for one text of 4 tokens for 30 s") as caught:
         rigged.embed([of_ids("w:1", text_of(1)), of_ids("w:2", text_of(2))])
+    assert caught.value.exit_code is Exit.TRY_AGAIN
+    assert not isinstance(caught.value, TryAgain), "that would count against the record in hand"
 
 
 def test_a_row_no_longer_than_one_that_has_fitted_is_not_to_blame(embedder: Embedder) -> None:
