@@ -12,6 +12,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.base import MemberState
 
 from pipeline.kafka import Cluster
+from pipeline.servers import parse_servers
 from pipeline.settings import MIB, KafkaSettings
 
 POLL_RECORDS = 500
@@ -25,6 +26,7 @@ def in_memory(topic: str, records: Sequence[tuple[bytes, bytes]], stopping: thre
 
 class _Cluster:
     bootstrap = "127.0.0.1:9"
+    servers = parse_servers(bootstrap)
     kafka = KafkaSettings()
 
     def __init__(self, topic: str, records: Sequence[tuple[bytes, bytes]], stopping: threading.Event) -> None:

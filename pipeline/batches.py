@@ -8,6 +8,7 @@ out, so that committed offsets never go back.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -21,7 +22,6 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.coordinator.base import MemberState
 from kafka.errors import (
     CommitFailedError,
-    FencedInstanceIdError,
     IllegalGenerationError,
     KafkaError,
     NoOffsetForPartitionError,
@@ -31,8 +31,9 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata
 
-from pipeline.errors import Fatal, Replaced, TryAgain
+from pipeline.errors import CirrostreamError, Fatal, TryAgain
 from pipeline.kafka import Cluster
+from pipeline.kafka_errors import in_words, translated
 from pipeline.metrics import Metrics
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ T = TypeVar("T")
 POLL_MS = 200
 JOIN_MS = 3_000
 COMMIT_TIMEOUT_MS = 5_000
-COMMIT_DEADLINE_S = 60.0
+COMMIT_DEADLINE_S = POLL_DEADLINE_S = 60.0
 FORGOTTEN_SECONDS = 30.0
 
 
@@ -135,6 +136,7 @@ class BatchSource(Generic[T]):
         self._turned = turned
         self._cluster = cluster
         self._unassigned_since = time.monotonic()
+        self._failing_since: float | None = None
         self._waiting: deque[tuple[Record[T] | None, TopicPartition, int, int]] = deque()
         self._weight = 0
         self._first_at = 0.0
@@ -151,9 +153,10 @@ class BatchSource(Generic[T]):
             max_poll_interval_ms=int(max_poll_interval_s * 1000),
             fetch_max_wait_ms=POLL_MS,
         )
-        self._consumer.subscribe([topic], listener=self._listener)
-        # Asked for before the first poll: a leader that does not know the partitions yet assigns none.
-        self._consumer.topics()
+        with translated(self._who):
+            self._consumer.subscribe([topic], listener=self._listener)
+            # Asked for before the first poll: a leader that does not know the partitions yet assigns none.
+            self._consumer.topics()
         self._metrics.assigned_partitions.set(0)
 
     def batches(self) -> Iterator[Batch[T]]:
@@ -199,7 +202,12 @@ class BatchSource(Generic[T]):
 
     def close(self) -> None:
         """Leaves the group. A static member does not: its partitions wait for its return."""
-        self._consumer.close(autocommit=False, timeout_ms=5_000)
+        with contextlib.suppress(KafkaError):  # a group that cannot be told finds out by itself
+            self._consumer.close(autocommit=False, timeout_ms=5_000)
+
+    @property
+    def _who(self) -> str:
+        return f"group {self._group} on {self._topic}"
 
     def _is_joining(self) -> bool:
         """Whether the group is rebalancing: then nothing but polls, long ones, until it has settled.
@@ -241,8 +249,10 @@ class BatchSource(Generic[T]):
             polled = {}
         except OffsetOutOfRangeError as error:
             raise Fatal(f"group {self._group}: its position is no longer in {self._topic}: {error}") from error
-        except FencedInstanceIdError as error:
-            raise Replaced(f"group {self._group}: another process has taken this one's place") from error
+        except KafkaError as error:
+            polled = self._after_failure(in_words(error, self._who))
+        else:
+            self._failing_since = None
         self._consumer.resume(*(paused & self._consumer.assignment()))
         if polled:  # the wait of an idle stage is no step
             self._metrics.took("fetch", time.perf_counter() - asked_at)
@@ -250,6 +260,16 @@ class BatchSource(Generic[T]):
         if polled:
             with self._metrics.timed("decode"):
                 self._take(polled)
+
+    def _after_failure(self, problem: CirrostreamError) -> dict[TopicPartition, list[ConsumerRecord]]:
+        """Nothing for now, when it may pass; raises what does not, or has not for a minute."""
+        now = time.monotonic()
+        self._failing_since = now if self._failing_since is None else self._failing_since
+        if not isinstance(problem, TryAgain) or now - self._failing_since > POLL_DEADLINE_S:
+            raise problem
+        self._metrics.retry("poll")
+        self._stopping.wait(POLL_MS / 1000)
+        return {}
 
     def _settle(self, polled: dict[TopicPartition, list[ConsumerRecord]]) -> None:
         """Brings the buffer in line with the latest assignment, and new partitions to their positions."""
@@ -267,13 +287,20 @@ class BatchSource(Generic[T]):
             self._seek(gained)
 
     def _seek(self, gained: Iterable[TopicPartition]) -> None:
-        starts = self._consumer.beginning_offsets(list(gained), timeout_ms=30_000)
-        committed = {tp.partition: self._consumer.committed(tp, timeout_ms=30_000) for tp in gained}
+        with translated(self._who):
+            starts = self._consumer.beginning_offsets(list(gained), timeout_ms=30_000)
+            committed = {tp.partition: self._consumer.committed(tp, timeout_ms=30_000) for tp in gained}
         chosen = self._positions(committed, {tp.partition: offset for tp, offset in starts.items()})
         for partition in gained:
             if partition in self._listener.owned:
-                self._consumer.seek(partition, chosen[partition.partition])
+                self._move(partition, chosen[partition.partition])
         self._announce(committed, chosen)
+
+    def _move(self, partition: TopicPartition, offset: int) -> None:
+        try:
+            self._consumer.seek(partition, offset)
+        except (KafkaError, ValueError) as error:  # kafka-python: "Unassigned partition"
+            raise TryAgain(f"{self._who}: partition {partition.partition} went while it came: {error}") from error
 
     def _announce(self, committed: Mapping[int, int | None], chosen: Mapping[int, int]) -> None:
         """Commits a first position, or one that had to go back: lag and trimming must not believe an old one."""
@@ -321,14 +348,13 @@ class BatchSource(Generic[T]):
                 with self._metrics.timed("commit"):
                     self._consumer.commit(values, timeout_ms=COMMIT_TIMEOUT_MS)
                 return True
-            except FencedInstanceIdError as error:
-                raise Replaced(f"group {self._group}: another process has taken this one's place") from error
             except (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError):
                 self._metrics.retry("commit_refused")
                 return False
             except KafkaError as error:
-                if not getattr(error, "retriable", False) or time.monotonic() > deadline:
-                    raise TryAgain(f"group {self._group}: commit failed: {type(error).__name__}: {error}") from error
+                problem = in_words(error, f"{self._who}: commit")
+                if not isinstance(problem, TryAgain) or time.monotonic() > deadline:
+                    raise problem from error
                 self._metrics.retry("commit")
                 self._turned()
 

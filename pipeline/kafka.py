@@ -23,6 +23,7 @@ from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.kafka_errors import in_words, translated
 from pipeline.servers import Server, parse_servers
 from pipeline.settings import KafkaSettings, Settings, kafka_settings
+from pipeline.topic_rules import LARGEST_RECORD
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -181,9 +182,10 @@ class Cluster:
         return {name: str(config["value"]) for name, config in answer["topic"][topic].items()}
 
     def max_message_bytes(self, topic: str) -> int:
-        """The largest record batch that the topic takes, as it was when first asked; see `forget_limits`."""
+        """The largest record that we may send there: what the topic took when first asked (see `forget_limits`), and
+        never more than `LARGEST_RECORD`."""
         if topic not in self._limits:
-            self._limits[topic] = int(self.configs(topic)["max.message.bytes"])
+            self._limits[topic] = min(int(self.configs(topic)["max.message.bytes"]), LARGEST_RECORD)
         return self._limits[topic]
 
     def forget_limits(self) -> None:

@@ -51,6 +51,12 @@ _MEANINGS: tuple[tuple[tuple[type[Exception], ...], Words], ...] = (
         (kafka.OffsetOutOfRangeError,),
         lambda what: Fatal(f"{what}: the records at this position are gone: expired, or deleted by somebody"),
     ),
+    (
+        (kafka.InvalidTimestampError,),
+        lambda what: Fatal(
+            f"{what}: the time of sending is refused: is the clock here right, or is message.timestamp.*.max.ms small?"
+        ),
+    ),
     ((kafka.CorruptRecordError,), lambda what: Fatal(f"{what}: a record in the log is damaged; see the brokers' logs")),
     (
         (kafka.UnsupportedVersionError,),

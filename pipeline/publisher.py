@@ -20,19 +20,26 @@ from typing import Any
 
 from kafka import KafkaProducer
 from kafka.errors import (
-    ClusterAuthorizationFailedError,
+    AuthorizationError,
+    InvalidRecordError,
+    InvalidTimestampError,
+    InvalidTopicError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
+    PolicyViolationError,
     RecordListTooLargeError,
-    TopicAuthorizationFailedError,
+    UnsupportedCompressionTypeError,
+    UnsupportedForMessageFormatError,
 )
 from kafka.producer.future import RecordMetadata
 
-from pipeline.errors import Fatal, TryAgain
+from pipeline.errors import TryAgain
 from pipeline.kafka import Cluster
+from pipeline.kafka_errors import in_words
 from pipeline.metrics import Metrics
 from pipeline.settings import MIB
+from pipeline.topic_rules import LARGEST_RECORD
 
 BATCH_BYTES = 512 * 1024
 """8 KB records with zstd: 16 MB/s at the default of 16 KiB, 91 MB/s at this."""
@@ -50,6 +57,17 @@ FLUSH_SECONDS = 0.05
 which would leave the line idle each time."""
 
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+_NEVER_TAKEN = (
+    AuthorizationError,
+    InvalidRecordError,
+    InvalidTimestampError,
+    InvalidTopicError,
+    PolicyViolationError,
+    UnsupportedCompressionTypeError,
+    UnsupportedForMessageFormatError,
+)
+"""Refusals that another producer would meet as well; each says which rule of the topic or of the cluster it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +229,7 @@ class Publisher:
             compression_type="zstd",
             batch_size=BATCH_BYTES,
             linger_ms=self._linger_ms,
-            max_request_size=32 * MIB,
+            max_request_size=LARGEST_RECORD,
             max_block_ms=60_000,
             delivery_timeout_ms=120_000,
             metrics_enabled=False,
@@ -253,6 +271,8 @@ class Publisher:
         except KafkaTimeoutError:  # no metadata yet: what `_rebuild_if_dead` is for
             self._on_failure(generation)
             return
+        except KafkaError as error:
+            raise in_words(error, message.topic) from error
         sent.future.add_callback(lambda _: self._on_success(sent))
         sent.future.add_errback(lambda _: self._on_failure(generation))
 
@@ -291,13 +311,15 @@ class Publisher:
                 self._changed.wait(timeout=0.01)
 
     def _raise_if_hopeless(self, sent: _Sent) -> None:
-        error = sent.future.exception
         if self._is_too_large(sent):
             self._forget(sent)
             self._rebuild()
             raise RecordTooLarge(sent.message, self._cluster.max_message_bytes(sent.message.topic))
-        if isinstance(error, TopicAuthorizationFailedError | ClusterAuthorizationFailedError):
-            raise Fatal(f"{sent.message.topic}: not allowed to write ({type(error).__name__})")
+        self._raise_if_never_taken(sent)
+
+    def _raise_if_never_taken(self, sent: _Sent) -> None:
+        if sent.future is not None and sent.future.failed() and isinstance(sent.future.exception, _NEVER_TAKEN):
+            raise in_words(sent.future.exception, f"cannot write to {sent.message.topic}")
 
     def _is_too_large(self, sent: _Sent) -> bool:
         """Whether the broker refused this record for its own size; its neighbours in the batch fail in the same words.
@@ -322,7 +344,10 @@ class Publisher:
 
         But for what is too large: its waiter will be told, and sending it again would kill the next producer too.
         """
-        again = [sent for sent in list(self._unacknowledged.values()) if not self._is_too_large(sent)]
+        left = list(self._unacknowledged.values())
+        for sent in left:
+            self._raise_if_never_taken(sent)
+        again = [sent for sent in left if not self._is_too_large(sent)]
         self._close(0)
         self.rebuilds += 1
         if self._metrics is not None:

@@ -33,6 +33,10 @@ from pipeline.settings import ServiceSettings
 
 PORTS_TRIED = 100
 
+STOP_SECONDS = 10.0
+"""After SIGTERM the batch in hand is finished or dropped within this: Kafka may be away, and whoever stops us will not
+wait for its return."""
+
 Watch = Callable[[str, float], AbstractContextManager[None]]
 """Watches a named step that may take so many seconds, as `Service.step` does."""
 
@@ -52,9 +56,9 @@ class _Step:
 class Service:
     """The frame of one process, as a context manager around its loop.
 
-    SIGTERM and SIGINT set `stopping`; a second one ends the process at once. When the loop has not called `turned` for
-    `watchdog_seconds`, or inside a `step` for as long as that may take, the process ends itself with code 75: a silent
-    stall becomes a restart.
+    SIGTERM and SIGINT set `stopping`, and the process ends within `STOP_SECONDS`; a second one ends it at once. When
+    the loop has not called `turned` for `watchdog_seconds`, or inside a `step` for as long as that may take, the
+    process ends itself with code 75: a silent stall becomes a restart.
     """
 
     def __init__(self, stage: str, settings: ServiceSettings) -> None:
@@ -80,6 +84,7 @@ class Service:
         self._serve()
         self._announce()
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        threading.Thread(target=self._stop_in_time, name="stop", daemon=True).start()
         self.log.info("started", metrics=f"http://{self.address}/metrics")
         return self
 
@@ -160,6 +165,13 @@ class Service:
         if self.stopping.is_set():
             os._exit(128 + number)
         self.stopping.set()
+
+    def _stop_in_time(self) -> None:
+        """Ends a process that still waits for something when its time is over: what is in hand is not committed, so
+        that it is done again. That is a stop as any other, code 0."""
+        self.stopping.wait()
+        if not self._ended.wait(STOP_SECONDS):
+            self.die(f"stopped after {STOP_SECONDS:g} s with work in hand, uncommitted: it comes again", Exit.DONE)
 
     def _watch(self) -> None:
         while not self._ended.wait(min(1.0, self.settings.watchdog_seconds / 4)):

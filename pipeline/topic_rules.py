@@ -20,6 +20,9 @@ COMPACTED = ("pages", "progress")
 LARGEST_MIB = {"pages": 8, "progress": 8, "dead_letters": 32, "chunks": 24, "vectors": 32}
 """A dead letter holds the original bytes of any other topic."""
 
+LARGEST_RECORD = 32 * MIB
+"""Nobody sends a larger one, whatever a topic allows: the brokers would have to take it, the clients to hold it."""
+
 SAFE_REPLICAS = 3
 
 

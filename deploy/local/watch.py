@@ -12,6 +12,7 @@ from typing import Protocol
 from pipeline.announcements import announced
 from pipeline.backlog import Backlog, Drain, Log, Step
 from pipeline.errors import CirrostreamError, Fatal, TryAgain
+from pipeline.kafka_errors import translated
 from pipeline.rates import Rate, time_left
 from pipeline.scrape import Totals, ask
 
@@ -91,12 +92,13 @@ class Watcher(threading.Thread):
         while not self._ended.is_set():
             now = time.monotonic()
             try:
-                log = log or self._make_log()
-                if now - looked_at >= LOOK_S:
-                    self._look(log, now)
-                    looked_at = now
-                if self.reading_is_over.is_set() and not self._drain.complete and self._drain.turn(log, now):
-                    self._look(log, now)
+                with translated("watching the run"):
+                    log = log or self._make_log()
+                    if now - looked_at >= LOOK_S:
+                        self._look(log, now)
+                        looked_at = now
+                    if self.reading_is_over.is_set() and not self._drain.complete and self._drain.turn(log, now):
+                        self._look(log, now)
                 self.view = replace(self.view, complete=self._drain.complete, trouble="")
             except TryAgain as error:
                 self.view = replace(self.view, trouble=str(error))

@@ -6,9 +6,11 @@ import time
 from collections.abc import Collection
 from typing import NamedTuple
 
+from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import TopicPartition
 
 from pipeline.kafka import Cluster
+from pipeline.kafka_errors import translated
 from producers.files.progress import decode
 
 LOOK_SECONDS = 0.5
@@ -29,9 +31,11 @@ class Rivals:
         self._looked_at = 0.0
         self._consumer = cluster.consumer()
         ends = {TopicPartition(topic, partition): end for partition, end in cluster.log_ends(topic).items()}
-        self._consumer.assign(list(ends))
-        for partition, end in ends.items():
-            self._consumer.seek(partition, end)
+        self._topic = topic
+        with translated(topic):
+            self._consumer.assign(list(ends))
+            for partition, end in ends.items():
+                self._consumer.seek(partition, end)
 
     def __enter__(self) -> Rivals:
         return self
@@ -44,7 +48,9 @@ class Rivals:
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return None
         self._looked_at = time.monotonic()
-        for records in self._consumer.poll(timeout_ms=20).values():
+        with translated(self._topic):
+            polled: dict[TopicPartition, list[ConsumerRecord]] = self._consumer.poll(timeout_ms=20)
+        for records in polled.values():
             for record in records:
                 key = (record.key or b"").decode("utf-8", "replace")
                 progress = decode(record.value) if key in keys and record.value is not None else None

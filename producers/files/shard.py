@@ -16,11 +16,13 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from kafka.errors import KafkaError
 
 from pipeline import logs
 from pipeline.addresses import without_secrets
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
+from pipeline.kafka_errors import in_words
 from pipeline.publisher import Publisher
 from pipeline.settings import Settings
 from producers.files.page_reader import kind_named
@@ -72,6 +74,9 @@ def run_job(job: ShardJob, kind_name: str, connection: Connection, stopping: thr
         return Exit.DONE
     except CirrostreamError as error:
         message, code = str(error), error.exit_code
+    except KafkaError as error:
+        problem = in_words(error, f"{job.path}: Kafka")
+        message, code = str(problem), problem.exit_code
     except OSError as error:
         message, code = f"{job.path}: {error.strerror or error}", Exit.CHECK_FAILED
     except Exception as error:  # noqa: BLE001 - the parent says it in one line

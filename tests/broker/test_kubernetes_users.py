@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -28,8 +29,10 @@ from deploy.local.ports import HOST, free_port
 from deploy.local.running import answers
 from deploy.rights import Right
 from pipeline import topics
-from pipeline.errors import Fatal, TryAgain, UsageError
+from pipeline.batches import BatchSource, Limit, from_committed
+from pipeline.errors import Fatal, Forbidden, TryAgain, UsageError
 from pipeline.kafka import Cluster, read_range
+from pipeline.metrics import Metrics
 from pipeline.settings import Settings
 from sinks.trim import Trimmer, all_committed
 from tests.dumps import pairs, write_shard
@@ -223,3 +226,29 @@ def test_the_autoscaler_and_the_embedder_cannot_read_the_corpus(kafka: SecuredKa
     for user in ("keda", "embed"):
         with as_user(kafka, user, tmp_path) as cluster, pytest.raises((KafkaError, Fatal), match="Authorization"):
             list(read_range(cluster, "pages", {0: (0, 1)}))
+
+
+def test_a_group_that_is_not_granted_ends_the_stage_in_words(kafka: SecuredKafka, tmp_path: Path) -> None:
+    topic = next(one["spec"]["topicName"] for one in objects_of(MANIFESTS / "topics.yaml") if is_chunks(one))
+    with as_user(kafka, "embed", tmp_path) as cluster, closing(foreign(cluster, topic)) as source:
+        batches = source.batches()
+        with pytest.raises(Forbidden, match=f"group foreign on {topic}"):
+            wait_until(lambda: next(batches).records, "a batch, which must not come")
+
+
+def foreign(cluster: Cluster, topic: str) -> BatchSource[bytes]:
+    return BatchSource(
+        cluster,
+        topic,
+        "foreign",
+        decode=lambda record: record.value or b"",
+        weigh=len,
+        limit=Limit(1, 1),
+        positions=from_committed("foreign", ""),
+        stopping=threading.Event(),
+        metrics=Metrics("embed"),
+    )
+
+
+def is_chunks(topic: Object) -> bool:
+    return str(topic["spec"]["topicName"]).startswith("chunks.")

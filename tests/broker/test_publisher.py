@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from deploy.local.kafka import LocalKafka
+from pipeline.errors import Fatal
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher, RecordTooLarge
@@ -60,6 +61,27 @@ def test_too_large_a_record_is_refused_before_anything_of_its_call_is_sent(clust
             publisher.publish([Message(topic, b"k", b"small"), Message(topic, b"k", bytes(2 * MIB))])
         publisher.publish([Message(topic, b"k", b"next")]).wait()
     assert values(cluster, topic) == [b"next"]
+
+
+def test_above_32_mib_a_record_is_too_large_whatever_its_topic_takes(cluster: Cluster, namespace: str) -> None:
+    name = f"{namespace}.generous"
+    configs = {"max.message.bytes": str(64 * MIB)}
+    wanted = {name: {"num_partitions": 1, "replication_factor": 1, "configs": configs}}
+    cluster.admin.create_topics(wanted, wait_for_metadata=True)
+    with Publisher(cluster) as publisher:
+        with pytest.raises(RecordTooLarge, match=f"takes {32 * MIB}"):
+            publisher.publish([Message(name, b"k", bytes(40 * MIB))])
+        publisher.publish([Message(name, b"k", b"small")]).wait(timeout_s=30)
+    assert values(cluster, name) == [b"small"]
+
+
+def test_a_refusal_that_no_other_producer_would_escape_is_told_at_once(cluster: Cluster, namespace: str) -> None:
+    name = f"{namespace}.hasty"
+    configs = {"message.timestamp.before.max.ms": "0"}
+    wanted = {name: {"num_partitions": 1, "replication_factor": 1, "configs": configs}}
+    cluster.admin.create_topics(wanted, wait_for_metadata=True)
+    with Publisher(cluster) as publisher, pytest.raises(Fatal, match=r"InvalidTimestampError.*clock"):
+        publisher.publish([Message(name, b"k", b"v")]).wait(timeout_s=60)
 
 
 def test_after_the_broker_refused_a_record_the_others_still_arrive(cluster: Cluster, topic: str) -> None:

@@ -118,6 +118,16 @@ def test_sigterm_ends_it_with_0_and_takes_the_announcement_away(start: Start) ->
     assert not list(process.folder.glob("*.json"))
 
 
+def test_sigterm_ends_what_waits_for_ever_in_time_too_with_0_and_a_line(start: Start) -> None:
+    process = start(turn="import pipeline.service; pipeline.service.STOP_SECONDS = 0.5; time.sleep(600)")
+    assert process.address
+    process.process.send_signal(signal.SIGTERM)
+    code, said = process.end()
+    assert code == 0
+    assert "stopped after 0.5 s with work in hand, uncommitted" in said
+    assert not list(process.folder.glob("*.json"))
+
+
 def test_a_loop_that_stops_turning_is_ended_with_75_and_one_line(start: Start) -> None:
     process = start(turn="pass", watchdog_seconds=0.5)
     code, said = process.end()
