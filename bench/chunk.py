@@ -1,8 +1,9 @@
 """What a process of its own costs the chunk stage, and how long odd texts take beside the time that they get.
 
-`python -m bench.chunk [--pages 320] [--rounds 9] [--slow] [--out bench-chunk.json]`. Look at the ratio: pages a second
-in `ChunkProcess`, through its socket, to those of the same batches in this process, both in turn, round by round. With
-`--slow`, texts that are made to be slow, and the share of their time limit that each took.
+`python -m bench.chunk [--pages 320] [--rounds 9] [--slow] [--out bench-chunk.json]`. Look at the
+ratios of `ChunkProcess`, through its socket, to the same batches in this process, both in turn, round by round: of
+pages a second, and of the processor's time, both ends of the socket included, which a busy machine hardly changes.
+With `--slow`, texts that are made to be slow, and the share of their time limit that each took.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
+import psutil
 from tokenizers import Tokenizer
 
 from bench import embed as embed_bench
@@ -46,12 +49,13 @@ SLOW_TEXTS: dict[str, Callable[[], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Medians over the rounds; `ratio` is the process' rate to that without one."""
+    """Medians over the rounds; the ratios are those of the process to none."""
 
     pages: int
     pages_per_second: float
     pages_per_second_in_process: float
     ratio: float
+    processor_ratio: float
     slow_shares: dict[str, float]
 
 
@@ -79,7 +83,8 @@ def main() -> int:
     given.out.write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
     print(
         f"{found.pages_per_second:.0f} pages/s in a process of its own, "
-        f"{found.pages_per_second_in_process:.0f} without: {found.ratio:.3f} times; {given.out}"
+        f"{found.pages_per_second_in_process:.0f} without: {found.ratio:.3f} times, "
+        f"with {found.processor_ratio:.3f} times the processor's time; {given.out}"
     )
     return 0
 
@@ -100,18 +105,38 @@ def compared(process: ChunkProcess, task: Task, work: Sequence[Sequence[PageReco
     """Both ways in turn, after a round of each to warm up."""
     here, _ = load(task)
     ways: list[Callable[[Sequence[PageRecord]], object]] = [lambda batch: process.ask(batch, FOR_EVER), here.chunk]
-    times: list[tuple[float, ...]] = [tuple(timed(way, work) for way in ways) for _ in range(rounds + 1)][1:]
+    both = [psutil.Process(), psutil.Process(process.pid)]
+    rows = [[timed(way, work, both) for way in ways] for _ in range(rounds + 1)][1:]
     pages = sum(map(len, work))
-    apart, within = (median(way) for way in zip(*times, strict=True))
-    ratio = median(ours / theirs for theirs, ours in times)
-    return Found(pages, round(pages / apart, 1), round(pages / within, 1), round(ratio, 4), {})
+    return Found(
+        pages=pages,
+        pages_per_second=round(pages / median(apart.seconds for apart, _ in rows), 1),
+        pages_per_second_in_process=round(pages / median(within.seconds for _, within in rows), 1),
+        ratio=round(median(within.seconds / apart.seconds for apart, within in rows), 4),
+        processor_ratio=round(median(apart.processor / within.processor for apart, within in rows), 4),
+        slow_shares={},
+    )
 
 
-def timed(way: Callable[[Sequence[PageRecord]], object], work: Sequence[Sequence[PageRecord]]) -> float:
-    start = time.perf_counter()
+class Times(NamedTuple):
+    """Of one way, in seconds: on the clock, and of processors."""
+
+    seconds: float
+    processor: float
+
+
+def timed(
+    way: Callable[[Sequence[PageRecord]], object], work: Sequence[Sequence[PageRecord]], both: list[psutil.Process]
+) -> Times:
+    start, used = time.perf_counter(), processor_seconds(both)
     for batch in work:
         way(batch)
-    return time.perf_counter() - start
+    return Times(time.perf_counter() - start, processor_seconds(both) - used)
+
+
+def processor_seconds(processes: list[psutil.Process]) -> float:
+    times = [process.cpu_times() for process in processes]
+    return float(sum(one.user + one.system for one in times))
 
 
 def slow_share(process: ChunkProcess, name: str, text: str) -> float:
