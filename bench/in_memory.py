@@ -54,10 +54,13 @@ class _Consumer:
     def subscribe(self, _topics: object, listener: Any) -> None:
         listener.on_partitions_assigned([self._partition])
 
-    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[ConsumerRecord]]:
+    def group_metadata(self) -> Any:
+        return SimpleNamespace(member_id="bench")
+
+    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
         if self._paused:
             return {}
-        some = self._records[self._at : self._at + POLL_RECORDS]
+        some = self._records[self._at : self._at + min(max_records, POLL_RECORDS)]
         self._at += len(some)
         if not some and timeout_ms:
             self._stopping.set()

@@ -227,6 +227,7 @@ def lance_round(service: Service, files: ModelFiles, pages: list[EmbeddedPage]) 
             MODEL.vectors,
             "lance",
             decode=intake.decode,
+            convict=letters.convict,
             weigh=weight,
             limit=Limit(10_000, 1.0),
             positions=from_committed("lance", ""),

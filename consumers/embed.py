@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from kafka.consumer.fetcher import ConsumerRecord
 from pydantic import Field
 
-from consumers.embedder import LOAD_SECONDS, Embedder
+from consumers.embedder import LOAD_SECONDS, Embedded, Embedder
 from pipeline import batches, cli, model_files, topics
-from pipeline.batches import Batch, BatchSource, Limit, Record
+from pipeline.batches import Batch, BatchSource, Interrupted, Limit, Record
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import Exit
 from pipeline.kafka import Cluster
@@ -43,10 +43,6 @@ class EmbedSettings(ModelSettings, ServiceSettings):
     group_instance_id: str | None = Field(
         None, description="Name that survives a restart (Kafka's static membership), one for each replica."
     )
-
-
-class Interrupted(Exception):
-    """The batch in hand is dropped, uncommitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +79,8 @@ def embed(settings: EmbedSettings) -> int:
         with Publisher(cluster, service.metrics, turned=service.turned) as publisher:
             letters = DeadLetters(publisher, letters_topic.dead_letters, service.metrics, settings.max_dead_letters)
             stage = EmbedStage(service, embedder, publisher, letters, names)
-            source = stage.source(cluster, settings)
-            try:
+            with stage.source(cluster, settings) as source:
                 run(source, stage)
-            finally:
-                source.close()
     return Exit.DONE
 
 
@@ -96,7 +89,9 @@ def run(source: BatchSource[ChunkedPage], stage: EmbedStage) -> None:
     in_flight = Handed([], {})
     try:
         for batch in source.batches():
-            handed = stage.hand_over(batch)
+            with source.work(batch):
+                embedded = stage.embed(batch)
+            handed = stage.hand_over(batch, embedded)
             stage.await_acknowledgement(in_flight)
             source.commit(in_flight.next_offsets)
             in_flight = handed
@@ -133,6 +128,7 @@ class EmbedStage:
             self._names.chunks,
             self._names.embed_group,
             decode=self._decode,
+            convict=self._letters.convict,
             weigh=_tokens,
             limit=Limit(tokens, settings.batch_seconds),
             positions=batches.from_committed(
@@ -141,22 +137,29 @@ class EmbedStage:
             stopping=self._service.stopping,
             metrics=self._metrics,
             turned=self._service.turned,
+            watch=self._service.step,
+            watchdog_s=settings.watchdog_seconds,
+            max_letters_in_a_row=settings.max_dead_letters,
             group_instance_id=settings.group_instance_id,
             session_timeout_s=settings.session_seconds,
         )
 
-    def hand_over(self, batch: Batch[ChunkedPage]) -> Handed:
-        """Embeds a batch and gives the vectors to the publisher, each page to the partition it came from.
+    def embed(self, batch: Batch[ChunkedPage]) -> Embedded:
+        """The vectors of a batch.
 
         Raises:
             Interrupted: SIGTERM came, and the batch was not done in time.
         """
         self._service.ready = True
         if not batch.records:
-            return Handed([], batch.next_offsets)
+            return Embedded([], [])
         start = time.perf_counter()
         embedded = self._embedder.embed(batch.values, between=self._between)
         self._observe(embedded.pages, time.perf_counter() - start)
+        return embedded
+
+    def hand_over(self, batch: Batch[ChunkedPage], embedded: Embedded) -> Handed:
+        """Gives vectors to the publisher, each page to the partition it came from; what has none is a dead letter."""
         failed = dict(embedded.failed)
         for index, error in failed.items():
             self._letters.send(_letter(batch.records[index], self._names.chunks, error.reason, str(error)))

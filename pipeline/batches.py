@@ -4,18 +4,23 @@ Between two batches the group may take partitions away or bring others. A partit
 with it, uncommitted: its new owner starts at the committed offset. A partition that is new starts where the stage's
 `Positions` rule says, which is committed at once, and the commit of an offset below one already committed is left
 out, so that committed offsets never go back.
+
+What was in hand when a process died may be what killed it: `pipeline.elimination` says how such records are taken then,
+and which of them is the one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
+import structlog
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
@@ -30,11 +35,22 @@ from kafka.errors import (
     UnknownMemberIdError,
 )
 from kafka.structs import OffsetAndMetadata
+from msgspec.structs import replace
 
-from pipeline.errors import CirrostreamError, Fatal, TryAgain
+from pipeline.elimination import (
+    CAREFUL_RECORDS,
+    CAREFUL_SHARE,
+    LETTERS_A_KILLER,
+    Mark,
+    metadata_of,
+    read_mark,
+    share_of_watchdog,
+)
+from pipeline.errors import CirrostreamError, Fatal, TryAgain, WorkFailed
 from pipeline.kafka import Cluster
 from pipeline.kafka_errors import in_words, translated
 from pipeline.metrics import Metrics
+from pipeline.service import Watch, unwatched
 
 T = TypeVar("T")
 
@@ -42,6 +58,11 @@ POLL_MS = 200
 JOIN_MS = 3_000
 COMMIT_TIMEOUT_MS = 5_000
 COMMIT_DEADLINE_S = POLL_DEADLINE_S = 60.0
+RELEASE_TIMEOUT_MS = 2_000
+POLL_RECORDS = 500
+MAX_POLL_INTERVAL_S = 8 * 3600.0
+"""Above whatever one turn may take (a page of 5 MB on a slow CPU, a step of upkeep): who stalls is ended by its own
+watchdog, and sooner; who is slow and thrown out would do the same work again for ever."""
 FORGOTTEN_SECONDS = 30.0
 
 
@@ -60,15 +81,33 @@ class Record(Generic[T]):
 class Batch(Generic[T]):
     """Records in partition order, and what to commit once they are done with.
 
-    Empty when nothing came for a while, so that the loop can turn and settle what is still open.
+    Empty when nothing came for a while, or the next record must be alone in hand, so that the loop can turn and settle
+    what is still open. `alone` says which record it is then, and `share` what it may take of the watchdog's time.
     """
 
     records: list[Record[T]] = field(default_factory=list)
     next_offsets: dict[int, int] = field(default_factory=dict)
+    alone: str = ""
+    share: float = 1.0
 
     @property
     def values(self) -> list[T]:
         return [record.value for record in self.records]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[T]):
+    """What has come and is not in a batch yet: decoded, or `raw` where it is to be decoded alone."""
+
+    partition: TopicPartition
+    offset: int
+    record: Record[T] | None = None
+    weight: int = 0
+    raw: ConsumerRecord | None = None
+
+
+class Interrupted(Exception):
+    """The batch in hand is dropped, uncommitted, for the process is to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +144,9 @@ class BatchSource(Generic[T]):
     """Batches of one topic for one member of a group.
 
     `decode` gives the value, or None for a record that it has dealt with itself (poison, sent to the dead
-    letters); such a record is committed with its neighbours.
+    letters); such a record is committed with its neighbours. `convict` deals with a record that ends its process, after
+    so many deaths. Use it as a context manager around the loop: how that ends decides whether what was in hand is under
+    suspicion.
     """
 
     def __init__(
@@ -115,33 +156,46 @@ class BatchSource(Generic[T]):
         group: str,
         *,
         decode: Callable[[ConsumerRecord], T | None],
+        convict: Callable[[ConsumerRecord, int], None],
         weigh: Callable[[T], int],
         limit: Limit,
         positions: Positions,
         stopping: threading.Event,
         metrics: Metrics,
         turned: Callable[[], None] = lambda: None,
+        watch: Watch = unwatched,
+        watchdog_s: float = 120.0,
+        max_letters_in_a_row: int = 100,
         group_instance_id: str | None = None,
         session_timeout_s: float = 10.0,
-        max_poll_interval_s: float = 900.0,
     ) -> None:
         self._topic = topic
         self._group = group
         self._decode = decode
+        self._convict = convict
         self._weigh = weigh
         self._limit = limit
         self._positions = positions
         self._stopping = stopping
         self._metrics = metrics
         self._turned = turned
+        self._watch = watch
+        self._watchdog_s = watchdog_s
+        self._max_killers = -(-max_letters_in_a_row // LETTERS_A_KILLER)
         self._cluster = cluster
         self._unassigned_since = time.monotonic()
         self._failing_since: float | None = None
-        self._waiting: deque[tuple[Record[T] | None, TopicPartition, int, int]] = deque()
+        self._arrived: dict[TopicPartition, list[ConsumerRecord]] = {}
+        self._waiting: deque[_Waiting[T]] = deque()
         self._weight = 0
         self._first_at = 0.0
         self._committed: dict[int, int] = {}
+        self._marks: dict[int, Mark] = {}
+        self._unmarked: set[int] = set()
+        self._names: set[str] = set()
+        self._suspected = False
         self._done: dict[int, int] = {}
+        self._given: dict[int, int] = {}
         self._listener = _Assignment()
         self._consumer = cluster.consumer(
             group,
@@ -150,7 +204,7 @@ class BatchSource(Generic[T]):
             partition_assignment_strategy=(CooperativeStickyAssignor,),
             session_timeout_ms=int(session_timeout_s * 1000),
             heartbeat_interval_ms=max(100, int(session_timeout_s * 100)),
-            max_poll_interval_ms=int(max_poll_interval_s * 1000),
+            max_poll_interval_ms=int(MAX_POLL_INTERVAL_S * 1000),
             fetch_max_wait_ms=POLL_MS,
         )
         with translated(self._who):
@@ -170,9 +224,36 @@ class BatchSource(Generic[T]):
             self._poll(0 if self._is_due() else POLL_MS)
             self._commit_done()
             if self._is_due():
-                yield self._cut()
+                yield from self._cut_next()
             elif not self._waiting:
                 yield Batch()
+
+    @contextmanager
+    def work(self, batch: Batch[T]) -> Iterator[None]:
+        """Work on a batch: what goes wrong in it is put down to its records, which come again one at a time.
+
+        Raises:
+            WorkFailed: in place of an error that is none of ours.
+        """
+        what = batch.alone or f"{len(batch.records)} records of {self._topic}"
+        watch = self._watch(batch.alone, batch.share * self._watchdog_s) if batch.alone else nullcontext()
+        try:
+            with self._blamed(what), watch:
+                yield
+        except TryAgain:
+            self._suspected = True
+            raise
+
+    @contextmanager
+    def _blamed(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (CirrostreamError, Interrupted, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # Rust's panics are no Exceptions
+            self._suspected = True
+            structlog.get_logger().debug("work failed", exc_info=True)
+            raise WorkFailed(f"unexpected {type(error).__name__} over {what}: {error}") from error
 
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Commits these offsets, for the partitions that are still ours.
@@ -191,8 +272,8 @@ class BatchSource(Generic[T]):
     def _commit_done(self) -> None:
         ours = {partition.partition for partition in self._listener.owned}
         offsets = {p: o for p, o in self._done.items() if p in ours and o > self._committed.get(p, -1)}
-        if offsets and self._commit(offsets):
-            self._committed.update(offsets)
+        if offsets:
+            self._commit(offsets, {p: self._marks[p].passed(o) for p, o in offsets.items()})
         self._done = {p: o for p, o in self._done.items() if p in ours and o > self._committed.get(p, -1)}
 
     @property
@@ -200,9 +281,25 @@ class BatchSource(Generic[T]):
         """Partitions that are ours at the moment."""
         return {partition.partition for partition in self._listener.owned}
 
+    def __enter__(self) -> BatchSource[T]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Leaves the group. What was in hand is under suspicion unless the end has nothing to do with it."""
+        if not self._suspected and (error is None or isinstance(error, CirrostreamError | KeyboardInterrupt)):
+            self._release()
+        self.close()
+
+    def _release(self) -> None:
+        """Takes our name back from the commits; where that fails, the next owner takes care in vain."""
+        released = {p: mark.released() for p, mark in self._marks.items() if p in self.assigned}
+        values = self._values({p: self._committed[p] for p in released}, released)
+        with suppress(KafkaError):
+            self._consumer.commit(values, timeout_ms=RELEASE_TIMEOUT_MS)
+
     def close(self) -> None:
-        """Leaves the group. A static member does not: its partitions wait for its return."""
-        with contextlib.suppress(KafkaError):  # a group that cannot be told finds out by itself
+        """Leaves the group as it is. A static member does not: its partitions wait for its return."""
+        with suppress(KafkaError):  # a group that cannot be told finds out by itself
             self._consumer.close(autocommit=False, timeout_ms=5_000)
 
     @property
@@ -229,22 +326,42 @@ class BatchSource(Generic[T]):
             self._unassigned_since = now
         elif now - self._unassigned_since > FORGOTTEN_SECONDS:
             self._unassigned_since = now
-            described = self._cluster.call(lambda: self._cluster.admin.describe_groups([self._group]))[self._group]
+            described = self._described()
             if described["group_state"] == "Stable" and not any(map(_has_partitions, described["members"])):
                 raise TryAgain(f"group {self._group}: stable, but nobody has been given a partition of {self._topic}")
+
+    def _described(self) -> Mapping[str, Any]:
+        described: Mapping[str, Any] = self._cluster.call(
+            lambda: self._cluster.admin.describe_groups([self._group])[self._group]
+        )
+        return described
 
     def _is_due(self) -> bool:
         if not self._waiting:
             return False
-        return self._weight >= self._limit.weight or time.monotonic() - self._first_at >= self._limit.seconds
+        return (
+            self._waiting[0].raw is not None
+            or self._is_full()
+            or time.monotonic() - self._first_at >= self._limit.seconds
+        )
+
+    def _is_full(self) -> bool:
+        return self._weight >= self._batch_weight
+
+    @property
+    def _batch_weight(self) -> int:
+        careful = any(mark.careful for mark in self._marks.values())
+        return max(1, self._limit.weight // CAREFUL_SHARE) if careful else self._limit.weight
 
     def _poll(self, timeout_ms: int) -> None:
-        full = self._weight >= self._limit.weight
+        full = self._is_full() or bool(self._arrived) or any(entry.raw is not None for entry in self._waiting)
         paused = self._consumer.assignment() if full else set()
         self._consumer.pause(*paused)  # a full buffer takes no more, but the group must see us at every turn
         asked_at = time.perf_counter()
         try:
-            polled: dict[TopicPartition, list[ConsumerRecord]] = self._consumer.poll(timeout_ms=timeout_ms)
+            polled: dict[TopicPartition, list[ConsumerRecord]] = self._consumer.poll(
+                timeout_ms=timeout_ms, max_records=self._poll_records
+            )
         except NoOffsetForPartitionError:
             polled = {}
         except OffsetOutOfRangeError as error:
@@ -257,9 +374,23 @@ class BatchSource(Generic[T]):
         if polled:  # the wait of an idle stage is no step
             self._metrics.took("fetch", time.perf_counter() - asked_at)
         self._settle(polled)
-        if polled:
+        for partition, records in polled.items():
+            self._arrived.setdefault(partition, []).extend(records)
+        if self._arrived and self._mark_arrived():
             with self._metrics.timed("decode"):
-                self._take(polled)
+                self._take()
+
+    @property
+    def _poll_records(self) -> int:
+        return CAREFUL_RECORDS if any(mark.careful for mark in self._marks.values()) else POLL_RECORDS
+
+    def _mark_arrived(self) -> bool:
+        """Marks what is about to be in hand, where that is needed; False while the group takes no commit."""
+        marks = {}
+        for partition, records in self._arrived.items():
+            number = partition.partition
+            marks[number] = self._marks[number].taking(records[-1].offset + 1)
+        return self._put({p: mark for p, mark in marks.items() if p in self._unmarked or mark != self._marks[p]})
 
     def _after_failure(self, problem: CirrostreamError) -> dict[TopicPartition, list[ConsumerRecord]]:
         """Nothing for now, when it may pass; raises what does not, or has not for a minute."""
@@ -280,21 +411,27 @@ class BatchSource(Generic[T]):
         self._metrics.assigned_partitions.set(len(self._listener.owned))
         self._drop(gained | lost)
         for partition in gained | lost:
-            polled.pop(partition, None)
-            self._committed.pop(partition.partition, None)
-            self._done.pop(partition.partition, None)
+            for mine in (polled, self._arrived):
+                mine.pop(partition, None)
+            for its in (self._committed, self._done, self._given, self._marks):
+                its.pop(partition.partition, None)
+            self._unmarked.discard(partition.partition)
         if gained:
             self._seek(gained)
 
     def _seek(self, gained: Iterable[TopicPartition]) -> None:
         with translated(self._who):
             starts = self._consumer.beginning_offsets(list(gained), timeout_ms=30_000)
-            committed = {tp.partition: self._consumer.committed(tp, timeout_ms=30_000) for tp in gained}
+            found = {tp.partition: self._committed_at(tp) for tp in gained}
+        committed = {p: None if at is None else at.offset for p, at in found.items()}
         chosen = self._positions(committed, {tp.partition: offset for tp, offset in starts.items()})
-        for partition in gained:
-            if partition in self._listener.owned:
-                self._move(partition, chosen[partition.partition])
-        self._announce(committed, chosen)
+        owned = [partition for partition in gained if partition in self._listener.owned]
+        for partition in owned:
+            self._move(partition, chosen[partition.partition])
+        marks = {
+            p: read_mark(at.metadata if at is not None and at.offset == chosen[p] else None) for p, at in found.items()
+        }
+        self._take_over({tp: (chosen[tp.partition], marks[tp.partition]) for tp in owned})
 
     def _move(self, partition: TopicPartition, offset: int) -> None:
         try:
@@ -302,51 +439,158 @@ class BatchSource(Generic[T]):
         except (KafkaError, ValueError) as error:  # kafka-python: "Unassigned partition"
             raise TryAgain(f"{self._who}: partition {partition.partition} went while it came: {error}") from error
 
-    def _announce(self, committed: Mapping[int, int | None], chosen: Mapping[int, int]) -> None:
-        """Commits a first position, or one that had to go back: lag and trimming must not believe an old one."""
-        self._committed.update({p: offset for p, offset in committed.items() if offset is not None})
-        lower = {p: at for p, at in chosen.items() if at < self._committed.get(p, at + 1)}
-        if lower and self._commit(lower):
-            self._committed.update(lower)
+    def _committed_at(self, partition: TopicPartition) -> OffsetAndMetadata | None:
+        self._turned()
+        return self._consumer.committed(partition, metadata=True, timeout_ms=30_000)
+
+    def _take_over(self, found: Mapping[TopicPartition, tuple[int, Mark]]) -> None:
+        """Begins where the owners before have ended, in an orderly way or not, and says at once that we have it.
+
+        That commits a first position too, and one that had to go back: lag and trimming must not believe an old one.
+        """
+        dead = self._dead({mark.owner for _, mark in found.values()})
+        ends = self._ends({tp: at for tp, (at, mark) in found.items() if mark.owner in dead})
+        for partition, (at, mark) in found.items():
+            p = partition.partition
+            mine = mark.after_death(at, ends[partition]) if mark.owner in dead else mark.released()
+            if mine.careful:
+                self._say_careful(partition, mine)
+            self._committed[p], self._marks[p] = at, mine
+            self._unmarked.add(p)
+        self._put({tp.partition: self._marks[tp.partition] for tp in found})
+
+    def _dead(self, owners: set[str]) -> set[str]:
+        """Those who have left the group without a word. A rebalance alone is no death: they are in the group still."""
+        others = owners - self._names - {""}
+        return others - {member["member_id"] for member in self._described()["members"]} if others else others
+
+    def _ends(self, committed: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Up to where a dead owner may have had records in hand: of each batch, one waited, one was worked on, one was
+        on its way."""
+        if not committed:
+            return {}
+        with translated(self._who):
+            ends = self._consumer.end_offsets(list(committed), timeout_ms=30_000)
+        most = 3 * self._limit.weight + POLL_RECORDS
+        return {tp: min(ends[tp], at + most) for tp, at in committed.items()}
+
+    def _say_careful(self, partition: TopicPartition, mark: Mark) -> None:
+        where = f"{self._topic}-{partition.partition}"
+        log = structlog.get_logger()
+        if mark.alone_to:
+            log.warning("taken one at a time: processes ended over these", partition=where, before=mark.alone_to)
+        else:
+            log.info("taken with care: a process has died", partition=where, before=mark.careful_to)
 
     def _drop(self, partitions: set[TopicPartition]) -> None:
-        self._waiting = deque(entry for entry in self._waiting if entry[1] not in partitions)
-        self._weight = sum(entry[3] for entry in self._waiting)
+        self._waiting = deque(entry for entry in self._waiting if entry.partition not in partitions)
+        self._weight = sum(entry.weight for entry in self._waiting)
 
-    def _take(self, polled: dict[TopicPartition, list[ConsumerRecord]]) -> None:
+    def _take(self) -> None:
         if not self._waiting:
             self._first_at = time.monotonic()
-        for partition, records in polled.items():
+        arrived, self._arrived = self._arrived, {}
+        for partition, records in arrived.items():
             self._metrics.bytes_in.inc(sum(len(raw.key or b"") + len(raw.value or b"") for raw in records))
+            alone = self._marks[partition.partition].alone_to > 0
             for raw in records:
-                value = self._decode(raw)
-                weight = 0 if value is None else self._weigh(value)
-                record = None if value is None else Record(value, raw.key, raw.partition, raw.offset, raw.value)
-                self._waiting.append((record, partition, raw.offset, weight))
-                self._weight += weight
+                entry: _Waiting[T] = (
+                    _Waiting(partition, raw.offset, raw=raw) if alone else self._decoded(partition, raw)
+                )
+                self._waiting.append(entry)
+                self._weight += entry.weight
+
+    def _decoded(self, partition: TopicPartition, raw: ConsumerRecord) -> _Waiting[T]:
+        with self._blamed(f"{raw.topic}-{raw.partition}@{raw.offset}"):
+            value = self._decode(raw)
+            weight = 0 if value is None else self._weigh(value)
+        record = None if value is None else Record(value, raw.key, raw.partition, raw.offset, raw.value)
+        return _Waiting(partition, raw.offset, record, weight)
+
+    def _cut_next(self) -> Iterator[Batch[T]]:
+        """The next batch; before and after a record alone an empty one, in which the loop finishes what it has."""
+        first = self._waiting[0]
+        if first.raw is None:
+            yield self._cut()
+        elif self._handed_out():
+            yield Batch()
+        elif (batch := self._cut_alone(first.partition, first.raw)) is not None:
+            yield batch
+
+    def _handed_out(self) -> bool:
+        """Whether anything that was given to the loop is not committed yet."""
+        return any(end > self._committed[p] for p, end in self._given.items() if p in self.assigned)
 
     def _cut(self) -> Batch[T]:
         """The oldest records up to the limit's weight; always one at least, however heavy."""
         batch: Batch[T] = Batch()
-        weight = 0
-        while self._waiting and (not batch.next_offsets or weight + self._waiting[0][3] <= self._limit.weight):
-            record, partition, offset, its_weight = self._waiting.popleft()
-            weight += its_weight
-            batch.next_offsets[partition.partition] = offset + 1
-            if record is not None:
-                batch.records.append(record)
+        weight, most = 0, self._batch_weight
+        while self._waiting and self._waiting[0].raw is None:
+            entry = self._waiting[0]
+            if batch.next_offsets and weight + entry.weight > most:
+                break
+            self._waiting.popleft()
+            weight += entry.weight
+            batch.next_offsets[entry.partition.partition] = entry.offset + 1
+            if entry.record is not None:
+                batch.records.append(entry.record)
         self._weight -= weight
         self._first_at = time.monotonic()
+        self._given.update(batch.next_offsets)
         self._metrics.batch(len(batch.records))
         return batch
 
-    def _commit(self, offsets: Mapping[int, int]) -> bool:
-        values = {TopicPartition(self._topic, p): OffsetAndMetadata(o, "", -1) for p, o in offsets.items()}
+    def _cut_alone(self, partition: TopicPartition, raw: ConsumerRecord) -> Batch[T] | None:
+        """One record, marked before it is touched; None while the group takes no commit. A culprit is dealt with."""
+        p, offset = partition.partition, raw.offset
+        mark = self._marks[p].taking_alone(offset)
+        if not self._put({p: mark}):
+            return None
+        self._waiting.popleft()
+        where, share = f"{self._topic}-{p}@{offset}", share_of_watchdog(len(raw.value or b""))
+        batch: Batch[T] = Batch(next_offsets={p: offset + 1}, alone=f"{where}, taken alone", share=share)
+        self._given[p] = offset + 1
+        if mark.convicts:
+            self._condemn(where, raw, mark)
+        else:
+            with self._watch(batch.alone, share * self._watchdog_s):
+                record = self._decoded(partition, raw).record
+            batch.records.extend([] if record is None else [record])
+        self._metrics.batch(len(batch.records))
+        return batch
+
+    def _condemn(self, where: str, raw: ConsumerRecord, mark: Mark) -> None:
+        if mark.killers >= self._max_killers:
+            raise Fatal(
+                f"{where}: {mark.killers + 1} records in a row ended the process that had them in hand alone; the "
+                "fault is probably not theirs (--max-dead-letters raises the limit)"
+            )
+        structlog.get_logger().warning("dead letter", reason="killed", record=where, deaths=mark.deaths)
+        self._convict(raw, mark.deaths)
+
+    def _put(self, marks: Mapping[int, Mark]) -> bool:
+        """Commits marks where we are. False when the group refuses it: it is rebalancing."""
+        return not marks or self._commit({p: self._committed[p] for p in marks}, marks)
+
+    def _values(self, offsets: Mapping[int, int], marks: Mapping[int, Mark]) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {
+            TopicPartition(self._topic, p): OffsetAndMetadata(o, metadata_of(marks[p]), -1) for p, o in offsets.items()
+        }
+
+    def _commit(self, offsets: Mapping[int, int], marks: Mapping[int, Mark]) -> bool:
+        """Commits offsets with their marks, in our name."""
+        member = self._consumer.group_metadata().member_id
+        self._names.add(member)
+        ours = {p: replace(mark, owner=member) for p, mark in marks.items()}
+        values = self._values(offsets, ours)
         deadline = time.monotonic() + COMMIT_DEADLINE_S
         while True:
             try:
                 with self._metrics.timed("commit"):
                     self._consumer.commit(values, timeout_ms=COMMIT_TIMEOUT_MS)
+                self._committed.update(offsets)
+                self._marks.update(ours)
+                self._unmarked -= offsets.keys()
                 return True
             except (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError):
                 self._metrics.retry("commit_refused")

@@ -46,6 +46,10 @@ class TryAgain(CirrostreamError):
     exit_code = Exit.TRY_AGAIN
 
 
+class WorkFailed(TryAgain):
+    """What was in hand may have done it, by itself or by what it met: another try, record by record, will tell."""
+
+
 class Replaced(CirrostreamError):
     """Another process has taken this one's place; a restart would fight it."""
 

@@ -35,9 +35,9 @@ DEAD_LETTERS = {
     "chunk": ("undecodable", "unchunkable", "too_large", "killed", "timed_out"),
     "embed": (
         *("undecodable", "bad_token_ids", "too_many_tokens", "model_failed", "out_of_memory", "not_finite"),
-        "too_large",
+        *("too_large", "killed"),
     ),
-    "lance": ("undecodable", "bad_key", "bad_page", "bad_chunks", "bad_vectors"),
+    "lance": ("undecodable", "bad_key", "bad_page", "bad_chunks", "bad_vectors", "killed"),
 }
 """The reasons of each stage, so that their counters begin at 0: the first dead letter is the one to be woken for."""
 

@@ -153,10 +153,15 @@ class _Envelope(msgspec.Struct):
     schema: int
 
 
+class _Sourced(msgspec.Struct):
+    source: Source
+
+
 R = TypeVar("R", Page, ChunkedPage, EmbeddedPage)
 
 _encoder = msgspec.msgpack.Encoder()
 _envelope = msgspec.msgpack.Decoder(_Envelope)
+_sourced = msgspec.msgpack.Decoder(_Sourced)
 _decoders: dict[type, msgspec.msgpack.Decoder[object]] = {
     kind: msgspec.msgpack.Decoder(kind) for kind in (Page, ChunkedPage, EmbeddedPage)
 }
@@ -182,6 +187,14 @@ def decode(data: bytes, kind: type[R]) -> R:
     if record.schema > SCHEMA_VERSION:
         _refuse_newer(data, kind)
     return record
+
+
+def source_of(data: bytes) -> Source | None:
+    """The version of the page in a record, and nothing else of it read; None when it does not say."""
+    try:
+        return _sourced.decode(data).source
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _refuse_newer(data: bytes, kind: type[R]) -> None:

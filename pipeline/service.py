@@ -120,12 +120,6 @@ class Service:
             self.turned()
             self._steps.remove(step)
 
-    def pause(self, seconds: float) -> None:
-        """Sleeps before another try, which is a turn."""
-        self.turned()
-        time.sleep(seconds)
-        self.turned()
-
     @property
     def idle_seconds(self) -> float:
         """Time since the loop last turned."""

@@ -18,7 +18,7 @@ from pipeline.kafka import Cluster
 from pipeline.model_files import RESOLVE_SECONDS, resolve
 from pipeline.publisher import Publisher
 from pipeline.records import EmbeddedPage
-from pipeline.service import Service
+from pipeline.service import Service, Watch
 from pipeline.settings import ModelSettings, ServiceSettings, TableSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group, topic_ids
 from sinks.fence import Fence, VectorType
@@ -28,9 +28,9 @@ from sinks.memory import bound_memory
 from sinks.rows import VectorRule
 from sinks.search_probe import search_probe
 from sinks.start import Log, accepted, start_positions
-from sinks.table import STORAGE_SECONDS, Pause, Table, Written, connect, has_table
+from sinks.table import READ_SECONDS, Table, Written, connect, has_table
 from sinks.trim import Trimmer
-from sinks.upkeep import STEP_SECONDS, Upkeep, UpkeepRules
+from sinks.upkeep import Upkeep, UpkeepRules
 
 
 class LanceSettings(ModelSettings, TableSettings, ServiceSettings):
@@ -57,13 +57,13 @@ def lance(settings: LanceSettings) -> int:
     """Writes a model's vectors into a LanceDB table, and keeps that table fast."""
     with Service("lance", settings) as service, closing(Cluster.connect(settings)) as cluster:
         sink = Sink(settings, service, cluster)
-        with closing(sink.publisher), closing(sink.source):
-            for batch in sink.source.batches():
-                service.ready = bool(sink.source.assigned)
+        with closing(sink.publisher), sink.source as source:
+            for batch in source.batches():
+                service.ready = bool(source.assigned)
                 if batch.next_offsets:
-                    with service.metrics.timed("write"), service.step("a merge into the table", STORAGE_SECONDS):
+                    with service.metrics.timed("write"), source.work(batch):
                         written = sink.table.write(batch.values, batch.next_offsets)
-                    sink.source.commit(batch.next_offsets)
+                    source.commit(batch.next_offsets)
                     sink.wrote(written)
                 sink.upkeep.turn()
                 sink.trim()
@@ -80,8 +80,8 @@ class Sink:
         self._metrics = metrics
         metrics.build_info(model=tag, dtype=rule.vector_type)
         fence = _fence(cluster, corpus, topics, rule, tag)
-        with service.step(f"taking over the table {settings.table}", STORAGE_SECONDS):
-            self.table = _table(settings, cluster, fence, rule, topics.vectors, pause=service.pause)
+        with service.step(f"opening table {settings.table}", 2 * READ_SECONDS):
+            self.table = _table(settings, cluster, fence, rule, topics.vectors, watch=service.step)
             self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.step, search=search_probe)
         self.publisher = Publisher(cluster, metrics, turned=service.turned)
         dead_letters = DeadLetters(self.publisher, corpus.dead_letters, metrics, settings.max_dead_letters)
@@ -102,14 +102,17 @@ class Sink:
             topics.vectors,
             group,
             decode=intake.decode,
+            convict=dead_letters.convict,
             weigh=weight,
             limit=Limit(settings.batch_rows, settings.batch_seconds),
             positions=self._positions,
             stopping=service.stopping,
             metrics=metrics,
             turned=service.turned,
+            watch=service.step,
+            watchdog_s=settings.watchdog_seconds,
+            max_letters_in_a_row=settings.max_dead_letters,
             group_instance_id=group,
-            max_poll_interval_s=2 * STEP_SECONDS,
         )
 
     def wrote(self, written: Written) -> None:
@@ -154,7 +157,7 @@ def _fence(cluster: Cluster, corpus: CorpusTopics, topics: ModelTopics, rule: Ve
 
 
 def _table(
-    settings: LanceSettings, cluster: Cluster, empty: Fence, rule: VectorRule, topic: str, *, pause: Pause
+    settings: LanceSettings, cluster: Cluster, empty: Fence, rule: VectorRule, topic: str, *, watch: Watch
 ) -> Table:
     """The table, made or taken over, with a fence from which every record to come can be read."""
     group = lance_group(settings, settings.table)
@@ -162,14 +165,14 @@ def _table(
     database = connect(settings.lance_location)
     if not has_table(database, settings.table):
         start = start_positions(None, read_logs(cluster, group, topic), rebuild=settings.rebuild)
-        return Table.create(database, settings.table, empty.moved(start.rebuilt), rule, pause=pause)
+        return Table.create(database, settings.table, empty.moved(start.rebuilt), rule, watch=watch)
 
     def readable(fence: Fence) -> Fence:
         fence = accepted(fence, empty.pages[0], empty.vectors, adopt=settings.adopt)
         start = start_positions(fence.offsets, read_logs(cluster, group, topic), rebuild=settings.rebuild)
         return fence.reset(start.rebuilt)
 
-    return Table.take_over(database, settings.table, empty, rule, readable, pause=pause)
+    return Table.take_over(database, settings.table, empty, rule, readable, watch=watch)
 
 
 def _rules(settings: LanceSettings) -> UpkeepRules:

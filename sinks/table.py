@@ -20,6 +20,7 @@ from lancedb.table import LanceTable
 
 from pipeline.errors import Fatal, Replaced, TryAgain
 from pipeline.records import EmbeddedPage
+from pipeline.service import Watch, unwatched
 from pipeline.settings import MIB
 from sinks.fence import FENCE_ID, Fence, Stamp, Stamped, Version, decode_fence, new_stamp, refuse_other_model
 from sinks.rows import NewPage, StoredPage, VectorRule, fence_row, page_rows, table_schema
@@ -29,9 +30,11 @@ CACHE_BYTES = 16 * MIB
 
 MERGE_TIMEOUT = timedelta(minutes=5)
 ATTEMPTS = 8
-STORAGE_SECONDS = 2 * MERGE_TIMEOUT.total_seconds() + 60
-"""Longest between two turns of `pause` in anything that a table does: a look-up or a read of the fence, each of which
-object storage may try again for minutes, and one merge up to its time limit."""
+MERGE_SECONDS = MERGE_TIMEOUT.total_seconds() + 30
+"""Longest that one merge may take: its own time limit ends it before that, unless LanceDB hangs."""
+
+READ_SECONDS = 300.0
+"""Longest that one read may take: object storage is asked again for three minutes."""
 
 TAKE_OVER_SECONDS = 10.0
 LOOK_UP_PAGES = 1_000
@@ -83,11 +86,20 @@ class Table:
     with `Replaced`. Look-up and merge happen inside `write`: nothing else may change rows in between.
     """
 
-    def __init__(self, lance: LanceTable, rule: VectorRule, read: Stamped, pause: Pause = time.sleep) -> None:
+    def __init__(
+        self,
+        lance: LanceTable,
+        rule: VectorRule,
+        read: Stamped,
+        pause: Pause = time.sleep,
+        *,
+        watch: Watch = unwatched,
+    ) -> None:
         self.lance = lance
         self.rule = rule
         self._read = read
         self._pause = pause
+        self._watch = watch
         self.merges = 0
 
     @property
@@ -106,7 +118,7 @@ class Table:
 
     @classmethod
     def create(
-        cls, database: lancedb.DBConnection, name: str, fence: Fence, rule: VectorRule, *, pause: Pause = time.sleep
+        cls, database: lancedb.DBConnection, name: str, fence: Fence, rule: VectorRule, *, watch: Watch = unwatched
     ) -> Table:
         """Makes the table with its fence row; the loser of a race takes over what the winner made.
 
@@ -119,7 +131,7 @@ class Table:
         except (ValueError, RuntimeError, OSError) as error:
             if "already exists" not in str(error):
                 raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be made: {_line(error)}") from None
-        return cls.take_over(database, name, fence, rule, pause=pause)
+        return cls.take_over(database, name, fence, rule, watch=watch)
 
     @classmethod
     def take_over(
@@ -130,7 +142,7 @@ class Table:
         rule: VectorRule,
         change: Callable[[Fence], Fence] = lambda fence: fence,
         *,
-        pause: Pause = time.sleep,
+        watch: Watch = unwatched,
     ) -> Table:
         """Becomes the writer of an existing table; the one before finds out at its next merge.
 
@@ -139,7 +151,7 @@ class Table:
 
         Args:
             change: is applied to the fence in the same merge (`--adopt`, `--rebuild`), whenever we look.
-            pause: sleeps before another try at the storage, and tells the process' watchdog of it.
+            watch: tells the process' watchdog what the table does, and how long that may take.
 
         Raises:
             Fatal: the table is of another model, or is none of ours.
@@ -148,9 +160,9 @@ class Table:
         lance = open_table(database, name)
         deadline = time.monotonic() + TAKE_OVER_SECONDS
         while True:
-            read = read_fence(lance, pause)
+            read = read_fence(lance, watch=watch)
             refuse_other_model(read.fence, mine, name)
-            table = cls(lance, rule, read, pause)
+            table = cls(lance, rule, read, watch=watch)
             try:
                 table._merge(table_schema(rule).empty_table(), change(read.fence))
                 return table
@@ -179,7 +191,7 @@ class Table:
 
     def still_mine(self) -> None:
         """Raises Replaced when another writer has taken the table over. Ask before every step of upkeep."""
-        self._check_owner(read_fence(self.lance))
+        self._check_owner(read_fence(self.lance, self._pause, self._watch))
 
     def _newest(self, pages: Iterable[EmbeddedPage]) -> tuple[dict[str, tuple[Version, EmbeddedPage]], int]:
         newest: dict[str, tuple[Version, EmbeddedPage]] = {}
@@ -207,6 +219,7 @@ class Table:
             lambda: self.lance.search().where(condition).select(["page", "n", "source"]).to_arrow(),
             self.name,
             self._pause,
+            self._watch,
         )
         columns = [found[name].to_pylist() for name in ("page", "n", "source")]
         return zip(*columns, strict=True)
@@ -218,7 +231,7 @@ class Table:
             stamp = new_stamp()
             sent.add(stamp)
             error = self._attempt(pa.concat_tables([rows, fence_row(fence, stamp, self._read.stamp, self.rule)]))
-            found = read_fence(self.lance, self._pause)
+            found = read_fence(self.lance, self._pause, self._watch)
             if found.stamp in sent:
                 self._read = found
                 self.merges += 1
@@ -232,12 +245,13 @@ class Table:
     def _attempt(self, rows: pa.Table) -> Exception | None:
         """What LanceDB says of this merge; the fence alone knows whether it happened."""
         try:
-            (
-                self.lance.merge_insert("id")
-                .when_matched_update_all(where=CONDITION)
-                .when_not_matched_insert_all()
-                .execute(rows, on_bad_vectors="null", timeout=MERGE_TIMEOUT)
-            )
+            with self._watch(f"a merge into table {self.name}", MERGE_SECONDS):
+                (
+                    self.lance.merge_insert("id")
+                    .when_matched_update_all(where=CONDITION)
+                    .when_not_matched_insert_all()
+                    .execute(rows, on_bad_vectors="null", timeout=MERGE_TIMEOUT)
+                )
         except (RuntimeError, ValueError, OSError) as error:
             return error
         return None
@@ -271,7 +285,7 @@ def has_table(database: lancedb.DBConnection, name: str) -> bool:
     return True
 
 
-def read_fence(lance: LanceTable, pause: Pause = time.sleep) -> Stamped:
+def read_fence(lance: LanceTable, pause: Pause = time.sleep, watch: Watch = unwatched) -> Stamped:
     """Stamp and fence of the table as it is now.
 
     Raises:
@@ -280,14 +294,14 @@ def read_fence(lance: LanceTable, pause: Pause = time.sleep) -> Stamped:
     name = str(lance.name)
     condition = f"id = {quoted(FENCE_ID)}"
     rows = retried(
-        lambda: lance.search().where(condition).select(["stamp", "fence"]).to_arrow().to_pylist(), name, pause
+        lambda: lance.search().where(condition).select(["stamp", "fence"]).to_arrow().to_pylist(), name, pause, watch
     )
     if len(rows) != 1:
         raise Fatal(f"table {name} has {len(rows)} fence rows instead of one: it is damaged or not ours; use another")
     return Stamped(Stamp(rows[0]["stamp"]), decode_fence(rows[0]["fence"], name))
 
 
-def retried(read: Callable[[], Any], table: str, pause: Pause = time.sleep) -> Any:
+def retried(read: Callable[[], Any], table: str, pause: Pause = time.sleep, watch: Watch = unwatched) -> Any:
     """The answer of a read, which may fail for a moment when an old version is cleaned up or the storage is slow.
 
     Raises:
@@ -296,7 +310,8 @@ def retried(read: Callable[[], Any], table: str, pause: Pause = time.sleep) -> A
     """
     for attempt in range(4):
         try:
-            return read()
+            with watch(f"reading table {table}", READ_SECONDS):
+                return read()
         except (RuntimeError, ValueError, OSError) as error:
             last = error
             if fault := storage_fault(table, error):

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.addresses import without_secrets
+from pipeline.elimination import DEATHS
 from pipeline.errors import Fatal
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher
-from pipeline.records import Source
+from pipeline.records import Source, source_of
 from pipeline.settings import MIB
 
 MAX_VALUE_BYTES = 24 * MIB
@@ -123,6 +124,29 @@ class DeadLetters:
             raise TypeError("made without a publisher: use `message` and `count`")
         self._publisher.publish([self.message(letter)]).wait()
         self.count(letter)
+
+    def convict(self, record: ConsumerRecord, deaths: int) -> None:
+        """Sends a record that ends its process, as `send` does: unread, but for its version.
+
+        Even that is read the first time only: should it be what ends the process, the next one leaves it.
+        """
+        what = (
+            f"{deaths} processes ended with it alone in hand: killed, crashed, or hung for longer than its size allows"
+        )
+        source = source_of(record.value or b"") if deaths == DEATHS else None
+        self.send(
+            DeadLetter(
+                record.topic,
+                record.partition,
+                record.offset,
+                record.key or b"",
+                record.value,
+                "killed",
+                what,
+                source=source,
+                attempts=deaths,
+            )
+        )
 
     def message(self, letter: DeadLetter) -> Message:
         """The letter as a message, for a stage with a producer of its own; it must await it, then `count` it."""

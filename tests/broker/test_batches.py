@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import pytest
 from kafka import TopicPartition
@@ -11,6 +11,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata
 
 from pipeline.batches import Batch, BatchSource, Limit, Positions, from_committed
+from pipeline.elimination import Mark, read_mark
 from pipeline.errors import Fatal, Replaced
 from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
@@ -28,10 +29,15 @@ def topic(cluster: Cluster, namespace: str) -> str:
     return name
 
 
+class Killed(BaseException):
+    """The end of a process without a word: nobody catches it but the thread that stands for the process."""
+
+
 class Reader:
     """A member of the group in a thread of its own, as members are: the group waits for each of them.
 
-    It commits what it reads until `commits` is cleared; then it stops at its next batch, `held`.
+    It commits what it reads until `commits` is cleared; then it stops at its next batch, `held`. It is killed by what
+    `ends` has: a number when it works on it, bytes when it decodes them.
     """
 
     def __init__(
@@ -44,24 +50,32 @@ class Reader:
         instance: str | None = None,
         commits: bool = True,
         positions: Positions | None = None,
+        ends: Collection[object] = (),
+        max_letters: int = 100,
     ) -> None:
         self.seen: list[int] = []
+        self.convicted: list[tuple[int, int]] = []
         self.sizes: list[int] = []
         self.held: Batch[int] | None = None
         self.error: BaseException | None = None
         self.commits = commits
+        self.ended = threading.Event()
+        self._ends = frozenset(ends)
+        self._killed = False
         self._stopping = threading.Event()
         self._go_on = threading.Event()
         self.source: BatchSource[int] = BatchSource(
             cluster,
             topic,
             group,
-            decode=_number,
+            decode=self._decode,
+            convict=self._convict,
             weigh=lambda _: 1,
             limit=Limit(weight, 0.1),
             positions=positions or from_committed(group, "make them again"),
             stopping=self._stopping,
             metrics=Metrics("test"),
+            max_letters_in_a_row=max_letters,
             group_instance_id=instance,
             session_timeout_s=6,
         )
@@ -70,15 +84,34 @@ class Reader:
 
     def _run(self) -> None:
         try:
-            for batch in self.source.batches():
+            with self.source:
+                self._read()
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            self.error = error
+        finally:
+            self.ended.set()
+
+    def _read(self) -> None:
+        for batch in self.source.batches():
+            with self.source.work(batch):
                 self.seen += batch.values
                 self.sizes.append(len(batch.records))
+                if self._ends.intersection(batch.values):
+                    raise Killed
                 if batch.records and not self.commits:
                     self.held = batch
                     self._go_on.wait(60)
-                self.source.commit(batch.next_offsets)
-        except BaseException as error:  # noqa: BLE001 - the test looks at it
-            self.error = error
+                    if self._killed:
+                        raise Killed
+            self.source.commit(batch.next_offsets)
+
+    def _decode(self, raw: ConsumerRecord) -> int | None:
+        if raw.value in self._ends:
+            raise Killed
+        return None if raw.value == b"poison" else int(raw.value)
+
+    def _convict(self, raw: ConsumerRecord, deaths: int) -> None:
+        self.convicted.append((int(raw.value), deaths))
 
     def go_on(self) -> None:
         """Commits the batch that is held, and goes on."""
@@ -86,22 +119,16 @@ class Reader:
         self._go_on.set()
 
     def kill(self) -> None:
-        """Ends without committing what is in hand."""
+        """Ends without committing what is in hand, and without a word."""
+        self._killed = True
         self._stopping.set()
-        self.source.commit = lambda _: None  # type: ignore[method-assign,assignment]
         self._go_on.set()
         self._thread.join(30)
-        self.source.close()
 
     def close(self) -> None:
         self._stopping.set()
         self._go_on.set()
         self._thread.join(30)
-        self.source.close()
-
-
-def _number(raw: ConsumerRecord) -> int | None:
-    return None if raw.value == b"poison" else int(raw.value)
 
 
 @pytest.fixture
@@ -251,3 +278,164 @@ def test_a_second_process_with_the_same_instance_id_replaces_the_first(send: Sen
     one.go_on()
     wait_until(lambda: one.error, "the first is stopped at its commit")
     assert isinstance(one.error, Replaced)
+
+
+@pytest.fixture
+def mark(cluster: Cluster, topic: str, namespace: str) -> Callable[[int], Mark]:
+    """The mark that stands beside the group's commit in a partition."""
+
+    def read(partition: int) -> Mark:
+        consumer = cluster.consumer(f"{namespace}.{GROUP}")
+        try:
+            at = consumer.committed(TopicPartition(topic, partition), metadata=True, timeout_ms=10_000)
+            return read_mark(at.metadata if at else None)
+        finally:
+            consumer.close()
+
+    return read
+
+
+Restart = Callable[..., list[Reader]]
+
+
+@pytest.fixture
+def until_done(reader: Join, committed: Done) -> Restart:
+    """Starts one reader after the other, as each dies, until so many records are committed; all of them."""
+
+    def run(total: int, most: int = 12, **options: object) -> list[Reader]:
+        readers = []
+        for _ in range(most):
+            one = reader(**options)
+            readers.append(one)
+            wait_until(lambda one=one: one.ended.is_set() or committed() == total, "it dies, or all is done")  # type: ignore[misc]
+            if committed() == total:
+                return readers
+        raise AssertionError(f"{most} have died, {committed()} of {total} are committed: {readers[-1].error!r}")
+
+    return run
+
+
+def test_a_record_that_ends_its_process_is_convicted_at_the_fifth_death_and_nothing_else_is_lost(
+    send: Send, until_done: Restart
+) -> None:
+    send(*range(200))
+    readers = until_done(200, ends={117})
+    assert [one.convicted for one in readers if one.convicted] == [[(117, 3)]]
+    assert len(readers) == 6
+    assert set().union(*(one.seen for one in readers)) == set(range(200))
+    assert max(readers[-1].sizes) <= 2, "the last one takes most of them alone or with care"
+
+
+def test_a_record_that_ends_its_process_when_it_is_decoded_is_convicted_too(send: Send, until_done: Restart) -> None:
+    send(*range(60))
+    readers = until_done(60, ends={b"17"})
+    assert [one.convicted for one in readers if one.convicted] == [[(17, 3)]]
+
+
+def test_several_are_convicted_one_after_the_other(send: Send, until_done: Restart) -> None:
+    send(*range(200))
+    readers = until_done(200, most=16, ends={17, 18, 120})
+    assert sorted(number for one in readers for number, _ in one.convicted) == [17, 18, 120]
+
+
+def test_a_killer_moves_between_replicas_and_its_deaths_are_counted_over_all_of_them(
+    send: Send, reader: Join, committed: Done
+) -> None:
+    send(*range(200))
+    readers = [reader(ends={117}), reader(ends={117})]
+    deaths = 0
+
+    def dead() -> list[Reader]:
+        return [one for one in readers if one.ended.is_set()]
+
+    while committed() < 200:
+        wait_until(lambda: dead() or committed() == 200, "a death, or the end")
+        for one in dead():
+            deaths += 1
+            readers.remove(one)
+            readers.append(reader(ends={117}))
+        assert deaths <= 6
+    assert deaths == 5
+
+
+def test_an_orderly_stop_takes_the_mark_back_and_is_no_death(
+    mark: Callable[[int], Mark], send: Send, reader: Join
+) -> None:
+    send(*range(100))
+    for _ in range(4):
+        one = reader(commits=False)
+        wait_until(lambda one=one: one.held, "it has a batch in hand")  # type: ignore[misc]
+        assert mark(0).owner
+        one._stopping.set()
+        one.go_on()
+        assert one.ended.wait(30)
+        assert mark(0) == Mark()
+        send(*range(100))
+    assert one.error is None
+
+
+def test_a_rebalance_is_no_death(mark: Callable[[int], Mark], send: Send, reader: Join, committed: Done) -> None:
+    send(*range(100))
+    one = reader(weight=3, commits=False)
+    wait_until(lambda: one.held, "the first has a batch in hand")
+    two = reader(weight=3)
+    one.go_on()
+    wait_until(lambda: committed() == 100, "everything is committed")
+    wait_until(lambda: len(one.source.assigned) == len(two.source.assigned), "they share")
+    send(*range(100, 200))
+    wait_until(lambda: committed() == 200, "what came later is committed")
+    marks = [mark(partition) for partition in range(PARTITIONS)]
+    assert not any(found.careful for found in marks)
+    assert max(two.sizes) == 3, "it takes whole batches"
+
+
+def test_a_death_makes_the_next_owner_careful_until_it_has_passed_what_was_in_hand(
+    send: Send, reader: Join, committed: Done
+) -> None:
+    send(*range(400))
+    one = reader(weight=40, commits=False)
+    wait_until(lambda: one.held, "the first has a batch in hand")
+    one.kill()
+    two = reader(weight=40)
+    wait_until(lambda: committed() == 400, "everything is committed")
+    assert max(two.sizes) == 40 // 8
+    send(*range(400, 800))
+    wait_until(lambda: committed() == 800, "what came later is committed")
+    assert max(two.sizes) == 40
+    assert not two.convicted
+
+
+@pytest.fixture
+def commit(cluster: Cluster, topic: str, namespace: str) -> Callable[..., None]:
+    """Commits an offset in each partition, with what metadata is given, as another program would."""
+
+    def commit(offset: int, metadata: Mapping[int, str]) -> None:
+        consumer = cluster.consumer(f"{namespace}.{GROUP}")
+        offsets = {TopicPartition(topic, p): OffsetAndMetadata(offset, text, -1) for p, text in metadata.items()}
+        consumer.assign(list(offsets))
+        consumer.commit(offsets, timeout_ms=5000)
+        consumer.close()
+
+    return commit
+
+
+def test_metadata_that_is_none_of_ours_is_no_mark(
+    send: Send, reader: Join, committed: Done, commit: Callable[..., None]
+) -> None:
+    send(*range(100))
+    commit(2, {0: "garbage" * 50, 1: ""})
+    one = reader()
+    wait_until(lambda: committed() == 100, "everything is committed")
+    assert max(one.sizes) == 10
+    assert len(one.seen) == 96
+
+
+def test_too_many_killers_in_a_row_are_not_their_own_fault(send: Send, reader: Join) -> None:
+    send(*range(40))
+    for _ in range(20):
+        one = reader(ends=range(40), max_letters=10)
+        assert one.ended.wait(60)
+        if isinstance(one.error, Fatal):
+            break
+    assert isinstance(one.error, Fatal), one.error
+    assert "2 records in a row ended the process" in str(one.error)
