@@ -21,6 +21,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionE
 
 from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.kafka_errors import in_words, translated
+from pipeline.listener import NotKafka, contradiction, look_at
 from pipeline.servers import Server, parse_servers
 from pipeline.settings import KafkaSettings, Settings, kafka_settings
 from pipeline.topic_rules import LARGEST_RECORD
@@ -134,16 +135,29 @@ class Cluster:
 
         Raises:
             TryAgain: nobody answers.
-            Fatal: the cluster refuses us, or the configuration is wrong.
+            UsageError: a listener answers, and wants another protocol or mechanism.
+            CirrostreamError: the cluster refuses us; see `in_words`.
         """
         try:
             return client(**{**self.client_config(), **config})
         except (KafkaTimeoutError, OSError) as error:
+            self._check_listener()
             # A broker ends the connection of one that it does not let in, which looks the same from here.
             login = "" if self.kafka.security_protocol == "PLAINTEXT" else ", and does it take this login?"
             raise TryAgain(f"no Kafka answers at {self.bootstrap}: {error}; is it running{login or '?'}") from error
         except KafkaError as error:
             raise in_words(error, f"Kafka at {self.bootstrap}") from error
+
+    def _check_listener(self) -> None:
+        """Asks a listener what it wants: a client with the wrong settings learns only that nobody answers."""
+        server = self.servers[0]
+        try:
+            listener = look_at(server.host, server.port)
+        except (OSError, NotKafka):
+            return
+        found = contradiction(listener, self.kafka.security_protocol, self.kafka.sasl_mechanism)
+        if found is not None and not listener.wants_certificate:
+            raise UsageError(f"{server} {found.said}: set {found.setting}={found.right}, or name another listener")
 
     def consumer(self, group: str | None = None, **overrides: Any) -> KafkaConsumer:
         """A consumer that commits only when told, and takes a gap for an error instead of jumping over it."""

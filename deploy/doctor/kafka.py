@@ -7,12 +7,12 @@ import ssl
 
 from deploy.doctor import brokers
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
-from deploy.doctor.listener import TIMEOUT_S, Listener, NotKafka, distrust, look_at
 from deploy.doctor.login import check_settings
 from deploy.doctor.machines import Address, addresses
 from deploy.doctor.patient import Patient, known
 from pipeline.errors import TryAgain
 from pipeline.kafka import Cluster
+from pipeline.listener import PROTOCOL, TIMEOUT_S, Listener, NotKafka, contradiction, distrust, look_at
 from pipeline.settings import KafkaSettings, kafka_settings
 
 OLDEST = (2, 8)
@@ -52,16 +52,10 @@ def _mismatch(kafka: KafkaSettings, address: Address, listener: Listener) -> Fin
     place = f"{address[0]}:{address[1]}"
     if listener.wants_certificate:
         return fail(f"{place} wants a client certificate", "export KAFKA_SSL_CERTFILE=… KAFKA_SSL_KEYFILE=…")
-    if listener.protocol != kafka.security_protocol:
-        return fail(
-            f"{place} is a {listener.protocol} listener, KAFKA_SECURITY_PROTOCOL says {kafka.security_protocol}",
-            f"export KAFKA_SECURITY_PROTOCOL={listener.protocol}, or name another port in KAFKA_BOOTSTRAP_SERVERS",
-        )
-    if listener.mechanisms and kafka.sasl_mechanism not in listener.mechanisms:
-        return fail(
-            f"{place} offers {', '.join(listener.mechanisms)}, KAFKA_SASL_MECHANISM says {kafka.sasl_mechanism}",
-            f"export KAFKA_SASL_MECHANISM={listener.mechanisms[0]}",
-        )
+    found = contradiction(listener, kafka.security_protocol, kafka.sasl_mechanism)
+    if found is not None:
+        elsewhere = ", or name another port in KAFKA_BOOTSTRAP_SERVERS" if found.setting == PROTOCOL else ""
+        return fail(f"{place} {found.said}", f"export {found.setting}={found.right}{elsewhere}")
     doubt = distrust(*address, ssl.create_default_context(cafile=kafka.ssl_cafile)) if listener.tls else ""
     if doubt:
         return fail(

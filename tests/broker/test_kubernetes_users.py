@@ -252,3 +252,14 @@ def foreign(cluster: Cluster, topic: str) -> BatchSource[bytes]:
 
 def is_chunks(topic: Object) -> bool:
     return str(topic["spec"]["topicName"]).startswith("chunks.")
+
+
+def test_a_mechanism_that_the_listener_does_not_offer_is_wrong_use(
+    kafka: SecuredKafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = kafka.environment("cirrostream-embed", tmp_path) | {"KAFKA_SASL_MECHANISM": "SCRAM-SHA-256"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("pipeline.kafka.BOOTSTRAP_TIMEOUT_MS", 500)
+    with pytest.raises(UsageError, match="offers SCRAM-SHA-512, KAFKA_SASL_MECHANISM says SCRAM-SHA-256"):
+        Cluster.connect(Settings())

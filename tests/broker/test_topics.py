@@ -92,6 +92,18 @@ def test_no_broker_says_where_nobody_answered(settings_env: SettingsEnv, monkeyp
         Cluster.connect(Settings())
 
 
+@pytest.mark.parametrize("protocol", ["SSL", "SASL_PLAINTEXT"])
+def test_a_listener_that_wants_another_protocol_is_wrong_use_and_not_a_broker_that_is_away(
+    settings_env: SettingsEnv, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    settings_env()
+    for name, value in {"SECURITY_PROTOCOL": protocol, "SASL_USERNAME": "a", "SASL_PASSWORD": "b"}.items():
+        monkeypatch.setenv(f"KAFKA_{name}", value)
+    monkeypatch.setattr("pipeline.kafka.BOOTSTRAP_TIMEOUT_MS", 500)
+    with pytest.raises(UsageError, match=f"PLAINTEXT listener, KAFKA_SECURITY_PROTOCOL says {protocol}: set KAFKA_"):
+        Cluster.connect(Settings())
+
+
 def test_no_kafka_at_all_says_what_to_type(settings_env: SettingsEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     settings_env()
     monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS")

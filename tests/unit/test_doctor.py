@@ -173,7 +173,7 @@ def test_something_else_on_kafkas_port_is_told_from_kafka(monkeypatch: pytest.Mo
 
 
 def test_a_broker_that_hangs_ends_as_a_failure_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.doctor.listener.TIMEOUT_S", 0.3)
+    monkeypatch.setattr("pipeline.listener.TIMEOUT_S", 0.3)
     released = threading.Event()
     with listening(lambda _: released.wait(30) and None) as port:
         monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{port}")

@@ -13,6 +13,8 @@ import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
+PROTOCOL, MECHANISM = "KAFKA_SECURITY_PROTOCOL", "KAFKA_SASL_MECHANISM"
+
 TIMEOUT_S = 4.0
 LARGEST_ANSWER = 64 * 1024
 
@@ -38,6 +40,27 @@ class Listener:
     def protocol(self) -> str:
         """The value of KAFKA_SECURITY_PROTOCOL that fits."""
         return ("SASL_" if self.mechanisms else "") + ("SSL" if self.tls else "PLAINTEXT")
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """A setting that does not fit a listener, and the value that does."""
+
+    setting: str
+    right: str
+    said: str
+    """What the listener is and what the setting says, to stand behind the listener's address."""
+
+
+def contradiction(listener: Listener, protocol: str, mechanism: str) -> Contradiction | None:
+    """The first of our settings that cannot work there. Pure."""
+    if listener.protocol != protocol:
+        said = f"is a {listener.protocol} listener, {PROTOCOL} says {protocol}"
+        return Contradiction(PROTOCOL, listener.protocol, said)
+    if listener.mechanisms and mechanism not in listener.mechanisms:
+        said = f"offers {', '.join(listener.mechanisms)}, {MECHANISM} says {mechanism}"
+        return Contradiction(MECHANISM, listener.mechanisms[0], said)
+    return None
 
 
 def look_at(host: str, port: int, certificate: tuple[str, str] | None = None) -> Listener:
