@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, cast
 
+from msgspec.structs import replace
 from tokenizers import Tokenizer
 
 from bench import embed as embed_bench
@@ -38,6 +39,7 @@ from pipeline.batches import BatchSource, Limit, from_committed
 from pipeline.dead_letters import DeadLetters
 from pipeline.metrics import Metrics
 from pipeline.model_files import ModelFiles, resolve
+from pipeline.offsets import TopicLog
 from pipeline.publisher import Publisher
 from pipeline.records import EmbeddedPage, Page, Source, encode
 from pipeline.service import Service
@@ -45,6 +47,7 @@ from pipeline.settings import MIB, ModelSettings, ServiceSettings
 from pipeline.topics import CorpusTopics, ModelTopics
 from sinks.fence import Fence
 from sinks.intake import Intake, weight
+from sinks.origin import Origins
 from sinks.rows import VectorRule
 from sinks.table import Table, connect
 from sinks.upkeep import Upkeep, UpkeepRules
@@ -213,6 +216,8 @@ def embed_round(service: Service, chunker: Chunker, embedder: Embedder, pages: l
 
 def lance_round(service: Service, files: ModelFiles, pages: list[EmbeddedPage]) -> Round:
     """The loop of `sinks.lance`, without trimming, on a new table."""
+    # All in partition 0: the sink takes no page whose source is of another.
+    pages = [replace(page, source=Source("p", 0, page.source.offset)) for page in pages]
     cluster = in_memory(MODEL.vectors, [(page.key.encode(), encode(page)) for page in pages], service.stopping)
     rule = VectorRule(table_bench.DIMENSION)
     with tempfile.TemporaryDirectory(prefix="bench-metrics-") as folder, Publisher(cluster) as publisher:
@@ -221,7 +226,9 @@ def lance_round(service: Service, files: ModelFiles, pages: list[EmbeddedPage]) 
         watch, metrics = put_on(service.metrics), service.metrics
         upkeep = Upkeep(table, UpkeepRules(), metrics, service.step)
         letters = DeadLetters(publisher, CORPUS.dead_letters, metrics, 0)
-        intake = Intake(table, letters, metrics, adopt=False, pages_topic_id=lambda: "p")
+        intake = Intake(
+            table, letters, metrics, origins=Origins(lambda: TopicLog("p", {0: 0}, {0: 1 << 40})), adopt=False
+        )
         source: BatchSource[EmbeddedPage] = BatchSource(
             cluster,
             MODEL.vectors,

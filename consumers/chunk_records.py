@@ -65,6 +65,8 @@ def _read(record: PageRecord) -> Page | Rejected | None:
         page = None if record.value is None else decode(record.value, Page)
         if page is not None and page.key != key:
             raise Undecodable(f"the key is {key!r}, the page says {page.key!r}")
-    except (Undecodable, UnicodeDecodeError) as error:
-        return Rejected("undecodable", str(error))
+    except UnicodeDecodeError as error:
+        return Rejected(Undecodable.reason, f"its key is no UTF-8: {error}")
+    except Undecodable as error:
+        return Rejected(error.reason, str(error))
     return page

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 from kafka.consumer.fetcher import ConsumerRecord
 from pydantic import Field
 
@@ -186,7 +187,8 @@ class EmbedStage:
     ) -> list[tuple[Record[ChunkedPage], Delivery]]:
         deliveries = []
         for record, page in zip(records, pages, strict=True):
-            message = Message(self._names.vectors, record.key, encode(page), record.partition)
+            value = encode(msgspec.structs.replace(page, chunks_offset=record.offset))
+            message = Message(self._names.vectors, record.key, value, record.partition)
             try:
                 deliveries.append((record, self._publisher.publish([message])))
             except RecordTooLarge as error:
@@ -195,14 +197,20 @@ class EmbedStage:
 
     def _decode(self, raw: ConsumerRecord) -> ChunkedPage | None:
         try:
-            return decode(raw.value or b"", ChunkedPage)
+            page = decode(raw.value or b"", ChunkedPage)
         except Undecodable as error:
-            what = f"{raw.topic}-{raw.partition}@{raw.offset}: {error}"
-            self._service.log.warning("dead letter", reason="undecodable", error=what)
-            self._letters.send(
-                DeadLetter(raw.topic, raw.partition, raw.offset, raw.key or b"", raw.value, "undecodable", what)
-            )
+            self._refuse(raw, error.reason, str(error))
             return None
+        if page.source.partition != raw.partition:
+            # What else may be wrong with its source the sink finds out: this stage may not even look at `pages`.
+            self._refuse(raw, "forged_source", f"its source is {page.source}, its partition {raw.partition}")
+            return None
+        return page
+
+    def _refuse(self, raw: ConsumerRecord, reason: str, error: str) -> None:
+        what = f"{raw.topic}-{raw.partition}@{raw.offset}: {error}"
+        self._service.log.warning("dead letter", reason=reason, error=what)
+        self._letters.send(DeadLetter(raw.topic, raw.partition, raw.offset, raw.key or b"", raw.value, reason, what))
 
     def _between(self) -> None:
         """Called between two passes of the device, so that a batch of minutes is not taken for a stall."""

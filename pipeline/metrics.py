@@ -29,15 +29,20 @@ TOKENS = (64, 256, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768, 65_536, 131_072, 
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
 
+FORGED = ("forged_source", "newer_schema", "unknown_schema", "unknown_topic")
+"""Reasons that no fault of a stage can lead to: the record is of none of our processes, or of a newer one. They have an
+alert, and do not count towards the limits of dead letters: else whoever has a worker's password could stop a stage."""
+
 DEAD_LETTERS = {
     "produce": ("too_large",),
     "live": ("too_large",),
-    "chunk": ("undecodable", "unchunkable", "too_large", "killed", "timed_out"),
+    "chunk": ("undecodable", "unchunkable", "too_large", "killed", "timed_out", *FORGED[1:3]),
     "embed": (
         *("undecodable", "bad_token_ids", "too_many_tokens", "model_failed", "out_of_memory", "not_finite"),
         *("too_large", "killed"),
+        *FORGED[:3],
     ),
-    "lance": ("undecodable", "bad_key", "bad_page", "bad_chunks", "bad_vectors", "killed"),
+    "lance": ("undecodable", "bad_key", "bad_page", "bad_chunks", "bad_vectors", "killed", *FORGED),
 }
 """The reasons of each stage, so that their counters begin at 0: the first dead letter is the one to be woken for."""
 

@@ -1,21 +1,24 @@
 """What travels between the stages: one page, one message, in every topic.
 
 A message is a msgpack map of a `msgspec.Struct`, so that a reader in any language finds the fields by name; its
-key is `wiki:page_id`. A record carries the number of its schema: `decode` refuses a newer one as fatal, because
-a dead letter would hide that this process is the one that must be upgraded.
+key is `wiki:page_id`. A record carries the number of its schema: `decode` tells a newer one, for which this process
+must be upgraded, from one that nothing of ours can have written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import msgspec
 
-from pipeline.errors import Fatal
+from pipeline.errors import CirrostreamError, Exit
 
 SCHEMA_VERSION = 1
+
+MAX_AHEAD = 8
+"""Schemas grow by one, and no process of a pipeline is so many behind another: a greater one is of no release."""
 
 WIKI_PATTERN = r"\A[a-z0-9][a-z0-9_-]{0,63}\Z"
 PAGE_ID_PATTERN = r"\A[^\x00-\x1f\x7f]{1,256}\Z"
@@ -27,9 +30,19 @@ PageId = Annotated[str, msgspec.Meta(pattern=PAGE_ID_PATTERN)]
 class Undecodable(ValueError):
     """These bytes are not a record of the expected kind: poison, for the dead letters."""
 
+    reason: ClassVar[str] = "undecodable"
 
-class SchemaTooNew(Fatal):
-    """The record was written by a newer Cirrostream; upgrade this process."""
+
+class UnknownSchema(Undecodable):
+    """The record has a schema that no release has: it is of none of our processes."""
+
+    reason = "unknown_schema"
+
+
+class SchemaTooNew(CirrostreamError):
+    """The record was written by a newer Cirrostream; this process is to be upgraded, which may be just happening."""
+
+    exit_code = Exit.TRY_AGAIN
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +151,8 @@ class EmbeddedPage(msgspec.Struct, frozen=True, kw_only=True):
     """What computed the vectors, such as `cpu` or `NVIDIA H200`."""
     dtype: str = ""
     """The precision they were computed in, such as `float32` or `bfloat16`."""
+    chunks_offset: int | None = None
+    """Where the ChunkedPage stands in `chunks`, in the same partition; None: the embedder is older than this field."""
 
     def __post_init__(self) -> None:
         expected = len(self.spans) * self.dimension * int(self.vector_type[1])
@@ -177,15 +192,15 @@ def decode(data: bytes, kind: type[R]) -> R:
 
     Raises:
         SchemaTooNew: the record has a newer schema than this process knows.
+        UnknownSchema: it has one that no release has.
         Undecodable: anything else is wrong with it.
     """
     try:
         record: R = _decoders[kind].decode(data)  # type: ignore[assignment]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _refuse_newer(data, kind)
+        _refuse_other_schema(_schema_of(data), kind)
         raise Undecodable(f"not a {kind.__name__}: {error}") from None
-    if record.schema > SCHEMA_VERSION:
-        _refuse_newer(data, kind)
+    _refuse_other_schema(record.schema, kind)
     return record
 
 
@@ -197,11 +212,16 @@ def source_of(data: bytes) -> Source | None:
         return None
 
 
-def _refuse_newer(data: bytes, kind: type[R]) -> None:
+def _schema_of(data: bytes) -> int:
     try:
-        schema = _envelope.decode(data).schema
+        return _envelope.decode(data).schema
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return
+        return SCHEMA_VERSION
+
+
+def _refuse_other_schema(schema: int, kind: type[R]) -> None:
+    if not 1 <= schema <= SCHEMA_VERSION + MAX_AHEAD:
+        raise UnknownSchema(f"a {kind.__name__} of schema {schema}, which no release has")
     if schema > SCHEMA_VERSION:
         raise SchemaTooNew(
             f"a {kind.__name__} has schema {schema}, this process knows {SCHEMA_VERSION}: upgrade this process; "

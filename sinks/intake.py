@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import structlog
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.dead_letters import DeadLetter, DeadLetters
-from pipeline.metrics import Metrics
+from pipeline.metrics import FORGED, Metrics
 from pipeline.records import EmbeddedPage, Undecodable, decode
-from sinks.fence import UnknownPagesTopic
+from sinks.origin import UNKNOWN_TOPIC, Origins
 from sinks.rows import Fault, fault
 from sinks.table import Table
 
@@ -27,14 +25,14 @@ class Intake:
         dead_letters: DeadLetters,
         metrics: Metrics,
         *,
+        origins: Origins,
         adopt: bool,
-        pages_topic_id: Callable[[], str],
     ) -> None:
         self._table = table
         self._dead_letters = dead_letters
         self._metrics = metrics
+        self._origins = origins
         self._adopt = adopt
-        self._pages_topic_id = pages_topic_id
         self._gone: set[str] = set()
 
     def decode(self, message: ConsumerRecord) -> EmbeddedPage | None:
@@ -42,33 +40,34 @@ class Intake:
 
         Raises:
             SchemaTooNew: a newer Cirrostream wrote it.
-            UnknownPagesTopic: its `pages` topic is not one that the table has accepted.
+            UnknownPagesTopic: `pages` was made anew, and the table has not accepted that.
         """
         page = None
         try:
             page = decode(message.value or b"", EmbeddedPage)
-            wrong = _wrong_key(message, page) or fault(page, self._table.rule)
+            wrong = _wrong_key(message, page) or fault(page, self._table.rule) or self._wrong_origin(message, page)
         except Undecodable as error:
-            wrong = Fault("undecodable", str(error))
+            wrong = Fault(error.reason, str(error))
+        if page is not None and wrong is not None and self._is_left_out(page, wrong):
+            return None
         if wrong is not None:
             self._dead_letters.send(_letter(message, page, wrong))
             return None
         self._dead_letters.succeeded()
-        return page if page is not None and self._is_accepted(page) else None
+        return page
 
-    def _is_accepted(self, page: EmbeddedPage) -> bool:
-        """Whether the page's topic is in the fence's list. `--adopt` leaves out pages of a topic that is no more."""
-        try:
-            self._table.fence.version(page.source)
-        except UnknownPagesTopic:
-            topic_id = page.source.topic_id
-            if not self._adopt or topic_id == self._pages_topic_id():
-                raise
-            if topic_id not in self._gone:
-                self._gone.add(topic_id)
-                structlog.get_logger().warning("pages of a topic that is no more are left out", topic_id=topic_id)
-            self._metrics.drop("pages_topic_gone")
+    def _wrong_origin(self, message: ConsumerRecord, page: EmbeddedPage) -> Fault | None:
+        return self._origins.fault(page.source, message.partition, self._table.fence)
+
+    def _is_left_out(self, page: EmbeddedPage, wrong: Fault) -> bool:
+        """Counts a page of a topic that is no more, which `--adopt` leaves out instead of making it a dead letter."""
+        if not self._adopt or wrong.reason != UNKNOWN_TOPIC:
             return False
+        topic_id = page.source.topic_id
+        if topic_id not in self._gone:
+            self._gone.add(topic_id)
+            structlog.get_logger().warning("pages of a topic that is no more are left out", topic_id=topic_id)
+        self._metrics.drop("pages_topic_gone")
         return True
 
 
@@ -93,5 +92,6 @@ def _letter(message: ConsumerRecord, page: EmbeddedPage | None, wrong: Fault) ->
         value=message.value,
         reason=wrong.reason,
         error=wrong.error,
-        source=None if page is None else page.source,
+        # A source that is not true must not pass for the version of what is missing.
+        source=None if page is None or wrong.reason in FORGED else page.source,
     )

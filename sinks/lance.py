@@ -5,7 +5,7 @@ One process a table. A second one takes the table over, and the first ends with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from pydantic import Field
@@ -16,6 +16,7 @@ from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.kafka import Cluster
 from pipeline.model_files import RESOLVE_SECONDS, resolve
+from pipeline.offsets import topic_logs
 from pipeline.publisher import Publisher
 from pipeline.records import EmbeddedPage
 from pipeline.service import Service, Watch
@@ -25,8 +26,10 @@ from sinks.fence import Fence, VectorType
 from sinks.intake import Intake, weight
 from sinks.logs import read_logs
 from sinks.memory import bound_memory
+from sinks.origin import Origins
 from sinks.rows import VectorRule
 from sinks.search_probe import search_probe
+from sinks.seen import Seen
 from sinks.start import Log, accepted, start_positions
 from sinks.table import READ_SECONDS, Table, Written, connect, has_table
 from sinks.trim import Trimmer
@@ -64,7 +67,7 @@ def lance(settings: LanceSettings) -> int:
                     with service.metrics.timed("write"), source.work(batch):
                         written = sink.table.write(batch.values, batch.next_offsets)
                     source.commit(batch.next_offsets)
-                    sink.wrote(written)
+                    sink.wrote(batch.values, written)
                 sink.upkeep.turn()
                 sink.trim()
     return 0
@@ -89,11 +92,12 @@ class Sink:
             self.table,
             dead_letters,
             metrics,
+            origins=Origins(lambda: topic_logs(cluster, [corpus.pages]).get(corpus.pages)),
             adopt=settings.adopt,
-            pages_topic_id=lambda: topic_ids(cluster, [corpus.pages])[corpus.pages],
         )
+        self._seen = Seen()
         self._trimmers = (
-            Trimmer(cluster, topics.chunks, topics.embed_group, metrics),
+            Trimmer(cluster, topics.chunks, topics.embed_group, metrics, bound=lambda: self._seen.next_offsets),
             Trimmer(cluster, topics.vectors, group, metrics, bound=lambda: self.table.fence.offsets),
         )
         self._log = service.log.bind(table=settings.table)
@@ -115,8 +119,9 @@ class Sink:
             group_instance_id=group,
         )
 
-    def wrote(self, written: Written) -> None:
-        """Counts what became of a batch."""
+    def wrote(self, pages: Sequence[EmbeddedPage], written: Written) -> None:
+        """Counts what became of a batch, and notes what it has of `chunks`."""
+        self._seen.add(pages)
         self.upkeep.wrote(written)
         self._metrics.count(written.pages)
         self._metrics.count(written.stale, "stale")

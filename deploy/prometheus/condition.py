@@ -5,6 +5,7 @@ from __future__ import annotations
 from deploy.prometheus.rule import Alert, Group
 from deploy.prometheus.windows import Windows
 from grafana.queries import STAGES, UNINDEXED_ROWS, error_share, growth, unknown_share
+from pipeline.metrics import FORGED
 
 ERROR_SHARE = 0.05
 UNKNOWN_SHARE = 0.05
@@ -34,6 +35,7 @@ def condition(windows: Windows) -> Group:
             _replica_restarting(windows),
             _error_rate_high(windows),
             _dead_letters_growing(windows),
+            _records_forged(windows),
             _text_unknown(windows),
             _watchdog_old(windows),
             *_disk_low(windows),
@@ -100,6 +102,21 @@ def _dead_letters_growing(windows: Windows) -> Alert:
         "{{ $labels.stage }} cannot process some pages: {{ $labels.reason }}",
         f"Dead letters of {{{{ $labels.stage }}}} within {windows.of(15)}, because of {{{{ $labels.reason }}}}:"
         " about {{ $value | humanize }}.",
+        grown,
+    )
+
+
+def _records_forged(windows: Windows) -> Alert:
+    reasons = "|".join(sorted(FORGED))
+    grown = growth("dead_letters", windows.of(15), "stage, reason", f'reason=~"{reasons}"')
+    return Alert(
+        "CirrostreamRecordsForged",
+        "page",
+        f"{grown} > 0",
+        "0s",
+        "No process of this pipeline wrote what {{ $labels.stage }} has read: {{ $labels.reason }}",
+        f"Within {windows.of(15)} {{{{ $labels.stage }}}} refused about {{{{ $value | humanize }}}} records, because of"
+        " {{ $labels.reason }}. They are in the dead letters and have changed nothing.",
         grown,
     )
 

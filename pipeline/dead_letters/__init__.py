@@ -15,7 +15,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from pipeline.addresses import without_secrets
 from pipeline.elimination import DEATHS
 from pipeline.errors import Fatal
-from pipeline.metrics import Metrics
+from pipeline.metrics import FORGED, Metrics
 from pipeline.publisher import Message, Publisher
 from pipeline.records import Source, source_of
 from pipeline.settings import MIB
@@ -158,8 +158,10 @@ class DeadLetters:
         )
 
     def count(self, letter: DeadLetter) -> None:
-        """Counts an acknowledged letter against the limits."""
+        """Counts an acknowledged letter against the limits, unless nothing of ours can have led to it."""
         self._metrics.dead_letter(letter.reason)
+        if letter.reason in FORGED:
+            return
         self._in_a_row += 1
         self._sent += 1
         self._seen += 1

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from pipeline.kafka import Cluster, read_to_end
 from pipeline.metrics import Metrics
 from pipeline.model_files import resolve
 from pipeline.publisher import Message, Publisher
-from pipeline.records import EmbeddedPage, encode
+from pipeline.records import EmbeddedPage, Source, encode
 from pipeline.settings import ModelSettings
 from pipeline.topics import ensure_corpus, ensure_model, lance_group, topic_ids
 from sinks.table import connect, open_table, read_fence
@@ -52,7 +53,23 @@ class Corpus:
         return embedded(key, offset, chunks, topic=self.pages_id, partition=partition, dimension=384)
 
     def send(self, *pages: EmbeddedPage) -> None:
+        self.fill_pages(*pages)
         self.send_raw(*((page.key, encode(page), page.source.partition) for page in pages))
+
+    def fill_pages(self, *pages: EmbeddedPage) -> None:
+        """Lets `pages` be as long as these say: the sink believes no source that is not there."""
+        ends = self.cluster.log_ends(self.corpus.pages)
+        wanted: dict[int, int] = {}
+        for page in pages:
+            partition = page.source.partition
+            wanted[partition] = max(page.source.offset + 1, wanted.get(partition, 0))
+        self.publisher.publish(
+            [
+                Message(self.corpus.pages, b"enwiki:0", b"", partition)
+                for partition, end in wanted.items()
+                for _ in range(ends[partition], end)
+            ]
+        ).wait()
 
     def send_raw(self, *messages: tuple[str, bytes, int]) -> None:
         self.publisher.publish(
@@ -173,6 +190,7 @@ def test_poison_becomes_a_dead_letter_and_its_neighbours_are_written(corpus: Cor
     good, bad = corpus.page(1, 1, 2), corpus.page(5, 5, 2)
     nan = msgspec.structs.replace(bad, vectors=b"\x00\x00\xc0\x7f" * (2 * 384))
     sink = corpus.start()
+    corpus.fill_pages(good, bad)
     corpus.send_raw(("enwiki:1", b"not msgpack", 1), ("enwiki:5", encode(nan), 1), ("enwiki:1", encode(good), 1))
     corpus.wait_drained(sink)
     assert corpus.contents() == expected(good)
@@ -182,12 +200,34 @@ def test_poison_becomes_a_dead_letter_and_its_neighbours_are_written(corpus: Cor
     corpus.stop(sink)
 
 
-def test_a_newer_schema_is_fatal_and_goes_nowhere(corpus: Corpus) -> None:
+def test_a_newer_schema_waits_for_an_upgrade_and_goes_nowhere(corpus: Corpus) -> None:
     corpus.send_raw(("enwiki:1", encode(msgspec.structs.replace(corpus.page(1, 1, 1), schema=2)), 1))
     code, said = corpus.fails()
-    assert code == 70
+    assert code == 75
     assert "upgrade this process" in said
     assert corpus.cluster.log_ends(corpus.corpus.dead_letters) == dict.fromkeys(range(PARTITIONS), 0)
+
+
+def test_records_of_no_process_of_ours_are_refused_and_stop_nothing(corpus: Corpus) -> None:
+    sink = corpus.start("--max-dead-letters", "3")
+    good, later = corpus.page(1, 1, 2), corpus.page(1, 2, 1)
+    corpus.send(good)
+    forged = [
+        *(corpus.page(1, 2**40 + n, 1) for n in range(3)),
+        corpus.page(1, 1_000_000, None),
+        msgspec.structs.replace(good, source=Source(corpus.pages_id, 2, 1)),
+        msgspec.structs.replace(good, source=Source("no-such-topic", 1, 1)),
+        msgspec.structs.replace(good, schema=99),
+    ]
+    corpus.send_raw(*(("enwiki:1", encode(page), 1) for page in forged))
+    corpus.send(later)
+    corpus.wait_drained(sink)
+    assert corpus.contents() == expected(later), "what was sent to `pages` last wins"
+    letters = [read(record)[1] for record in read_to_end(corpus.cluster, corpus.corpus.dead_letters)]
+    reasons = Counter(letter.reason for letter in letters)
+    assert reasons == {"forged_source": 5, "unknown_topic": 1, "unknown_schema": 1}
+    assert all(letter.source is None for letter in letters)
+    corpus.stop(sink)
 
 
 def test_a_lost_table_whose_records_are_gone_is_refused_and_rebuilt_on_demand(corpus: Corpus) -> None:

@@ -32,6 +32,7 @@ NAMES = {
     "CirrostreamRateBelowFloor",
     "CirrostreamErrorRateHigh",
     "CirrostreamDeadLettersGrowing",
+    "CirrostreamRecordsForged",
     "CirrostreamTextUnknown",
     "CirrostreamWatchdogOld",
     "CirrostreamDiskLow",

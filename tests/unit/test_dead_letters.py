@@ -10,7 +10,7 @@ import pytest
 from pipeline import dead_letters
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import Fatal
-from pipeline.metrics import Metrics
+from pipeline.metrics import FORGED, Metrics
 from pipeline.publisher import Message
 from pipeline.records import Source
 
@@ -76,4 +76,16 @@ def test_more_than_one_percent_of_many_are_our_fault() -> None:
     box.succeeded(0)
     box.send(LETTER)  # 100 of 10,000 are still 1 %
     with pytest.raises(Fatal, match="101 of 10001 records"):
+        box.send(LETTER)
+
+
+@pytest.mark.parametrize("reason", FORGED)
+def test_records_of_none_of_our_processes_stop_no_stage(reason: str) -> None:
+    box, publisher = letters(limit=3)
+    for _ in range(200):
+        box.send(replace(LETTER, reason=reason))
+    assert len(publisher.messages) == 200, "each of them is kept and counted under its reason"
+    for _ in range(3):
+        box.send(LETTER)
+    with pytest.raises(Fatal, match="4 records in a row"):
         box.send(LETTER)

@@ -9,10 +9,13 @@ import msgspec
 import pytest
 
 from pipeline.dead_letters import DeadLetter
+from pipeline.errors import TryAgain
 from pipeline.metrics import Metrics
-from pipeline.records import EmbeddedPage, SchemaTooNew, encode
+from pipeline.offsets import TopicLog
+from pipeline.records import MAX_AHEAD, SCHEMA_VERSION, EmbeddedPage, SchemaTooNew, encode
 from sinks.fence import UnknownPagesTopic
 from sinks.intake import Intake, weight
+from sinks.origin import Origins
 from tests.tables import deletion, embedded, new_table
 
 
@@ -42,16 +45,25 @@ class CollectingDeadLetters:
 class Door:
     """An intake, its dead letters and its metrics."""
 
-    def __init__(self, folder: Path, *, adopt: bool = False, pages_topic_id: str = "pages-id") -> None:
+    def __init__(
+        self, folder: Path, *, adopt: bool = False, pages_topic_id: str = "pages-id", end: int = 1_000
+    ) -> None:
+        self.end = end
+        self.asked = 0
+        self.pages_topic_id = pages_topic_id
         self.letters = CollectingDeadLetters()
         self.metrics = Metrics("lance")
         self.intake = Intake(
             new_table(folder),
             self.letters,  # type: ignore[arg-type]
             self.metrics,
+            origins=Origins(self.pages),
             adopt=adopt,
-            pages_topic_id=lambda: pages_topic_id,
         )
+
+    def pages(self) -> TopicLog:
+        self.asked += 1
+        return TopicLog(self.pages_topic_id, {0: 0}, {0: self.end})
 
     def sends(self, page: EmbeddedPage, key: bytes | None = None) -> EmbeddedPage | None:
         return self.intake.decode(Message(key or page.key.encode(), encode(page)))  # type: ignore[arg-type]
@@ -87,16 +99,70 @@ def test_a_bad_page_is_a_dead_letter_with_its_source(tmp_path: Path) -> None:
     ]
 
 
-def test_a_newer_schema_is_fatal_and_no_dead_letter(tmp_path: Path) -> None:
+def test_a_newer_schema_waits_for_an_upgrade_and_is_no_dead_letter(tmp_path: Path) -> None:
     door = Door(tmp_path)
     with pytest.raises(SchemaTooNew):
-        door.sends(msgspec.structs.replace(embedded("enwiki:1", 1, 1), schema=99))
+        door.sends(msgspec.structs.replace(embedded("enwiki:1", 1, 1), schema=SCHEMA_VERSION + 1))
     assert not door.letters.letters
 
 
-def test_pages_of_an_unknown_topic_are_fatal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [-1, 0, SCHEMA_VERSION + MAX_AHEAD + 1, 2**60])
+def test_a_schema_that_no_release_has_is_a_dead_letter_at_once(tmp_path: Path, schema: int) -> None:
+    door = Door(tmp_path)
+    assert door.sends(msgspec.structs.replace(embedded("enwiki:1", 1, 1), schema=schema)) is None
+    assert [letter.reason for letter in door.letters.letters] == ["unknown_schema"]
+
+
+def test_pages_of_a_topic_made_anew_are_fatal_until_adopted(tmp_path: Path) -> None:
     with pytest.raises(UnknownPagesTopic, match="--adopt"):
-        Door(tmp_path).sends(embedded("enwiki:1", 1, 1, topic="other"))
+        Door(tmp_path, pages_topic_id="other").sends(embedded("enwiki:1", 1, 1, topic="other"))
+
+
+def test_pages_of_a_topic_that_never_was_are_dead_letters(tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    assert door.sends(embedded("enwiki:1", 1, 1, topic="other")) is None
+    assert [(letter.reason, letter.source) for letter in door.letters.letters] == [("unknown_topic", None)]
+
+
+@pytest.mark.parametrize("offset", [1_000, 1_001, 2**40])
+def test_an_offset_that_pages_does_not_have_is_a_dead_letter(tmp_path: Path, offset: int) -> None:
+    door = Door(tmp_path)
+    assert door.sends(embedded("enwiki:1", offset, 1)) is None
+    assert door.sends(deletion("enwiki:1", offset)) is None
+    assert [(letter.reason, letter.source) for letter in door.letters.letters] == [("forged_source", None)] * 2
+
+
+def test_another_partition_than_its_own_is_a_dead_letter(tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    assert door.sends(embedded("enwiki:1", 5, 1, partition=1)) is None
+    assert [letter.reason for letter in door.letters.letters] == ["forged_source"]
+
+
+def test_the_end_of_pages_is_asked_anew_before_a_record_is_condemned_and_not_for_others(tmp_path: Path) -> None:
+    door = Door(tmp_path, end=10)
+    assert door.sends(embedded("enwiki:1", 9, 1))
+    assert door.asked == 1
+    door.end = 20
+    for offset in (3, 19, 12):
+        assert door.sends(embedded("enwiki:1", offset, 1))
+    assert door.asked == 2
+    assert not door.letters.letters
+
+
+def test_offsets_of_a_former_pages_are_believed_and_not_asked_for_each_time(tmp_path: Path) -> None:
+    door = Door(tmp_path, pages_topic_id="new")
+    for offset in (5_000, 6_000):
+        assert door.sends(embedded("enwiki:1", offset, 1, topic="pages-id"))
+    assert door.asked == 1
+
+
+def test_a_partition_without_a_leader_condemns_nothing(tmp_path: Path) -> None:
+    door = Door(tmp_path)
+    door.pages = lambda: TopicLog("pages-id", {}, {}, leaderless=True)  # type: ignore[method-assign]
+    door.intake._origins.look = door.pages
+    with pytest.raises(TryAgain, match="no leader"):
+        door.sends(embedded("enwiki:1", 5, 1))
+    assert not door.letters.letters
 
 
 def test_adopt_leaves_out_and_counts_pages_of_a_topic_that_is_no_more(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.records import (
+    MAX_AHEAD,
     SCHEMA_VERSION,
     Chunk,
     ChunkedPage,
@@ -19,6 +20,7 @@ from pipeline.records import (
     Source,
     Span,
     Undecodable,
+    UnknownSchema,
     decode,
     encode,
     text_hash,
@@ -98,3 +100,16 @@ def test_control_characters_and_endless_ids_are_refused(page_id: str) -> None:
 def test_the_hash_tells_title_from_text() -> None:
     assert text_hash("ab", "c") != text_hash("a", "bc")
     assert text_hash("a", "b\ud800") == text_hash("a", "b\ud800")
+
+
+def test_a_record_of_8c9e2ef_does_not_say_where_it_stands_in_chunks() -> None:
+    today = msgspec.msgpack.decode(encode(RECORDS[3]))
+    del today["chunks_offset"]
+    assert decode(msgspec.msgpack.encode(today), EmbeddedPage).chunks_offset is None
+
+
+@pytest.mark.parametrize("schema", [-5, 0, SCHEMA_VERSION + MAX_AHEAD + 1])
+def test_a_schema_that_no_release_has_is_poison(schema: int) -> None:
+    for data in (encode(msgspec.structs.replace(PAGE, schema=schema)), msgspec.msgpack.encode({"schema": schema})):
+        with pytest.raises(UnknownSchema, match="which no release has"):
+            decode(data, Page)
