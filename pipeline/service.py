@@ -33,6 +33,9 @@ from pipeline.settings import ServiceSettings
 
 PORTS_TRIED = 100
 
+ALARM_SECONDS = 5.0
+"""So long after its time a process whose watchdog does not get its turn is ended by the kernel, with SIGALRM."""
+
 STOP_SECONDS = 10.0
 """After SIGTERM the batch in hand is finished or dropped within this: Kafka may be away, and whoever stops us will not
 wait for its return."""
@@ -83,6 +86,7 @@ class Service:
             signal.signal(number, self._on_signal)
         self._serve()
         self._announce()
+        _alarm(self.watchdog_limit_seconds)
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
         threading.Thread(target=self._stop_in_time, name="stop", daemon=True).start()
         self.log.info("started", metrics=f"http://{self.address}/metrics")
@@ -173,6 +177,8 @@ class Service:
             limit = steps[0].seconds if steps else self.settings.watchdog_seconds
             if (idle := self.idle_seconds) > limit:
                 self.die(_overrun(steps, idle, limit))
+            _alarm(limit - idle)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _serve(self) -> None:
         self._server = _listen(self.settings.metrics_host, self.settings.metrics_port, self._answer)
@@ -203,6 +209,12 @@ class Service:
             self._announced = announce(folder, Announced(self.metrics.stage, os.getpid(), self.address))
         except OSError as error:
             raise Fatal(f"{folder}: cannot announce the metrics address there: {error.strerror}") from error
+
+
+def _alarm(seconds: float) -> None:
+    """Has the kernel end the process a little later than the watchdog would: a call may never give back the
+    interpreter's lock, and then no thread gets a turn."""
+    signal.setitimer(signal.ITIMER_REAL, seconds + ALARM_SECONDS)
 
 
 def _overrun(steps: Sequence[_Step], idle: float, limit: float) -> str:

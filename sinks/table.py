@@ -18,7 +18,7 @@ import lancedb
 import pyarrow as pa
 from lancedb.table import LanceTable
 
-from pipeline.errors import Fatal, Replaced, TryAgain
+from pipeline.errors import CirrostreamError, Fatal, Replaced, TryAgain, WorkFailed
 from pipeline.records import EmbeddedPage
 from pipeline.service import Watch, unwatched
 from pipeline.settings import MIB
@@ -343,10 +343,10 @@ def storage_fault(table: str, error: Exception) -> Fatal | None:
     return None
 
 
-def _final_fault(table: str, error: Exception) -> Fatal | None:
+def _final_fault(table: str, error: Exception) -> CirrostreamError | None:
     """The fault that another try of the same merge would meet again."""
     if isinstance(error, ValueError) or "Ambiguous merge" in str(error):
-        return Fatal(f"table {table}: LanceDB refuses these rows, please report it: {_line(error)}")
+        return WorkFailed(f"table {table}: LanceDB refuses these rows, please report it: {_line(error)}")
     return storage_fault(table, error)
 
 

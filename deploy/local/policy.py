@@ -29,15 +29,17 @@ class Verdict(Enum):
 class RestartRules:
     """Backoff doubles from `first_s` to `longest_s`; more than `most` ends within `window_s` are one too many.
 
-    Of ends with 70 only `most_fatal` are forgiven: a restart rarely helps there. A process that is killed now
-    and then is never given up, one that always is after about two minutes.
+    Of ends with 70 only `most_fatal` are forgiven: a restart rarely helps there, and no record's fault ends with it. A
+    process that is killed now and then is never given up, one that always is after some four minutes. That leaves room
+    for what elimination needs (`pipeline.elimination`): five ends for the first record that ends its process, three for
+    each further one that was in hand with it.
     """
 
-    most: int = 12
+    most: int = 24
     most_fatal: int = 2
-    window_s: float = 300.0
+    window_s: float = 600.0
     first_s: float = 0.25
-    longest_s: float = 15.0
+    longest_s: float = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,10 @@ class RestartPolicy:
         return Decision(Verdict.RESTART, whole * (0.5 + 0.5 * self.jitter()))
 
     def _worth_a_restart(self, code: int) -> bool:
-        return code in (Exit.DONE, Exit.FATAL, Exit.TRY_AGAIN) or killed_by(code) is not None
+        if killed_by(code) is not None or code in (Exit.DONE, Exit.FATAL, Exit.TRY_AGAIN):
+            return True
+        # None of our words: a library has ended the process, perhaps over what a worker had in hand.
+        return self.endless and code not in (Exit.USAGE, Exit.REPLACED)
 
 
 def killed_by(code: int) -> str | None:

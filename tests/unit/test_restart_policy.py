@@ -20,9 +20,31 @@ def test_what_a_restart_may_cure_is_restarted(code: int) -> None:
     assert policy().judge(code, 0.0).verdict is Verdict.RESTART
 
 
-@pytest.mark.parametrize("code", [Exit.CHECK_FAILED, Exit.USAGE, Exit.REPLACED, 64])
-def test_a_worker_that_ends_with_any_other_code_is_given_up(code: int) -> None:
+@pytest.mark.parametrize("code", [Exit.USAGE, Exit.REPLACED])
+def test_a_worker_that_says_that_a_restart_is_no_use_is_given_up(code: int) -> None:
     assert policy().judge(code, 0.0).verdict is Verdict.GIVE_UP
+
+
+@pytest.mark.parametrize("code", [1, 64, 127, 255])
+def test_a_worker_that_a_library_has_ended_is_started_again(code: int) -> None:
+    assert policy().judge(code, 0.0).verdict is Verdict.RESTART
+    assert policy(endless=False).judge(64, 0.0).verdict is Verdict.GIVE_UP
+
+
+@pytest.mark.parametrize("killers", [1, 3, 7])
+@pytest.mark.parametrize("code", [-signal.SIGSEGV, Exit.TRY_AGAIN, 1])
+def test_its_patience_outlasts_an_elimination(killers: int, code: int) -> None:
+    """Five ends for the first record that ends its process, three for each further one: in no time, at worst."""
+    judged = policy()
+    ends = 5 + 3 * (killers - 1)
+    assert {judged.judge(code, now * 1.0).verdict for now in range(ends)} == {Verdict.RESTART}
+
+
+def test_who_always_dies_is_given_up_within_five_minutes() -> None:
+    judged, now = policy(), 0.0
+    while (decision := judged.judge(-signal.SIGKILL, now)).verdict is Verdict.RESTART:
+        now += decision.pause_s + 3.0
+    assert now < 300
 
 
 def test_a_worker_that_somebody_stopped_is_started_again_but_a_reader_is_finished() -> None:

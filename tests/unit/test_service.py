@@ -187,6 +187,11 @@ def test_a_step_that_overruns_its_own_limit_is_ended_with_75_and_a_line_that_nam
     assert "the loop has not turned" not in said
 
 
+def test_a_call_that_never_gives_back_the_interpreters_lock_is_ended_by_the_kernel(start: Start) -> None:
+    turn = "__import__('ctypes').PyDLL(None).pause()"
+    assert start(turn=turn, watchdog_seconds=2).end()[0] == -signal.SIGALRM
+
+
 def test_the_innermost_step_counts_and_a_turn_begins_its_time_anew(start: Start) -> None:
     turn = """
         with service.step("outer", 0.5):
