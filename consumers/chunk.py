@@ -21,7 +21,7 @@ from consumers.chunk_limits import START_SECONDS
 from consumers.chunk_positions import set_first_positions
 from consumers.chunk_process import ChunkProcess
 from consumers.chunk_protocol import PageRecord, Task
-from consumers.chunk_watchdog import Watchdog, bound_the_stop
+from consumers.chunk_watchdog import Watchdog
 from consumers.chunk_work import ChunkWork, Outcome
 from pipeline import cli, model_files, topics
 from pipeline.dead_letters import DeadLetters
@@ -64,7 +64,6 @@ cli_app = cli.new_app("Cuts what is in the topic pages into chunks.<model>.")
 def chunk(settings: ChunkSettings) -> int:
     """Cuts pages into windows of the model's tokens; one replica a core, at most one a partition."""
     with Service("chunk", settings) as service:
-        bound_the_stop(service)
         quiet_libraries()
         cluster = Cluster.connect(settings)
         with service.step(f"finding the model {settings.model}", model_files.RESOLVE_SECONDS):

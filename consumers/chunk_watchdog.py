@@ -16,15 +16,12 @@ from kafka.errors import KafkaError
 from consumers.chunk_errors import verdict
 from consumers.chunk_positions import check_no_gap
 from consumers.chunk_work import ChunkWork
-from pipeline.errors import CirrostreamError, Exit, Fatal, TryAgain
+from pipeline.errors import CirrostreamError, Fatal, TryAgain
 from pipeline.kafka import Cluster
 from pipeline.service import Service
 
 CHECKS_IN_LIMIT = 12
 PATIENCE = 10
-
-STOP_SECONDS = 9.0
-"""Of the 10 s that SIGTERM leaves (Kubernetes gives 15 on spot nodes)."""
 
 
 class Progress:
@@ -52,23 +49,6 @@ class Progress:
 
     def _position(self, partition: int) -> int | None:
         return self._seen[partition][0] if partition in self._seen else None
-
-
-def bound_the_stop(service: Service) -> None:
-    """Ends the process `STOP_SECONDS` after it was asked to stop, whatever it is waiting for then.
-
-    From a thread of its own: while Kafka is away, faust leaves its event loop no time, and a client that connects
-    listens to nobody.
-    """
-
-    def wait() -> None:
-        service.stopping.wait()
-        time.sleep(STOP_SECONDS)
-        service.die(
-            "not stopped in order in time: what was in hand is dropped, another replica makes it again", Exit.DONE
-        )
-
-    threading.Thread(target=wait, name="stop", daemon=True).start()
 
 
 class Watchdog:

@@ -36,9 +36,9 @@ PORTS_TRIED = 100
 ALARM_SECONDS = 5.0
 """So long after its time a process whose watchdog does not get its turn is ended by the kernel, with SIGALRM."""
 
-STOP_SECONDS = 10.0
-"""After SIGTERM the batch in hand is finished or dropped within this: Kafka may be away, and whoever stops us will not
-wait for its return."""
+STOP_SECONDS = 9.0
+"""After SIGTERM the batch in hand is finished or dropped within this, so that the process has ended after 10 s: Kafka
+may be away, and whoever stops us will not wait for its return."""
 
 Watch = Callable[[str, float], AbstractContextManager[None]]
 """Watches a named step that may take so many seconds, as `Service.step` does."""

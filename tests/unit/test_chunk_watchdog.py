@@ -11,8 +11,7 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError
 from kafka.errors import KafkaConnectionError
 
-from consumers import chunk_watchdog
-from consumers.chunk_watchdog import Watchdog, bound_the_stop
+from consumers.chunk_watchdog import Watchdog
 from pipeline.errors import Exit, Fatal, TryAgain
 
 LIMIT = 0.2
@@ -112,21 +111,3 @@ def test_a_crash_of_faust_for_want_of_a_right_says_so() -> None:
     error = watchdog(process, lambda: {0: 1}).explain(GroupAuthorizationFailedError("chunk"))
     assert error.exit_code == Exit.FATAL
     assert "lacks a right" in str(error)
-
-
-def test_a_stop_that_hangs_ends_with_0_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunk_watchdog, "STOP_SECONDS", 0.05)
-    process, ended = Process(), threading.Event()
-
-    def die(message: str, code: Exit = Exit.TRY_AGAIN) -> None:
-        process.said, process.code = message, code
-        ended.set()
-
-    setattr(process, "die", die)  # noqa: B010 - a method, for mypy
-    stage: Any = process
-    bound_the_stop(stage)
-    assert not ended.wait(4 * 0.05), "nobody has asked it to stop"
-    process.stopping.set()
-    assert ended.wait(60)
-    assert process.code == Exit.DONE
-    assert "dropped" in process.said
