@@ -89,7 +89,9 @@ def chunk(settings: ChunkSettings) -> int:
             with service.step(f"setting the first positions of {model.chunk_group}", KAFKA_SECONDS):
                 set_first_positions(cluster, corpus.pages, model.chunk_group)
                 max_bytes = cluster.max_message_bytes(model.chunks)
-            letters = DeadLetters(None, corpus.dead_letters, service.metrics, settings.max_dead_letters)
+            letters = DeadLetters(
+                None, corpus.dead_letters, service.metrics, settings.max_dead_letters, model=files.tag
+            )
             work = ChunkWork(
                 process,
                 topic_id=topic_id,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from consumers.chunk_protocol import Answer, Made, PageRecord, Rejected
 from consumers.chunking import Chunked, Chunker
 from pipeline.errors import is_fault
-from pipeline.records import ChunkedPage, Page, Source, Undecodable, decode, encode, valid_page_id, valid_wiki
+from pipeline.records import ChunkedPage, Page, Source, Undecodable, decode, encode, valid_key
 
 
 class RecordChunker:
@@ -59,8 +59,7 @@ class RecordChunker:
 def _read(record: PageRecord) -> Page | Rejected | None:
     try:
         key = record.key.decode()
-        wiki, _, page_id = key.partition(":")
-        if not (valid_wiki(wiki) and valid_page_id(page_id)):
+        if not valid_key(key):
             raise Undecodable(f"the key {key[:300]!r} is not WIKI:PAGE_ID")
         page = None if record.value is None else decode(record.value, Page)
         if page is not None and page.key != key:

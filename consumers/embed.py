@@ -20,8 +20,9 @@ from pipeline.batches import Batch, BatchSource, Interrupted, Limit, Record
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import Exit
 from pipeline.kafka import Cluster
+from pipeline.metrics import FORGED
 from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
-from pipeline.records import ChunkedPage, EmbeddedPage, Undecodable, decode, encode
+from pipeline.records import ChunkedPage, EmbeddedPage, Undecodable, decode, encode, source_of
 from pipeline.service import Service
 from pipeline.settings import DType, ModelSettings, ServiceSettings
 
@@ -78,7 +79,9 @@ def embed(settings: EmbedSettings) -> int:
         for probe in embedder.probes:
             service.log.info("precision probe", result=str(probe))
         with Publisher(cluster, service.metrics, turned=service.turned) as publisher:
-            letters = DeadLetters(publisher, letters_topic.dead_letters, service.metrics, settings.max_dead_letters)
+            letters = DeadLetters(
+                publisher, letters_topic.dead_letters, service.metrics, settings.max_dead_letters, model=files.tag
+            )
             stage = EmbedStage(service, embedder, publisher, letters, names)
             with stage.source(cluster, settings) as source:
                 run(source, stage)
@@ -210,7 +213,9 @@ class EmbedStage:
     def _refuse(self, raw: ConsumerRecord, reason: str, error: str) -> None:
         what = f"{raw.topic}-{raw.partition}@{raw.offset}: {error}"
         self._service.log.warning("dead letter", reason=reason, error=what)
-        self._letters.send(DeadLetter(raw.topic, raw.partition, raw.offset, raw.key or b"", raw.value, reason, what))
+        source = None if reason in FORGED else source_of(raw.value or b"")
+        key = raw.key or b""
+        self._letters.send(DeadLetter(raw.topic, raw.partition, raw.offset, key, raw.value, reason, what, source))
 
     def _between(self) -> None:
         """Called between two passes of the device, so that a batch of minutes is not taken for a stall."""

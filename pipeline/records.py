@@ -249,3 +249,9 @@ def valid_wiki(wiki: str) -> bool:
 def valid_page_id(page_id: str) -> bool:
     """Whether `page_id` may stand in a key: 1 to 256 characters, none of them a control character."""
     return _PAGE_ID.match(page_id) is not None
+
+
+def valid_key(key: str) -> bool:
+    """Whether a message key can be one of a page: `wiki:page_id`."""
+    wiki, _, page_id = key.partition(":")
+    return valid_wiki(wiki) and valid_page_id(page_id)

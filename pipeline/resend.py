@@ -6,7 +6,7 @@ reading and our sending, which ours would then bury: so what came in between is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -98,9 +98,8 @@ class Resent:
     overtaken: int
 
 
-def resend(cluster: Cluster, topic: str, wanted: Collection[str]) -> Resent:
-    """Sends the newest record of each wanted page again, and a null for those that the topic does not have."""
-    keys = {key.encode() for key in wanted}
+def resend(cluster: Cluster, topic: str, keys: Set[bytes]) -> Resent:
+    """Sends the newest record of each of these pages again, and a null for those that the topic does not have."""
     log = Log.read(cluster, topic, keys)
     gone = sorted(keys - log.newest.keys())
     with Publisher(cluster) as publisher, Resender(log, publisher) as sender:

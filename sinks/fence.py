@@ -67,7 +67,7 @@ class Fence(msgspec.Struct, frozen=True, kw_only=True):
             )
         if not 0 <= source.offset <= MAX_OFFSET:
             raise ValueError(f"offset {source.offset} of its source is out of range")
-        return Version(self.pages.index(source.topic_id) << PLACE_SHIFT | source.offset)
+        return version_of(self.pages.index(source.topic_id), source.offset)
 
     def moved(self, next_offsets: Mapping[int, int]) -> Fence:
         """This fence after a batch that ended at `next_offsets`; no offset goes back."""
@@ -87,6 +87,11 @@ class Stamped:
 
     stamp: Stamp
     fence: Fence
+
+
+def version_of(place: int, offset: int) -> Version:
+    """The version at this offset of the `pages` topic that has this place in the fence's list."""
+    return Version(place << PLACE_SHIFT | offset)
 
 
 def new_stamp() -> Stamp:

@@ -7,7 +7,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.metrics import FORGED, Metrics
-from pipeline.records import EmbeddedPage, Undecodable, decode
+from pipeline.records import EmbeddedPage, Undecodable, decode, source_of
 from sinks.origin import UNKNOWN_TOPIC, Origins
 from sinks.rows import Fault, fault
 from sinks.table import Table
@@ -93,5 +93,5 @@ def _letter(message: ConsumerRecord, page: EmbeddedPage | None, wrong: Fault) ->
         reason=wrong.reason,
         error=wrong.error,
         # A source that is not true must not pass for the version of what is missing.
-        source=None if page is None or wrong.reason in FORGED else page.source,
+        source=None if wrong.reason in FORGED else source_of(message.value or b"") if page is None else page.source,
     )

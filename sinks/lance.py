@@ -87,7 +87,7 @@ class Sink:
             self.table = _table(settings, cluster, fence, rule, topics.vectors, watch=service.step)
             self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.step, search=search_probe)
         self.publisher = Publisher(cluster, metrics, turned=service.turned)
-        dead_letters = DeadLetters(self.publisher, corpus.dead_letters, metrics, settings.max_dead_letters)
+        dead_letters = DeadLetters(self.publisher, corpus.dead_letters, metrics, settings.max_dead_letters, model=tag)
         intake = Intake(
             self.table,
             dead_letters,

@@ -7,18 +7,20 @@ version that took it away. The fence row has `n = -1`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.model_config import Metric
-from pipeline.records import EmbeddedPage, Page, valid_page_id, valid_wiki
+from pipeline.records import EmbeddedPage, Page, valid_key
 from sinks.fence import FENCE_ID, MAX_OFFSET, Fence, Stamp, VectorType, Version, encode_fence
 
 MAX_OFF_NORM = 5e-3
-"""How far from 1 the norm of a normalised vector may be: half precision rounds a component by up to 5e-4 of itself."""
+"""How far from 1 the norm of a normalised vector may be, for who writes it and who proves it: half precision rounds a
+component by up to 5e-4 of itself, bfloat16 by 4e-3."""
 
 MAX_REPEATED = 256 * 1024 * 1024
 """Characters of a page's own columns over all its rows: each row repeats them, and Arrow's strings end at 2 GiB."""
@@ -52,6 +54,8 @@ class StoredPage:
 
     version: Version
     numbers: frozenset[int]
+    damaged: bool = False
+    """Two rows have the same number, or one has another id than its page and number: a merge would leave them both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +142,7 @@ def fault(record: EmbeddedPage, rule: VectorRule) -> Fault | None:
 
 
 def _key_fault(record: EmbeddedPage) -> str | None:
-    wiki, _, page_id = record.key.partition(":")
-    if not (valid_wiki(wiki) and valid_page_id(page_id)):
+    if not valid_key(record.key):
         return "its key is not wiki:page_id"
     if record.page is not None and record.page.key != record.key:
         return f"its page is {record.page.key}"
@@ -171,18 +174,40 @@ def _span_fault(record: EmbeddedPage, length: int) -> str | None:
 def _vector_fault(record: EmbeddedPage, rule: VectorRule) -> str | None:
     if record.dimension != rule.dimension:
         return f"its vectors have dimension {record.dimension}, the table has {rule.dimension}"
-    vectors = _vectors(record).astype(np.float64)  # float32 squares could overflow
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    if not np.isfinite(norms).all():
-        return f"the vector of chunk {int(np.argmin(np.isfinite(norms)))} is not finite"
-    if rule.vector_type == "f16" and np.abs(vectors).max() > np.finfo(np.float16).max:
+    vectors = _vectors(record)
+    if rule.vector_type == "f16" and (np.abs(vectors[np.isfinite(vectors)]) > np.finfo(np.float16).max).any():
         return "a vector does not fit into 16 bits"
-    if not norms.all():
-        return f"the vector of chunk {int(np.argmin(norms))} is zero"
-    if rule.normalized and (off := np.abs(norms - 1)).max() > MAX_OFF_NORM:
-        worst = int(np.argmax(off))
-        return f"the vector of chunk {worst} has norm {norms[worst]:.4f}, the model promises 1"
+    for fault in vector_faults(norms_of(vectors.astype(rule.numpy)), normalized=rule.normalized):
+        return f"the vector of chunk {fault.row} {fault.what}"
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFault:
+    """What is wrong with a vector: its place, the kind it is counted under, and the end of the sentence."""
+
+    row: int
+    kind: str
+    what: str
+
+
+def norms_of(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The norm of each row."""
+    wide = vectors.astype(np.float64)  # the squares of float32 could overflow
+    norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    return norms
+
+
+def vector_faults(norms: NDArray[np.float64], *, normalized: bool) -> Iterator[VectorFault]:
+    """The one rule for vectors as they are stored, told by their norms; the writer and the proof go by it."""
+    finite = np.isfinite(norms)
+    for row in np.flatnonzero(~finite):
+        yield VectorFault(int(row), "not finite", "is not finite")
+    for row in np.flatnonzero(finite & (norms == 0)):
+        yield VectorFault(int(row), "zero", "is zero")
+    if normalized:
+        for row in np.flatnonzero(finite & (norms != 0) & (np.abs(norms - 1) > MAX_OFF_NORM)):
+            yield VectorFault(int(row), "wrong norm", f"has norm {norms[row]:.6f}, the model promises 1")
 
 
 def _vectors(record: EmbeddedPage) -> np.ndarray[tuple[int, int], np.dtype[np.floating]]:

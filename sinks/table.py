@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import lancedb
 import pyarrow as pa
+import structlog
 from lancedb.table import LanceTable
 
 from pipeline.errors import CirrostreamError, Fatal, Replaced, TryAgain, WorkFailed
@@ -39,6 +41,7 @@ READ_SECONDS = 300.0
 TAKE_OVER_SECONDS = 10.0
 LOOK_UP_PAGES = 1_000
 """Pages asked for in one filter; the index answers each in about 20 microseconds."""
+DELETE_PAGES = 100
 
 CONDITION = (
     "(target.n >= 0 AND source.source > target.source) OR "
@@ -184,6 +187,7 @@ class Table:
         stored = self._look_up(list(newest))
         fresh = [_against(page, version, stored.get(key)) for key, (version, page) in newest.items()]
         new = [page for page in fresh if page is not None]
+        self._remove_damaged([page for page in new if page.page.key in stored and stored[page.page.key].damaged])
         rows = page_rows(new, self.rule)
         self._merge(rows, self.fence.moved(next_offsets))
         dead = sum(len(page.dead) for page in new)
@@ -205,24 +209,38 @@ class Table:
 
     def _look_up(self, keys: Sequence[str]) -> dict[str, StoredPage]:
         """All rows of these pages, live or dead."""
-        versions: dict[str, Version] = {}
-        numbers: dict[str, set[int]] = {}
+        found: dict[str, list[tuple[str | None, int | None, Version | None]]] = {}
         for start in range(0, len(keys), LOOK_UP_PAGES):
-            for page, number, version in self._rows_of(keys[start : start + LOOK_UP_PAGES]):
-                versions[page] = max(version, versions.get(page, version))
-                numbers.setdefault(page, set()).add(number)
-        return {page: StoredPage(version, frozenset(numbers[page])) for page, version in versions.items()}
+            for page, *row in self._rows_of(keys[start : start + LOOK_UP_PAGES]):
+                found.setdefault(page, []).append((row[0], row[1], row[2]))
+        return {page: _stored(page, rows) for page, rows in found.items()}
 
-    def _rows_of(self, keys: Sequence[str]) -> Iterator[tuple[str, int, Version]]:
+    def _rows_of(self, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         condition = f"page IN ({', '.join(map(quoted, keys))})"
+        columns = ["page", "id", "n", "source"]
         found = retried(
-            lambda: self.lance.search().where(condition).select(["page", "n", "source"]).to_arrow(),
+            lambda: self.lance.search().where(condition).select(columns).to_arrow(),
             self.name,
             self._pause,
             self._watch,
         )
-        columns = [found[name].to_pylist() for name in ("page", "n", "source")]
-        return zip(*columns, strict=True)
+        return zip(*(found[name].to_pylist() for name in columns), strict=True)
+
+    def _remove_damaged(self, pages: Sequence[NewPage]) -> None:
+        """Removes the rows of damaged pages, which the merge that follows writes anew.
+
+        The one delete of a writer, and safe in the hands of a stale one too: it takes no row of these versions or
+        newer ones, whoever wrote it, and these versions come again until a merge has them.
+        """
+        if pages:
+            self.still_mine()
+        for start in range(0, len(pages), DELETE_PAGES):
+            part = pages[start : start + DELETE_PAGES]
+            condition = " OR ".join(
+                f"(page = {quoted(new.page.key)} AND (source < {new.version} OR source IS NULL))" for new in part
+            )
+            retried(partial(self.lance.delete, condition), self.name, self._pause, self._watch)
+            structlog.get_logger().warning("damaged pages are written anew", table=self.name, pages=len(part))
 
     def _merge(self, rows: pa.Table, fence: Fence) -> None:
         """One conditional merge of rows and fence, tried again as long as the fence says that nothing happened."""
@@ -354,10 +372,19 @@ def _line(error: Exception | None) -> str:
     return "no error, and no effect" if error is None else " ".join(str(error).split())[:300]
 
 
+def _stored(page: str, rows: Sequence[tuple[str | None, int | None, Version | None]]) -> StoredPage:
+    numbers = frozenset(number for _, number, _ in rows if number is not None)
+    sound = all(
+        number is not None and version is not None and row == f"{page}#{number}" for row, number, version in rows
+    )
+    newest = max((version for _, _, version in rows if version is not None), default=Version(-1))
+    return StoredPage(newest, numbers, damaged=not sound or len(numbers) < len(rows))
+
+
 def _against(page: EmbeddedPage, version: Version, stored: StoredPage | None) -> NewPage | None:
     """The page with the chunks it must bury, or None when the table has this version or a newer one."""
-    if stored is None:
-        return NewPage(page, version)
-    if stored.version >= version:
+    if stored is not None and stored.version >= version:
         return None
+    if stored is None or stored.damaged:
+        return NewPage(page, version)
     return NewPage(page, version, tuple(sorted(stored.numbers - set(range(len(page.spans))))))

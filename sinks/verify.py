@@ -29,7 +29,7 @@ from sinks.fence import Fence
 from sinks.reader import PINNED, Reader, refuse_other_model
 from sinks.verify_corpus import CorpusCheck
 from sinks.verify_kafka import fence_check, lag_check, offsets_check
-from sinks.verify_letters import Letters
+from sinks.verify_letters import Letters, Pipeline
 from sinks.verify_manifests import manifest_check
 from sinks.verify_pages import newest_pages
 from sinks.verify_report import Check, Report
@@ -120,6 +120,12 @@ class Subject:
         return int(self.reader.lance.schema.field("vector").type.list_size)
 
     @property
+    def pipeline(self) -> Pipeline:
+        """What a dead letter must be of to excuse a page."""
+        topics = frozenset({self.corpus.pages, self.model.chunks, self.model.vectors})
+        return Pipeline(self.corpus.pages, self.pages_id, self.files.tag, topics)
+
+    @property
     def groups(self) -> dict[str, str]:
         """The three groups, and the topic that each reads."""
         return {
@@ -129,7 +135,7 @@ class Subject:
         }
 
 
-def _repair(cluster: Cluster, settings: VerifySettings, bad: set[str]) -> str:
+def _repair(cluster: Cluster, settings: VerifySettings, bad: set[bytes]) -> str:
     if len(bad) > MOST_PAGES:
         raise CheckFailed(
             f"{len(bad):,} pages are too many to repair: make all of them again with "
@@ -142,7 +148,7 @@ def _repair(cluster: Cluster, settings: VerifySettings, bad: set[str]) -> str:
     )
 
 
-def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line: None) -> tuple[Report, set[str]]:
+def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line: None) -> tuple[Report, set[bytes]]:
     """All checks, made; and the pages that a repair must send again.
 
     Raises:
@@ -153,9 +159,7 @@ def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line:
     start = time.perf_counter()
     subject = Subject.find(cluster, settings)
     checks = _kafka_checks(subject)
-    letters = Letters.read(
-        read_to_end(cluster, subject.corpus.dead_letters, deadline_s=DEADLINE_S), subject.corpus.pages, subject.pages_id
-    )
+    letters = Letters.read(read_to_end(cluster, subject.corpus.dead_letters, deadline_s=DEADLINE_S), subject.pipeline)
     say("reading pages")
     pages = newest_pages(read_to_end(cluster, subject.corpus.pages, deadline_s=DEADLINE_S))
     corpus = CorpusCheck(subject.reader, pages, subject.place, letters, settings.unit)
@@ -163,7 +167,7 @@ def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line:
         read_to_end(cluster, subject.corpus.pages, deadline_s=DEADLINE_S),
         lambda done: say(f"comparing pages: {done:,} of {len(pages):,}"),
     )
-    scan = RowScan(pages, subject.place, letters, subject.dimension, subject.files.normalized)
+    scan = RowScan(pages, subject.place, corpus.excused, subject.dimension, subject.files.normalized)
     scan.run(subject.reader, lambda rows: say(f"reading rows: {rows:,}"))
     progress = read_to_end(cluster, subject.corpus.progress, deadline_s=DEADLINE_S)
     manifests = manifest_check(progress, pages, subject.pages_id)
@@ -177,7 +181,7 @@ def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line:
         seconds=round(time.perf_counter() - start, 2),
         checks=tuple(checks),
     )
-    return report, corpus.faulty | scan.unknown
+    return report, corpus.faulty | scan.faulty
 
 
 def _kafka_checks(subject: Subject) -> list[Check]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.settings import Unit
 
@@ -20,6 +21,16 @@ class StoredRow:
     text: str | None
     """None: the row is dead."""
 
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> StoredRow | None:
+        """The row of these columns; None when it lacks what every row has, or is neither dead nor alive."""
+        dead = found["text"] is None
+        number, chunks, source = (found[name] for name in ("n", "n_chunks", "source"))
+        start, end = found["start"], found["end"]
+        if None in (number, chunks, source) or (start is None) != dead or (end is None) != dead:
+            return None
+        return cls(number, chunks, source, start or 0, end or 0, found["text"])
+
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
@@ -29,18 +40,30 @@ class Wrong:
     what: str
 
 
-def page_fault(text: str | None, version: int, rows: Sequence[StoredRow], unit: Unit) -> Wrong | None:
+def page_fault(text: str | None, version: int, found: Sequence[StoredRow | None], unit: Unit) -> Wrong | None:
     """The first thing that is wrong with the rows of a page whose newest version is `version`.
 
     `text` is what the page's spans must refer to: its text, or the opening text for unit `lead`; None for a deletion.
     """
+    rows = [row for row in found if row is not None]
+    if len(rows) < len(found):
+        return Wrong("damaged", "has a row without number, version, span or text")
+    return _rows_fault(rows, version) or _text_fault(text, version, rows, unit)
+
+
+def _rows_fault(rows: Sequence[StoredRow], version: int) -> Wrong | None:
     if len({row.n for row in rows}) != len(rows):
         return Wrong("twice", f"has a row number twice among {_short(sorted(row.n for row in rows))}")
-    live = sorted((row for row in rows if row.text is not None), key=lambda row: row.n)
+    live = _live(rows)
     if any(row.source != version for row in live):
         return Wrong("stale", f"has rows of version {live[0].source}, its newest is {version}")
     if not any(row.source == version for row in rows):
         return Wrong("missing", "its newest version is not in the table")
+    return None
+
+
+def _text_fault(text: str | None, version: int, rows: Sequence[StoredRow], unit: Unit) -> Wrong | None:
+    live = _live(rows)
     if text is None:
         return Wrong("deleted but there", f"is deleted and has {len(live)} live rows") if live else None
     wanted = max((row.n_chunks for row in rows if row.source == version), default=0)
@@ -64,6 +87,10 @@ def _span_fault(text: str, live: Sequence[StoredRow], unit: Unit) -> Wrong | Non
     if text[covered:].strip() and not (unit != "window" and live):
         return Wrong("gap", f"no chunk has its characters {covered}..{len(text)}")
     return None
+
+
+def _live(rows: Sequence[StoredRow]) -> list[StoredRow]:
+    return sorted((row for row in rows if row.text is not None), key=lambda row: row.n)
 
 
 def _short(numbers: Sequence[int]) -> str:

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from kafka.consumer.fetcher import ConsumerRecord
 from lancedb.table import LanceTable
+from numpy.typing import NDArray
 
 from pipeline.records import Page, Undecodable, decode
 from pipeline.settings import Unit
+from sinks.fence import version_of
 from sinks.reader import Reader
 from sinks.table import quoted
 from sinks.verify_content import StoredRow, page_fault
-from sinks.verify_letters import Letters
+from sinks.verify_letters import Letters, Sent
 from sinks.verify_pages import NewestPages, text_of
 from sinks.verify_report import Check, Problems
 
@@ -32,10 +34,18 @@ class Wanted:
     """The newest version of a page; `text` is None for a deletion, `undecodable` says why nobody can read it."""
 
     key: str
+    raw_key: bytes
     partition: int
     offset: int
+    timestamp: int
+    place: int
+    """In the arrays of newest pages."""
     text: str | None
     undecodable: str = ""
+
+    @property
+    def sent(self) -> Sent:
+        return Sent(self.key, self.partition, self.offset, self.timestamp)
 
 
 @dataclass(slots=True)
@@ -51,10 +61,15 @@ class CorpusCheck:
     seen: int = 0
     in_letters: int = 0
     without_rows: int = 0
-    faulty: set[str] = field(default_factory=set)
-    """Pages that a repair must send again."""
+    faulty: set[bytes] = field(default_factory=set)
+    """Keys, as `pages` has them, of pages that a repair must send again."""
+    excused: NDArray[np.bool_] = field(init=False)
+    """For each of `pages`: its newest version is in the dead letters, so that the one before may be in the table."""
     _batch: list[Wanted] = field(default_factory=list)
     _characters: int = 0
+
+    def __post_init__(self) -> None:
+        self.excused = np.zeros(len(self.pages), np.bool_)
 
     def run(self, records: Iterable[ConsumerRecord], turned: Callable[[int], None] = lambda pages: None) -> None:
         """Compares the newest version of every page."""
@@ -65,7 +80,7 @@ class CorpusCheck:
             if place < 0 or self.pages.offsets[place] != record.offset:
                 continue
             visited[place] = True
-            self._take(key, record)
+            self._take(key, place, record)
             turned(self.seen)
         self._compare()
         for missed in np.flatnonzero(~visited):
@@ -82,7 +97,7 @@ class CorpusCheck:
             figures += f", {self.in_letters:,} in dead letters"
         return self.problems.check("every page", figures)
 
-    def _take(self, key: str, record: ConsumerRecord) -> None:
+    def _take(self, key: str, place: int, record: ConsumerRecord) -> None:
         text, fault = None, ""
         if record.value is not None:
             try:
@@ -90,7 +105,8 @@ class CorpusCheck:
                 text = page.opening_text if self.unit == "lead" else page.text
             except Undecodable as error:
                 fault = str(error)
-        self._batch.append(Wanted(key, record.partition, record.offset, text, fault))
+        at = record.partition, record.offset, record.timestamp
+        self._batch.append(Wanted(key, record.key or b"", *at, place, text, fault))
         self._characters += len(text or "")
         self.seen += 1
         if len(self._batch) >= BATCH_PAGES or self._characters >= BATCH_CHARACTERS:
@@ -105,30 +121,31 @@ class CorpusCheck:
         self._batch.clear()
         self._characters = 0
 
-    def _compare_one(self, wanted: Wanted, rows: list[StoredRow]) -> None:
+    def _compare_one(self, wanted: Wanted, rows: list[StoredRow | None]) -> None:
         where = f"{wanted.key} (pages-{wanted.partition}@{wanted.offset})"
-        version = self.place << 48 | wanted.offset
+        version = version_of(self.place, wanted.offset)
         fault = None if wanted.undecodable else page_fault(wanted.text, version, rows, self.unit)
         if not fault and not wanted.undecodable:
-            self.without_rows += wanted.text is not None and not any(row.text is not None for row in rows)
-        elif self.letters.has(wanted.key, wanted.partition, wanted.offset):
+            self.without_rows += wanted.text is not None and not any(row and row.text is not None for row in rows)
+        elif self.letters.has(wanted.sent):
             self.in_letters += 1
+            self.excused[wanted.place] = True
         elif fault:
-            self.faulty.add(wanted.key)
+            self.faulty.add(wanted.raw_key)
             self.problems.add(fault.kind, f"{where} {fault.what}")
         else:
+            self.faulty.add(wanted.raw_key)
             self.problems.add("undecodable", f"{where}: {wanted.undecodable}, and not in the dead letters")
 
-    def _rows(self, keys: list[str]) -> dict[str, list[StoredRow]]:
-        """All rows of these pages, live or dead."""
+    def _rows(self, keys: list[str]) -> dict[str, list[StoredRow | None]]:
+        """All rows of these pages, live or dead; None for a damaged one."""
         condition = f"page IN ({', '.join(map(quoted, keys))})"
 
         def query(lance: LanceTable) -> list[dict[str, object]]:
             found: list[dict[str, object]] = lance.search().where(condition).select(COLUMNS).to_arrow().to_pylist()
             return found
 
-        rows: dict[str, list[StoredRow]] = {}
+        rows: dict[str, list[StoredRow | None]] = {}
         for found in self.reader.read(query):
-            page = str(found.pop("page"))
-            rows.setdefault(page, []).append(StoredRow(**found))  # type: ignore[arg-type]
+            rows.setdefault(str(found["page"]), []).append(StoredRow.of(found))
         return rows

@@ -1,11 +1,10 @@
-"""One pass over all live rows of the table, in batches: ids, versions, vectors.
+"""One pass over all rows of the table that are not dead, in batches: ids, versions, vectors.
 
 Memory: 8 bytes a row for the ids, and one batch of 4,096 rows (6 MB at 384 dimensions).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.records import valid_key
+from sinks.fence import version_of
 from sinks.reader import Reader
-from sinks.upkeep import LIVE
-from sinks.verify_letters import Letters
+from sinks.rows import norms_of, vector_faults
 from sinks.verify_pages import NewestPages, key_hash
 from sinks.verify_report import Check, Problems
 
 BATCH_ROWS = 4_096
 
-MAX_OFF_NORM = 1e-3
-"""How far from 1 the norm of a normalised vector may be; rounding to half precision moves it by up to 5e-4."""
+NOT_DEAD = "(n >= 0 OR n IS NULL) AND (start IS NOT NULL OR vector IS NOT NULL)"
+"""All that a search could find or a reader count as live, damaged or not: a dead row has neither text nor vector."""
 
 
 @dataclass(slots=True)
@@ -62,12 +62,13 @@ class RowScan:
     pages: NewestPages
     place: int
     """Of the current `pages` topic in the fence's list: the upper 16 bits of every current version."""
-    letters: Letters
+    excused: NDArray[np.bool_]
+    """For each of `pages`: its newest version is in the dead letters, and the one before stays until it is not."""
     dimension: int
     normalized: bool
     rows: int = 0
-    unknown: set[str] = field(default_factory=set)
-    """Pages with live rows that `pages` does not have; a repair must delete them."""
+    faulty: set[bytes] = field(default_factory=set)
+    """Keys of pages with a row that must not be as it is; a repair sends what `pages` has of them, or a null."""
     norms: Norms = field(default_factory=Norms)
     strangers: Problems = field(default_factory=Problems)
     bad_ids: Problems = field(default_factory=Problems)
@@ -90,10 +91,12 @@ class RowScan:
         self._hashes[self.rows : end] = np.fromiter(map(hash, ids), np.int64, len(ids))
         self.rows = end
         whole = pc.binary_join_element_wise(batch["page"], batch["n"].cast(pa.string()), "#")
+        pages = batch["page"].to_pylist()
         for row in np.flatnonzero(~_bools(pc.equal(whole, batch["id"]))):
-            self.bad_ids.add("not page#number", f"row {ids[row]} is number {batch['n'][row]} of {batch['page'][row]}")
-        self._take_versions(batch)
-        self._take_vectors(batch["vector"], ids)
+            self.bad_ids.add("not page#number", f"row {ids[row]} is number {batch['n'][row]} of {pages[row]}")
+            self._mend(pages[row], _page_of(ids[row]))
+        self._take_versions(batch, pages)
+        self._take_vectors(batch["vector"], ids, pages)
 
     def checks(self) -> list[Check]:
         """What held, and what did not."""
@@ -103,47 +106,50 @@ class RowScan:
             self.bad_vectors.check("vectors", f"{self.norms.count:,} x {self.dimension}, finite, {self.norms}"),
         ]
 
-    def _take_versions(self, batch: pa.RecordBatch) -> None:
-        keys = batch["page"].to_pylist()
-        places = self.pages.places(np.fromiter(map(key_hash, keys), np.int64, len(keys)))
+    def _take_versions(self, batch: pa.RecordBatch, pages: list[str | None]) -> None:
+        places = self.pages.places(np.fromiter((key_hash(key or "") for key in pages), np.int64, len(pages)))
         if not len(self.pages):
-            for key in keys:
+            for key in pages:
                 self._take_stranger(key, -1, -1)
             return
         versions = np.asarray(batch["source"].fill_null(-1), np.int64)
-        newest = self.pages.offsets[places] | (self.place << 48)
+        newest = self.pages.offsets[places] | version_of(self.place, 0)
         wrong = (places < 0) | self.pages.deleted[places] | (versions != newest)
         for row in np.flatnonzero(wrong):
-            self._take_stranger(keys[row], int(places[row]), int(versions[row]))
+            self._take_stranger(pages[row], int(places[row]), int(versions[row]))
 
-    def _take_stranger(self, key: str, place: int, version: int) -> None:
+    def _take_stranger(self, key: str | None, place: int, version: int) -> None:
         if place < 0:
-            self.unknown.add(key)
-            self.strangers.add("of no page", f"{key} is not in pages")
+            lost = "" if self._mend(key) else ", nor a key that could be: remove it by hand (docs/runbook.md)"
+            self.strangers.add("of no page", f"{key} is not in pages{lost}")
             return
-        partition, offset = int(self.pages.partitions[place]), int(self.pages.offsets[place])
-        where = f"{key} (pages-{partition}@{offset})"
-        if self.letters.has(key, partition, offset):
-            return  # its newest version could not be processed; the one before stays until it can
+        if self.excused[place]:
+            return
+        where = f"{key} (pages-{self.pages.partitions[place]}@{self.pages.offsets[place]})"
+        self._mend(key)
         if self.pages.deleted[place]:
             self.strangers.add("of a deleted page", f"{where} is deleted")
         else:
             self.strangers.add("of another version", f"{where} has a row of version {version}")
 
-    def _take_vectors(self, column: pa.FixedSizeListArray, ids: list[str]) -> None:
+    def _take_vectors(self, column: pa.FixedSizeListArray, ids: list[str | None], pages: list[str | None]) -> None:
         there = _bools(column.is_valid())
         for row in np.flatnonzero(~there):
             self.bad_vectors.add("missing", f"{ids[row]} has no vector")
-        vectors = np.asarray(column.drop_null().flatten(), np.float64).reshape(-1, self.dimension)
-        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        finite = np.isfinite(norms)
-        self.norms.add(norms[finite])
+            self._mend(pages[row])
         places = np.flatnonzero(there)
-        for row in np.flatnonzero(~finite):
-            self.bad_vectors.add("not finite", f"{ids[places[row]]} has a vector that is not finite")
-        off = finite & (np.abs(norms - 1) > MAX_OFF_NORM if self.normalized else norms == 0)
-        for row in np.flatnonzero(off):
-            self.bad_vectors.add("wrong norm", f"{ids[places[row]]} has a vector of norm {norms[row]:.6f}")
+        norms = norms_of(np.asarray(column.drop_null().flatten()).reshape(-1, self.dimension))
+        self.norms.add(norms[np.isfinite(norms)])
+        for fault in vector_faults(norms, normalized=self.normalized):
+            row = places[fault.row]
+            self.bad_vectors.add(fault.kind, f"the vector of {ids[row]} {fault.what}")
+            self._mend(pages[row])
+
+    def _mend(self, *keys: str | None) -> bool:
+        """Marks these pages for the repair; says whether there was one that it can reach."""
+        reached = [key.encode() for key in keys if key is not None and valid_key(key)]
+        self.faulty.update(reached)
+        return bool(reached)
 
     def _find_twins(self, reader: Reader) -> None:
         """Ids that are there twice. A hash that is there twice is only a suspicion: one more pass finds the ids."""
@@ -152,16 +158,28 @@ class RowScan:
         suspects = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
         if not suspects:
             return
-        ids = (name for batch in batches(reader, ["id"]) for name in batch["id"].to_pylist() if hash(name) in suspects)
-        for name, count in Counter(ids).items():
-            if count > 1:
-                self.bad_ids.add("twice", f"{name} is there {count} times")
+        found: dict[str, list[str | None]] = {}
+        for batch in batches(reader, ["id", "page"]):
+            for name, page in zip(batch["id"].to_pylist(), batch["page"].to_pylist(), strict=True):
+                if hash(name) in suspects:
+                    found.setdefault(str(name), []).append(page)
+        for name, pages in found.items():
+            if len(pages) > 1:
+                self.bad_ids.add("twice", f"{name} is there {len(pages)} times")
+                self._mend(*pages, _page_of(name))
 
 
 def batches(reader: Reader, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """All live rows of the table, a batch at a time."""
-    scan: Any = reader.read(lambda lance: lance.search().where(LIVE).select(columns).to_batches(batch_size=BATCH_ROWS))
+    """All rows of the table but fence and dead rows, a batch at a time."""
+    scan: Any = reader.read(
+        lambda lance: lance.search().where(NOT_DEAD).select(columns).to_batches(batch_size=BATCH_ROWS)
+    )
     yield from scan
+
+
+def _page_of(row_id: str | None) -> str | None:
+    """The page that a row's id names."""
+    return row_id.rpartition("#")[0] if row_id is not None else None
 
 
 def _bools(array: pa.BooleanArray) -> NDArray[np.bool_]:

@@ -12,11 +12,11 @@ from deploy.doctor.patient import Patient, known
 from deploy.doctor.trial import trial_elsewhere
 from pipeline.errors import TryAgain, UsageError
 from pipeline.model_files import WEIGHTS, ModelFiles, resolve
+from sinks.rows import MAX_OFF_NORM
 
 TRIAL_S = 240.0
 RUNTIME_BYTES = 1_200_000_000
 """What a replica takes besides its weights: torch, a batch, its activations (MiniLM on a CPU: 1.2 GB at its peak)."""
-OFF_NORM = 5e-3
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -111,7 +111,7 @@ def _embedding(patient: Patient) -> Finding:
         return fail(trial.problem, _trial_remedy(trial.problem, settings.device))
     if not trial.finite or trial.norm == 0:
         return fail(f"one sentence becomes no usable vector in {trial.dtype}", "export CIRROSTREAM_DTYPE=fp32")
-    if files.normalized and abs(trial.norm - 1) > OFF_NORM:
+    if files.normalized and abs(trial.norm - 1) > MAX_OFF_NORM:
         return fail(f"one vector has norm {trial.norm:.4f}, the model promises 1", "export CIRROSTREAM_DTYPE=fp32")
     return ok(f"one sentence on {trial.device} in {trial.dtype}: {trial.dimension} dimensions, norm {trial.norm:.4f}")
 

@@ -8,11 +8,12 @@ letters.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.addresses import without_secrets
+from pipeline.dead_letters.headers import MAX_CHARACTERS, Headers
 from pipeline.elimination import DEATHS
 from pipeline.errors import Fatal
 from pipeline.metrics import FORGED, Metrics
@@ -25,7 +26,6 @@ MAX_VALUE_BYTES = 24 * MIB
 
 MIN_FOR_SHARE = 10_000
 MAX_SHARE = 0.01
-MAX_ERROR_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,10 @@ class DeadLetter:
     error: str
     source: Source | None = None
     attempts: int = 1
+    model: str = ""
+    """The tag of the model and settings whose pipeline could not process it; empty before `pages`, and of old."""
+    odd: str = ""
+    """What is wrong with the headers it was read from: such a letter is listed and counted, and believed in nothing."""
 
     def version(self, pages: str, pages_id: str) -> Source | None:
         """The page's version in the topic `pages`, whose id is `pages_id`; None when the record could not tell."""
@@ -57,12 +61,14 @@ class DeadLetter:
         fields = {
             "stage": stage,
             "reason": self.reason,
-            "error": without_secrets(self.error)[:MAX_ERROR_CHARACTERS],
+            "error": without_secrets(self.error)[:MAX_CHARACTERS],
             "topic": self.topic,
             "partition": str(self.partition),
             "offset": str(self.offset),
             "attempts": str(self.attempts),
         }
+        if self.model:
+            fields["model"] = self.model
         if self.source is not None:
             fields["source"] = f"{self.source.topic_id}/{self.source.partition}/{self.source.offset}"
         if self.value is not None and len(self.value) > MAX_VALUE_BYTES:
@@ -72,40 +78,40 @@ class DeadLetter:
 
 
 def read(record: ConsumerRecord) -> tuple[str, DeadLetter]:
-    """The stage and the dead letter in a record of the `dead_letters` topic."""
-    fields = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+    """The stage and the dead letter in a record of the `dead_letters` topic, whatever its headers are."""
+    headers = Headers(record.headers or ())
+    stage = headers.text("stage")
     letter = DeadLetter(
-        topic=fields.get("topic", ""),
-        partition=int(fields.get("partition", "-1")),
-        offset=int(fields.get("offset", "-1")),
+        topic=headers.text("topic"),
+        partition=headers.number("partition"),
+        offset=headers.number("offset"),
         key=record.key or b"",
         value=record.value,
-        reason=fields.get("reason", ""),
-        error=fields.get("error", ""),
-        source=_source(fields.get("source", "")),
-        attempts=int(fields.get("attempts", "1")),
+        reason=headers.text("reason"),
+        error=headers.text("error"),
+        source=headers.source(),
+        attempts=headers.number("attempts", missing=1),
+        model=headers.text("model") if "model" in headers else "",
     )
-    return fields.get("stage", ""), letter
+    return stage, replace(letter, odd=headers.odd) if headers.odd else letter
 
 
 def is_whole(record: ConsumerRecord) -> bool:
     """Whether the original's bytes are in this record of the `dead_letters` topic: larger ones are not."""
-    return "size" not in dict(record.headers)
-
-
-def _source(text: str) -> Source | None:
-    topic_id, _, rest = text.partition("/")
-    partition, _, offset = rest.partition("/")
-    return Source(topic_id, int(partition), int(offset)) if offset else None
+    return "size" not in Headers(record.headers or ())
 
 
 class DeadLetters:
     """Sends dead letters, and ends the process when they are too many to be the input's fault.
 
-    Without a publisher only `message` and `count` work: for a stage with a producer of its own.
+    Without a publisher only `message` and `count` work: for a stage with a producer of its own. A stage behind `pages`
+    says with `model` whose pipeline it is of: what one model's cannot process, another's may.
     """
 
-    def __init__(self, publisher: Publisher | None, topic: str, metrics: Metrics, max_in_a_row: int) -> None:
+    def __init__(
+        self, publisher: Publisher | None, topic: str, metrics: Metrics, max_in_a_row: int, *, model: str = ""
+    ) -> None:
+        self._model = model
         self._publisher = publisher
         self._topic = topic
         self._metrics = metrics
@@ -153,9 +159,8 @@ class DeadLetters:
         value = letter.value
         if value is not None and len(value) > MAX_VALUE_BYTES:
             value = None
-        return Message(
-            self._topic, letter.key, value if value is not None else b"", headers=letter.headers(self._metrics.stage)
-        )
+        headers = replace(letter, model=self._model).headers(self._metrics.stage)
+        return Message(self._topic, letter.key, value if value is not None else b"", headers=headers)
 
     def count(self, letter: DeadLetter) -> None:
         """Counts an acknowledged letter against the limits, unless nothing of ours can have led to it."""

@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 from rich.table import Table
 
 from pipeline import cli, dead_letters, topics
+from pipeline.dead_letters.headers import MAX_BYTES
 from pipeline.dead_letters.retry import Fate, retry
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster, read_to_end
@@ -21,6 +22,10 @@ from pipeline.settings import Settings
 from pipeline.terminal import Console, plain_line, say, write_json
 
 app = cli.new_app("Shows the records that could not be processed, and why; tries them again; removes them.")
+
+
+ODD = "odd"
+"""Stands for the reason of a letter whose headers are none of a letter."""
 
 
 class ListSettings(Settings):
@@ -64,7 +69,7 @@ class PurgeSettings(Settings):
 def list_letters(settings: ListSettings) -> int:
     """Lists dead letters by position, with stage and reason, and counts them."""
     rows = [_row(record) for record in _letters(settings)]
-    counts = Counter((row.stage, row.reason) for row in rows)
+    counts = Counter((row.stage, ODD if row.odd else row.reason) for row in rows)
     shown = sorted(rows, key=lambda row: (row.partition, row.offset))[-settings.limit :]
     if settings.json_output:
         totals = [{"stage": stage, "reason": reason, "count": n} for (stage, reason), n in sorted(counts.items())]
@@ -72,7 +77,8 @@ def list_letters(settings: ListSettings) -> int:
         return Exit.DONE
     table = Table("letter", "page", "stage", "reason", "error", title=f"{len(rows)} dead letters")
     for row in shown:
-        table.add_row(f"{row.partition}@{row.offset}", row.page, row.stage, row.reason, row.error)
+        why = (ODD, row.odd) if row.odd else (row.reason, row.error)
+        table.add_row(f"{row.partition}@{row.offset}", row.page, row.stage, *why)
     Console().print(table)
     return Exit.DONE
 
@@ -84,7 +90,7 @@ def show_letter(settings: ShowSettings) -> int:
     for record in _letters(settings):
         if f"{record.partition}@{record.offset}" == wanted:
             for name, value in record.headers:
-                say(f"{plain_line(name)}: {plain_line(value.decode('utf-8', 'replace'))}")
+                say(f"{plain_line(name)}: {plain_line((value or b'')[:MAX_BYTES].decode('utf-8', 'replace'))}")
             say(f"key: {(record.key or b'')!r}")
             say(f"value: {len(record.value or b'')} bytes: {(record.value or b'')[:400]!r}")
             return Exit.DONE
@@ -119,6 +125,7 @@ _LEFT: dict[Fate, str] = {
     "gone": "the page was deleted, or its key is none of a page",
     "too_large": "still larger than `pages` takes; raise its max.message.bytes, then try again",
     "not_kept": "too large to be kept; let the producer read its file again",
+    "odd": "their headers are none of a letter: look at them with `show`, and at who may write to the topic",
 }
 
 
@@ -183,6 +190,8 @@ class Row:
     source_partition: int
     source_offset: int
     attempts: int
+    odd: str
+    """What is wrong with its headers; empty for a letter as our stages write them."""
 
 
 def _row(record: ConsumerRecord) -> Row:
@@ -198,6 +207,7 @@ def _row(record: ConsumerRecord) -> Row:
         letter.partition,
         letter.offset,
         letter.attempts,
+        letter.odd,
     )
 
 

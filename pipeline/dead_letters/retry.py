@@ -14,16 +14,18 @@ from typing import Literal
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline import dead_letters
+from pipeline.dead_letters import DeadLetter
 from pipeline.kafka import Cluster, read_range
 from pipeline.publisher import Message, Publisher
-from pipeline.records import Source
+from pipeline.records import Source, valid_key
 from pipeline.resend import Log, Newest, Resender
 from pipeline.topics import CorpusTopics, topic_ids
 
-Fate = Literal["from_pages", "from_letter", "superseded", "gone", "too_large", "not_kept"]
+Fate = Literal["from_pages", "from_letter", "superseded", "gone", "too_large", "not_kept", "odd"]
 """What becomes of a letter: its page is sent as `pages` has it; as the letter has it, for it never came to `pages`; a
-newer version is in `pages`, or in a letter of its own; the page is in `pages` no more; it is still larger than `pages`
-takes; its bytes were too many to be kept in the letter."""
+newer version is in `pages`, or in a letter of its own; the page is in `pages` no more, or the key is none of a page; it
+is still larger than `pages` takes; its bytes were too many to be kept in the letter; its headers are none of a
+letter."""
 
 READERS = ("chunk", "embed", "lance")
 """The stages behind `pages`; any other lost the page before it came there."""
@@ -47,8 +49,15 @@ class Letter:
     kept: bool
     last: bool
     """Whether there is no later letter about the page."""
+    odd: bool
+    is_page: bool
+    """Whether its key can be one of a page."""
 
     def fate(self, newest: Newest | None) -> Fate:
+        if self.odd:
+            return "odd"
+        if not self.is_page:
+            return "gone"
         if newest is not None and self._precedes(newest):
             return "gone" if newest.deleted else "superseded"
         if self.came_to_pages:
@@ -86,7 +95,7 @@ def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted) -> Retried:
         key = record.key or b""
         stage, letter = dead_letters.read(record)
         if wanted(record, stage, letter.reason):
-            letters[key] = _letter(record, stage, letter.version(topics.pages, pages_id), pages_id)
+            letters[key] = _letter(record, stage, letter, topics.pages, pages_id)
         elif key in letters:
             letters[key] = replace(letters[key], last=False)
     log = Log.read(cluster, topics.pages, letters.keys())
@@ -102,7 +111,8 @@ def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted) -> Retried:
     return Retried(Counter(fates.values()), sender.overtaken)
 
 
-def _letter(record: ConsumerRecord, stage: str, version: Source | None, pages_id: str) -> Letter:
+def _letter(record: ConsumerRecord, stage: str, letter: DeadLetter, pages: str, pages_id: str) -> Letter:
+    version = letter.version(pages, pages_id)
     return Letter(
         record.partition,
         record.offset,
@@ -112,6 +122,8 @@ def _letter(record: ConsumerRecord, stage: str, version: Source | None, pages_id
         came_to_pages=stage in READERS,
         kept=dead_letters.is_whole(record),
         last=True,
+        odd=bool(letter.odd),
+        is_page=valid_key(letter.key.decode("utf-8", "replace")),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from kafka import KafkaProducer
 
 from pipeline.dead_letters import MAX_VALUE_BYTES, DeadLetter, DeadLetters
 from pipeline.dead_letters.retry import Retried, Wanted, retry
@@ -136,6 +137,34 @@ def test_letters_are_chosen_by_stage_reason_and_position(
         assert [key for key, count in before.items() if len(corpus.versions(key)) > count] == sent
     nowhere = command("replay", "0@999999")
     assert (nowhere.returncode, "no such dead letter: 0@999999" in nowhere.stderr) == (2, True)
+
+
+def test_forged_letters_end_no_command_and_send_nothing(
+    corpus: Corpus, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    corpus.send("w:1", b"page")
+    forged: list[tuple[tuple[str, bytes], ...]] = [
+        (),
+        (("stage", b"embed"), ("partition", b"x")),
+        (("stage", b"produce"), ("stage", b"produce"), ("offset", b"9" * 5_000)),
+        (("stage", b"embed"), ("source", b"a/b/c"), ("error", b"\xff")),
+    ]
+    producer = KafkaProducer(**corpus.cluster.client_config())
+    for key in (b"w:1", b"no key of a page", None):
+        for headers in forged:
+            producer.send(corpus.topics.dead_letters, key=key, value=b"evil", headers=list(headers)).get(60)
+    producer.close()
+    corpus.lose("produce", "no key of a page", b"evil", reason="too_large")
+    listed = json.loads(command("list", "--json").stdout)
+    assert (listed["total"], len(listed["letters"])) == (13, 13)
+    assert sum(one["count"] for one in listed["by_reason"] if one["reason"] == "odd") == 12
+    assert "odd" in command("list").stdout
+    for row in listed["letters"][:4]:
+        assert command("show", f"{row['partition']}@{row['offset']}").returncode == 0
+    done = json.loads(command("replay", "--json").stdout)
+    assert (done["sent"], done["pages"]) == (0, {"gone": 1, "odd": 2})
+    assert corpus.versions("w:1") == [b"page"]
+    assert "removed 13 dead letters" in command("purge", "--yes").stdout
 
 
 @pytest.mark.parametrize("name", ["list", "replay", "purge"])

@@ -36,7 +36,7 @@ def newest(cluster: Cluster, pages: str) -> dict[str, str | None]:
 def test_wanted_pages_are_sent_again_as_they_are_and_unknown_ones_as_deleted(cluster: Cluster, pages: str) -> None:
     send(cluster, pages, ("w:1", "old"), ("w:1", "new"), ("w:2", "two"), ("w:3", None))
     ends = sum(cluster.log_ends(pages).values())
-    assert resend(cluster, pages, ["w:1", "w:3", "w:unknown"]) == Resent(2, 1, 0)
+    assert resend(cluster, pages, {b"w:1", b"w:3", b"w:unknown"}) == Resent(2, 1, 0)
     assert sum(cluster.log_ends(pages).values()) == ends + 3
     assert newest(cluster, pages) == {"w:1": "new", "w:2": "two", "w:3": None, "w:unknown": None}
 

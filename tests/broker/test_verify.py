@@ -171,7 +171,9 @@ def test_what_is_in_the_dead_letters_is_a_warning(world: World, capsys: pytest.C
     world.in_step()
     assert "1 missing" in failed(capsys)["every page"]
     letters = DeadLetters(world.publisher, world.corpus.dead_letters, Metrics("embed"), 100)
-    letters.send(DeadLetter(world.model.chunks, 0, 1, b"w:77", b"x", "model_failed", "no kernel", source))
+    letters.send(
+        DeadLetter(world.model.chunks, source.partition, 1, b"w:77", b"x", "model_failed", "no kernel", source)
+    )
     assert failed(capsys) == {}
     _, out, _ = run(capsys)
     assert "1 model_failed in embed" in out

@@ -43,6 +43,52 @@ def test_a_letter_keeps_bytes_reason_and_place() -> None:
     assert dead_letters.read(record) == ("embed", LETTER)
 
 
+SOUND = dict(LETTER.headers("embed"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "odd"),
+    [
+        ([], "no header stage"),
+        (None, "no header stage"),
+        ([*SOUND.items(), ("stage", b"lance")], "'stage' is there twice"),
+        ([*SOUND.items(), ("x", None)], "'x' is null"),
+        ({**SOUND, "partition": b"many"}, "partition is no number"),
+        ({**SOUND, "partition": b"-1"}, "partition is no number"),
+        ({**SOUND, "offset": b"9" * 5_000}, "offset is no number"),
+        ({**SOUND, "offset": "\u0663".encode()}, "offset is no number"),
+        ({**SOUND, "attempts": b" 1"}, "attempts is no number"),
+        ({**SOUND, "attempts": b""}, "attempts is no number"),
+        ({**SOUND, "source": b"id/3"}, "source is no version"),
+        ({**SOUND, "source": b"id/x/y"}, "source is no version"),
+        ({**SOUND, "source": b"id/3/41/9"}, "source is no version"),
+        ({**SOUND, "source": b""}, "source is no version"),
+        ({**SOUND, "reason": b"\xff\xfe"}, "'reason' is no UTF-8"),
+        ({**SOUND, "error": b"x" * 1_000_000}, "'error' has 1000000 bytes"),
+        ({name: value for name, value in SOUND.items() if name != "topic"}, "no header topic"),
+    ],
+)
+def test_headers_that_are_none_of_a_letter_make_it_odd_and_raise_nothing(headers: object, odd: str) -> None:
+    found = list(headers.items()) if isinstance(headers, dict) else headers
+    record = SimpleNamespace(key=None, value=None, headers=found)
+    stage, letter = dead_letters.read(record)  # type: ignore[arg-type]
+    assert odd in letter.odd
+    assert dead_letters.is_whole(record)  # type: ignore[arg-type]
+    assert max(map(len, (stage, letter.topic, letter.reason, letter.error))) <= 1_000
+
+
+def test_headers_of_later_versions_are_not_odd() -> None:
+    record = SimpleNamespace(key=b"enwiki:1", value=b"", headers=[*SOUND.items(), ("new", b"\x01")])
+    assert dead_letters.read(record)[1].odd == ""  # type: ignore[arg-type]
+
+
+def test_a_stage_behind_pages_says_whose_pipeline_it_is_of() -> None:
+    publisher = RecordingPublisher()
+    DeadLetters(publisher, "dead_letters", Metrics("chunk"), 3, model="minilm-1").send(LETTER)  # type: ignore[arg-type]
+    record = SimpleNamespace(key=b"enwiki:1", value=b"", headers=publisher.messages[0].headers)
+    assert dead_letters.read(record)[1].model == "minilm-1"  # type: ignore[arg-type]
+
+
 def test_a_huge_original_is_kept_as_hash_and_size() -> None:
     box, publisher = letters()
     box.send(replace(LETTER, value=bytes(dead_letters.MAX_VALUE_BYTES + 1)))
