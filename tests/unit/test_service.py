@@ -119,8 +119,9 @@ def test_sigterm_ends_it_with_0_and_takes_the_announcement_away(start: Start) ->
 
 
 def test_sigterm_ends_what_waits_for_ever_in_time_too_with_0_and_a_line(start: Start) -> None:
-    process = start(turn="import pipeline.service; pipeline.service.STOP_SECONDS = 0.5; time.sleep(600)")
-    assert process.address
+    turn = "import pipeline.service as p; p.STOP_SECONDS = 0.5; service.metrics.assigned_partitions.set(7); time.sleep(600)"
+    process = start(turn=turn)
+    wait_until(lambda: process.value("cirrostream_assigned_partitions") == 7, "the loop waits for ever")
     process.process.send_signal(signal.SIGTERM)
     code, said = process.end()
     assert code == 0
