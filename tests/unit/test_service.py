@@ -119,8 +119,8 @@ def test_sigterm_ends_it_with_0_and_takes_the_announcement_away(start: Start) ->
 
 
 def test_sigterm_ends_what_waits_for_ever_in_time_too_with_0_and_a_line(start: Start) -> None:
-    turn = "import pipeline.service as p; p.STOP_SECONDS = 0.5; service.metrics.assigned_partitions.set(7); time.sleep(600)"
-    process = start(turn=turn)
+    waits = "service.metrics.assigned_partitions.set(7); time.sleep(600)"
+    process = start(turn=f"import pipeline.service; pipeline.service.STOP_SECONDS = 0.5; {waits}")
     wait_until(lambda: process.value("cirrostream_assigned_partitions") == 7, "the loop waits for ever")
     process.process.send_signal(signal.SIGTERM)
     code, said = process.end()
