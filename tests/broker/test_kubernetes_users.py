@@ -242,6 +242,7 @@ def foreign(cluster: Cluster, topic: str) -> BatchSource[bytes]:
         topic,
         "foreign",
         decode=lambda record: record.value or b"",
+        convict=lambda record, deaths: None,
         weigh=len,
         limit=Limit(1, 1),
         positions=from_committed("foreign", ""),

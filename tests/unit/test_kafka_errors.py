@@ -65,12 +65,17 @@ def source(spoil: Callable[[Any], None]) -> BatchSource[bytes]:
         "t",
         "g",
         decode=_value,
+        convict=_nobody,
         weigh=len,
         limit=Limit(1, 0.01),
         positions=from_committed("g", ""),
         stopping=stopping,
         metrics=Metrics("test"),
     )
+
+
+def _nobody(record: ConsumerRecord, deaths: int) -> None:
+    raise AssertionError(f"{record} is convicted after {deaths} deaths")
 
 
 def _value(record: ConsumerRecord) -> bytes:
