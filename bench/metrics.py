@@ -45,6 +45,7 @@ from pipeline.records import EmbeddedPage, Page, Source, encode
 from pipeline.service import Service
 from pipeline.settings import MIB, ModelSettings, ServiceSettings
 from pipeline.topics import CorpusTopics, ModelTopics
+from pipeline.upgrade_grace import Grace
 from sinks.fence import Fence
 from sinks.intake import Intake, weight
 from sinks.origin import Origins
@@ -172,6 +173,7 @@ def _chunk_round(service: Service, process: ChunkProcess, pages: list[Page]) -> 
         letters=letters,
         metrics=service.metrics,
         stopping=service.stopping,
+        grace=Grace(),
     )
     stage = ChunkStage(service, cluster, ChunkSettings(), work=work, corpus=CORPUS, model=MODEL)
     stage._topics = dict.fromkeys((MODEL.chunks, CORPUS.dead_letters), _Topic())
@@ -235,6 +237,7 @@ def lance_round(service: Service, files: ModelFiles, pages: list[EmbeddedPage]) 
             "lance",
             decode=intake.decode,
             convict=letters.convict,
+            newer=lambda _, __: None,
             weigh=weight,
             limit=Limit(10_000, 1.0),
             positions=from_committed("lance", ""),

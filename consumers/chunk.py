@@ -15,19 +15,21 @@ from typing import Any, NoReturn
 from aiokafka.errors import MessageSizeTooLargeError
 from pydantic import Field
 
-from consumers.chunk_app import done, new_app, quiet_libraries, raw_topic, taken
+from consumers.chunk_app import done, new_app, note, quiet_libraries, raw_topic, taken
 from consumers.chunk_errors import verdict
 from consumers.chunk_limits import START_SECONDS
-from consumers.chunk_positions import set_first_positions
+from consumers.chunk_positions import grace_of, set_first_positions
 from consumers.chunk_process import ChunkProcess
 from consumers.chunk_protocol import PageRecord, Task
 from consumers.chunk_watchdog import Watchdog
 from consumers.chunk_work import ChunkWork, Outcome
 from pipeline import cli, model_files, topics
 from pipeline.dead_letters import DeadLetters
+from pipeline.elimination import Mark, metadata_of
 from pipeline.errors import Exit, TryAgain
 from pipeline.kafka import Cluster
 from pipeline.publisher import Message
+from pipeline.records import SchemaTooNew
 from pipeline.service import Service
 from pipeline.settings import MIB, ModelSettings, ServiceSettings
 
@@ -49,6 +51,8 @@ DELIVERY_SECONDS = 90.0
 
 SHARE_OF_WATCHDOG = 0.75
 """What waits for deliveries gives up before the watchdog does, and says what it has waited for."""
+
+NOTE_SECONDS = 5.0
 
 
 class ChunkSettings(ModelSettings, ServiceSettings):
@@ -89,6 +93,7 @@ def chunk(settings: ChunkSettings) -> int:
             with service.step(f"setting the first positions of {model.chunk_group}", KAFKA_SECONDS):
                 set_first_positions(cluster, corpus.pages, model.chunk_group)
                 max_bytes = cluster.max_message_bytes(model.chunks)
+                grace = grace_of(cluster, model.chunk_group)
             letters = DeadLetters(
                 None, corpus.dead_letters, service.metrics, settings.max_dead_letters, model=files.tag
             )
@@ -100,6 +105,7 @@ def chunk(settings: ChunkSettings) -> int:
                 letters=letters,
                 metrics=service.metrics,
                 stopping=service.stopping,
+                grace=grace,
             )
             asyncio.run(ChunkStage(service, cluster, settings, work=work, corpus=corpus, model=model).serve())
     return Exit.DONE
@@ -161,6 +167,9 @@ class ChunkStage:
             await self._deliver(outcomes)
         except asyncio.CancelledError:
             raise  # nothing acknowledged
+        except SchemaTooNew as error:
+            await self._note_grace(events)
+            self._die(error, "a batch of pages")
         except BaseException as error:  # noqa: BLE001 - whatever it is: never acknowledge past a failure
             self._die(error, "a batch of pages")
         finished = events[: len(outcomes)]
@@ -168,6 +177,14 @@ class ChunkStage:
             event.ack()
         done(self._app, finished)
         return len(finished)
+
+    async def _note_grace(self, events: Sequence[Any]) -> None:
+        """Leaves word of when the wait for an upgrade began; where that fails, the next process begins it anew."""
+        mark = Mark(newer_since=self._work.grace.beginning or 0)
+        try:
+            await asyncio.wait_for(note(self._app, events[0].message.tp, metadata_of(mark)), NOTE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - of faust, of aiokafka, of the network: it is about to end anyway
+            self._service.log.warning("the beginning of the wait for an upgrade is not kept", error=str(error))
 
     async def _deliver(self, outcomes: Sequence[Outcome]) -> None:
         """Returns when Kafka has every outcome; a chunk message that its topic refuses becomes a dead letter."""

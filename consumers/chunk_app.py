@@ -10,7 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 import faust
+from aiokafka import TopicPartition
 from aiokafka.codec import has_zstd
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from yarl import URL
@@ -124,6 +126,16 @@ class Consumer(driver.Consumer):
             return done
         return max(done or 0, self._caught_up[tp]) if tp in self._caught_up else done
 
+    async def note(self, tp: TP, metadata: str) -> None:
+        """Commits the position that is committed with this beside it, for who has the partition after this process."""
+        consumer, partition = self._thread._ensure_consumer(), TopicPartition(tp.topic, tp.partition)
+
+        async def commit() -> None:
+            at = await consumer.committed(partition)
+            await consumer.commit({partition: OffsetAndMetadata(at or 0, metadata)})
+
+        await self._thread.call_thread(commit)
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Holes need no book-keeping here; faust's is quadratic in their number."""
 
@@ -212,6 +224,11 @@ def _consumer(app: faust.App) -> Consumer:
     consumer = app.consumer
     assert isinstance(consumer, Consumer)  # noqa: S101 - for the type checker; `new_app` made it
     return consumer
+
+
+async def note(app: faust.App, tp: TP, metadata: str) -> None:
+    """Leaves this beside the committed position of a partition."""
+    await _consumer(app).note(tp, metadata)
 
 
 def credentials(kafka: KafkaSettings) -> faust.auth.Credentials | None:

@@ -6,13 +6,16 @@ group committed at 100 in a log that begins at 600 goes on at 600.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
+from pipeline.elimination import read_mark
 from pipeline.errors import Fatal, TryAgain
 from pipeline.kafka import Cluster
+from pipeline.upgrade_grace import Grace, current
 
 
 def set_first_positions(cluster: Cluster, topic: str, group: str) -> None:
@@ -37,6 +40,13 @@ def set_first_positions(cluster: Cluster, topic: str, group: str) -> None:
         refusal = error
     if len(cluster.committed(group, topic)) < len(starts):
         raise TryAgain(f"group {group}: its first positions in {topic} could not be set: {refusal}")
+
+
+def grace_of(cluster: Cluster, group: str) -> Grace:
+    """The grace for an upgrade that a process before this one has begun, where one has; see `Consumer.note`."""
+    found = cluster.call(lambda: cluster.admin.list_group_offsets([group])).get(group, {})
+    beginnings = (read_mark(at.metadata).newer_since for at in found.values())
+    return Grace(current(beginnings, int(time.time())))
 
 
 def check_no_gap(group: str, committed: Mapping[int, int], log_starts: Mapping[int, int]) -> None:

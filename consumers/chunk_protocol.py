@@ -60,6 +60,10 @@ class Made(msgspec.Struct, frozen=True, array_like=True, tag=True):
     unknown: Unknown = NOTHING_UNKNOWN
 
 
+NEWER_SCHEMA = "newer_schema"
+"""The reason of a record that only a newer release can read: a dead letter once an upgrade has had its time."""
+
+
 class Rejected(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A record that goes no further."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from consumers.chunk_protocol import Answer, Made, PageRecord, Rejected
+from consumers.chunk_protocol import NEWER_SCHEMA, Answer, Made, PageRecord, Rejected
 from consumers.chunking import Chunked, Chunker
 from pipeline.errors import is_fault
-from pipeline.records import ChunkedPage, Page, Source, Undecodable, decode, encode, valid_key
+from pipeline.records import ChunkedPage, Page, SchemaTooNew, Source, Undecodable, decode, encode, valid_key
 
 
 class RecordChunker:
@@ -19,11 +19,7 @@ class RecordChunker:
         self._topic_id = topic_id
 
     def chunk(self, records: Sequence[PageRecord]) -> Answer:
-        """What became of each record, in order.
-
-        Raises:
-            SchemaTooNew: a record needs a newer version of this program.
-        """
+        """What became of each record, in order."""
         started = time.perf_counter()
         read = [_read(record) for record in records]
         decoded = time.perf_counter()
@@ -68,4 +64,6 @@ def _read(record: PageRecord) -> Page | Rejected | None:
         return Rejected(Undecodable.reason, f"its key is no UTF-8: {error}")
     except Undecodable as error:
         return Rejected(error.reason, str(error))
+    except SchemaTooNew as error:
+        return Rejected(NEWER_SCHEMA, str(error))
     return page

@@ -13,12 +13,13 @@ import structlog
 
 from consumers.chunk_limits import TRIES_ALONE, most_seconds, seconds_for
 from consumers.chunk_process import ProcessDied
-from consumers.chunk_protocol import Answer, Made, PageRecord, Rejected
+from consumers.chunk_protocol import NEWER_SCHEMA, Answer, Made, PageRecord, Rejected
 from consumers.vocabulary import NOTHING_UNKNOWN, Unknown
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message
-from pipeline.records import Source
+from pipeline.records import SchemaTooNew, Source
+from pipeline.upgrade_grace import Grace
 
 PAUSE_SECONDS = 0.5
 """Between the tries of a page alone, doubled each time: who kills from outside must not convict it."""
@@ -59,8 +60,10 @@ class ChunkWork:
         letters: DeadLetters,
         metrics: Metrics,
         stopping: threading.Event,
+        grace: Grace,
     ) -> None:
         self.max_bytes = max_bytes
+        self.grace = grace
         self.may_take = 0.0
         """Seconds within which what is in hand will have an outcome; 0 with nothing in hand."""
         self._process = process
@@ -76,6 +79,7 @@ class ChunkWork:
         """The outcomes of the first of these records: of all, or of one while a culprit is looked for.
 
         Raises:
+            SchemaTooNew: a record needs a newer release, and an upgrade has not had its time yet.
             CirrostreamError: the stage must not go on.
         """
         if not records:
@@ -148,6 +152,8 @@ class ChunkWork:
 
     def _outcome(self, record: PageRecord, result: Made | Rejected) -> Outcome:
         if isinstance(result, Rejected):
+            if result.reason == NEWER_SCHEMA and not self.grace.has_passed():
+                raise SchemaTooNew(f"{record}: {result.detail}")
             return self._dead(record, result)
         # To the partition it came from: a page's messages stay in order in all topics.
         message = Message(self._chunks_topic, record.key, result.value, record.partition)

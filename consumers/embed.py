@@ -133,6 +133,7 @@ class EmbedStage:
             self._names.embed_group,
             decode=self._decode,
             convict=self._letters.convict,
+            newer=self._letters.newer,
             weigh=_tokens,
             limit=Limit(tokens, settings.batch_seconds),
             positions=batches.from_committed(

@@ -37,6 +37,7 @@ from kafka.errors import (
 from kafka.structs import OffsetAndMetadata
 from msgspec.structs import replace
 
+from pipeline import upgrade_grace
 from pipeline.elimination import (
     CAREFUL_RECORDS,
     CAREFUL_SHARE,
@@ -50,6 +51,7 @@ from pipeline.errors import CirrostreamError, Fatal, TryAgain, WorkFailed
 from pipeline.kafka import Cluster
 from pipeline.kafka_errors import in_words, translated
 from pipeline.metrics import Metrics
+from pipeline.records import SchemaTooNew
 from pipeline.service import Watch, unwatched
 
 T = TypeVar("T")
@@ -145,8 +147,8 @@ class BatchSource(Generic[T]):
 
     `decode` gives the value, or None for a record that it has dealt with itself (poison, sent to the dead
     letters); such a record is committed with its neighbours. `convict` deals with a record that ends its process, after
-    so many deaths. Use it as a context manager around the loop: how that ends decides whether what was in hand is under
-    suspicion.
+    so many deaths, `newer` with one of a newer schema when no upgrade has come. Use it as a context manager around the
+    loop: how that ends decides whether what was in hand is under suspicion.
     """
 
     def __init__(
@@ -157,6 +159,7 @@ class BatchSource(Generic[T]):
         *,
         decode: Callable[[ConsumerRecord], T | None],
         convict: Callable[[ConsumerRecord, int], None],
+        newer: Callable[[ConsumerRecord, str], None],
         weigh: Callable[[T], int],
         limit: Limit,
         positions: Positions,
@@ -173,6 +176,7 @@ class BatchSource(Generic[T]):
         self._group = group
         self._decode = decode
         self._convict = convict
+        self._newer = newer
         self._weigh = weigh
         self._limit = limit
         self._positions = positions
@@ -502,10 +506,28 @@ class BatchSource(Generic[T]):
 
     def _decoded(self, partition: TopicPartition, raw: ConsumerRecord) -> _Waiting[T]:
         with self._blamed(f"{raw.topic}-{raw.partition}@{raw.offset}"):
-            value = self._decode(raw)
+            value = self._decode_or_refuse(raw)
             weight = 0 if value is None else self._weigh(value)
         record = None if value is None else Record(value, raw.key, raw.partition, raw.offset, raw.value)
         return _Waiting(partition, raw.offset, record, weight)
+
+    def _decode_or_refuse(self, raw: ConsumerRecord) -> T | None:
+        """Its value; None for one of a newer schema, once an upgrade has had its time.
+
+        Raises:
+            SchemaTooNew: it has not.
+        """
+        try:
+            return self._decode(raw)
+        except SchemaTooNew as error:
+            now = int(time.time())
+            since = upgrade_grace.current((mark.newer_since for mark in self._marks.values()), now)
+            if since is None:
+                self._put({raw.partition: replace(self._marks[raw.partition], newer_since=now)})
+            if since is None or not upgrade_grace.is_over(since, now):
+                raise
+            self._newer(raw, f"{raw.topic}-{raw.partition}@{raw.offset}: {error}")
+            return None
 
     def _cut_next(self) -> Iterator[Batch[T]]:
         """The next batch; before and after a record alone an empty one, in which the loop finishes what it has."""

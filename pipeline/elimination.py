@@ -52,6 +52,8 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """Processes that ended while it was."""
     killers: int = 0
     """Records in a row, right before this offset, that were found to end their process."""
+    newer_since: int = 0
+    """When a record of a newer schema was met first, in seconds since 1970 (`pipeline.upgrade_grace`)."""
 
     @property
     def convicts(self) -> bool:
@@ -98,6 +100,7 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
             in_hand_to=ahead(self.in_hand_to),
             alone_to=ahead(self.alone_to),
             killers=self.killers + 1 if convicted else 0,
+            newer_since=self.newer_since,
         )
 
 

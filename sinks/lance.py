@@ -107,6 +107,7 @@ class Sink:
             group,
             decode=intake.decode,
             convict=dead_letters.convict,
+            newer=dead_letters.newer,
             weigh=weight,
             limit=Limit(settings.batch_rows, settings.batch_seconds),
             positions=self._positions,

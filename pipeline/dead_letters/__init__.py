@@ -154,6 +154,11 @@ class DeadLetters:
             )
         )
 
+    def newer(self, record: ConsumerRecord, error: str) -> None:
+        """Sends a record of a newer schema, of which nothing can be read: a newer release tries it again."""
+        key = record.key or b""
+        self.send(DeadLetter(record.topic, record.partition, record.offset, key, record.value, "newer_schema", error))
+
     def message(self, letter: DeadLetter) -> Message:
         """The letter as a message, for a stage with a producer of its own; it must await it, then `count` it."""
         value = letter.value

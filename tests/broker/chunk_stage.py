@@ -5,10 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
+
 from pipeline import dead_letters, topics
+from pipeline.elimination import Mark, metadata_of, read_mark
+from pipeline.errors import Fatal
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.publisher import Message, Publisher
 from pipeline.records import ChunkedPage, Page, decode, encode
@@ -74,6 +80,23 @@ class Stage:
             if record.key not in found or record.source >= found[record.key].source:
                 found[record.key] = record
         return found
+
+    def beside_position(self) -> tuple[int, Mark]:
+        """The position in partition 0, and what the group keeps beside it."""
+        found = self.cluster.admin.list_group_offsets([self.model.chunk_group])[self.model.chunk_group]
+        at = found[TopicPartition(self.corpus.pages, 0)]
+        return at.offset, read_mark(at.metadata)
+
+    def put_beside_position(self, offset: int, mark: Mark) -> None:
+        """As soon as the last replica is no member any more."""
+        wanted = {TopicPartition(self.corpus.pages, 0): OffsetAndMetadata(offset, metadata_of(mark), -1)}
+
+        def put() -> bool:
+            with suppress(Fatal):
+                self.cluster.call(lambda: self.cluster.admin.alter_group_offsets(self.model.chunk_group, wanted))
+            return self.beside_position() == (offset, mark)
+
+        wait_until(put, "the position is written")
 
     def letters(self) -> list[dead_letters.DeadLetter]:
         return [dead_letters.read(record)[1] for record in read_to_end(self.cluster, self.corpus.dead_letters)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 import pytest
@@ -11,11 +12,13 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata
 
 from pipeline.batches import Batch, BatchSource, Limit, Positions, from_committed
-from pipeline.elimination import Mark, read_mark
+from pipeline.elimination import Mark, metadata_of, read_mark
 from pipeline.errors import Fatal, Replaced
 from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher
+from pipeline.records import SchemaTooNew
+from pipeline.upgrade_grace import GRACE_SECONDS
 from tests.waiting import wait_until
 
 PARTITIONS = 4
@@ -55,6 +58,7 @@ class Reader:
     ) -> None:
         self.seen: list[int] = []
         self.convicted: list[tuple[int, int]] = []
+        self.newer: list[int] = []
         self.sizes: list[int] = []
         self.held: Batch[int] | None = None
         self.error: BaseException | None = None
@@ -70,6 +74,7 @@ class Reader:
             group,
             decode=self._decode,
             convict=self._convict,
+            newer=lambda raw, _: self.newer.append(raw.offset),
             weigh=lambda _: 1,
             limit=Limit(weight, 0.1),
             positions=positions or from_committed(group, "make them again"),
@@ -108,6 +113,8 @@ class Reader:
     def _decode(self, raw: ConsumerRecord) -> int | None:
         if raw.value in self._ends:
             raise Killed
+        if raw.value == b"newer":
+            raise SchemaTooNew("schema 2")
         return None if raw.value == b"poison" else int(raw.value)
 
     def _convict(self, raw: ConsumerRecord, deaths: int) -> None:
@@ -439,3 +446,34 @@ def test_too_many_killers_in_a_row_are_not_their_own_fault(send: Send, reader: J
             break
     assert isinstance(one.error, Fatal), one.error
     assert "2 records in a row ended the process" in str(one.error)
+
+
+def test_a_record_of_a_newer_schema_is_passed_when_no_upgrade_has_come(
+    cluster: Cluster, namespace: str, send: Send, reader: Join, committed: Done
+) -> None:
+    group = f"{namespace}.{GROUP}"
+    send(0, 1, "newer", 3, "newer", 5)
+    first = reader()
+    wait_until(first.ended.is_set, "the first has met it")
+    assert isinstance(first.error, SchemaTooNew)
+    wait_until(lambda: "newer_since" in str(beside(cluster, group)), "the group knows since when")
+    second = reader()
+    wait_until(second.ended.is_set, "the second has met it")
+    assert (first.newer, second.newer) == ([], [])
+    assert not any(mark.deaths or mark.careful for mark in beside(cluster, group).values()), "nobody has died of it"
+    long_ago = {
+        tp: OffsetAndMetadata(at.offset, metadata_of(Mark(newer_since=int(time.time()) - GRACE_SECONDS)), -1)
+        for tp, at in cluster.admin.list_group_offsets([group])[group].items()
+    }
+    second.close()
+    cluster.call(lambda: cluster.admin.alter_group_offsets(group, long_ago))
+    third = reader()
+    wait_until(lambda: committed() == 6, "all of it is passed")
+    assert len(third.newer) == 2
+    assert set(first.seen + second.seen + third.seen) == {0, 1, 3, 5}
+
+
+def beside(cluster: Cluster, group: str) -> dict[int, Mark]:
+    """What the group keeps beside its positions."""
+    found = cluster.admin.list_group_offsets([group])[group]
+    return {tp.partition: read_mark(at.metadata) for tp, at in found.items()}

@@ -110,6 +110,7 @@ def read(
         "group",
         decode=lambda raw: int(raw.value),
         convict=lambda raw, _: convicted.append(raw.offset),
+        newer=lambda _, __: None,
         weigh=lambda _: 1,
         limit=Limit(50, 0.01),
         positions=positions,

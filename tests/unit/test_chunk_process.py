@@ -17,7 +17,7 @@ import pytest
 from consumers.chunk_process import ChunkProcess, ProcessDied
 from consumers.chunk_protocol import Made, PageRecord, Rejected, Task
 from pipeline.cores import usable_memory
-from pipeline.errors import Fatal, TryAgain, UsageError
+from pipeline.errors import TryAgain, UsageError
 from pipeline.model_files import resolve
 from pipeline.records import SCHEMA_VERSION, ChunkedPage, Page, decode, encode
 from pipeline.settings import MIB, ModelSettings
@@ -156,12 +156,14 @@ def test_what_the_operator_should_know_comes_back() -> None:
         assert "instead of 100000" in process.notice
 
 
-def test_a_record_of_a_newer_schema_is_refused_and_the_next_one_chunked(process: ChunkProcess) -> None:
+def test_a_record_of_a_newer_schema_is_told_apart_and_the_next_one_chunked(process: ChunkProcess) -> None:
     one = record("Title")
     newer = (one.value or b"").replace(b"\xa6schema\x01", b"\xa6schema" + bytes([SCHEMA_VERSION + 1]))
-    with pytest.raises(Fatal, match="upgrade this process"):
-        process.ask([PageRecord("pages", 0, 1, one.key, newer)], LONG)
-    assert len(process.ask([one], LONG).results) == 1
+    refused, made = process.ask([PageRecord("pages", 0, 1, one.key, newer), one], LONG).results
+    assert isinstance(refused, Rejected)
+    assert refused.reason == "newer_schema"
+    assert "upgrade this process" in refused.detail
+    assert isinstance(made, Made)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nobody else counts what is mapped for data")

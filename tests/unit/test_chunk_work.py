@@ -22,7 +22,8 @@ from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.metrics import Metrics
 from pipeline.publisher import Publisher
-from pipeline.records import Chunk, ChunkedPage, Page, decode, encode
+from pipeline.records import SCHEMA_VERSION, Chunk, ChunkedPage, Page, SchemaTooNew, decode, encode
+from pipeline.upgrade_grace import GRACE_SECONDS, Grace
 
 
 class PickyChunker:
@@ -67,6 +68,7 @@ def work(max_bytes: int = 10_000, max_dead_letters: int = 100, process: FragileP
         letters=letters,
         metrics=Metrics("chunk"),
         stopping=no_pauses,
+        grace=Grace(),
     )
 
 
@@ -217,3 +219,21 @@ def test_what_the_model_does_not_know_is_counted_once_kafka_has_the_chunks() -> 
     assert read("characters") == 0
     stage.count(*outcomes)
     assert (read("unknown_characters"), read("characters"), read("unknown_tokens")) == (6, 20, 2)
+
+
+def newer(offset: int) -> PageRecord:
+    one = record(offset)
+    value = (one.value or b"").replace(b"\xa6schema\x01", b"\xa6schema" + bytes([SCHEMA_VERSION + 1]))
+    return PageRecord(one.topic, one.partition, one.offset, one.key, value)
+
+
+def test_a_record_of_a_newer_schema_waits_for_an_upgrade_and_then_costs_nobody_anything() -> None:
+    stage = work()
+    with pytest.raises(SchemaTooNew, match="pages-3@1: a Page has schema 2"):
+        stage.chunk([record(0), newer(1)])
+    assert stage.grace.beginning is not None
+    stage.grace.beginning -= GRACE_SECONDS
+    outcomes = stage.chunk([record(0), newer(1), record(2), newer(3)])
+    assert reasons(outcomes) == ["", "newer_schema", "", "newer_schema"]
+    assert outcomes[1].letter is not None
+    assert outcomes[1].letter.value == newer(1).value
