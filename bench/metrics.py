@@ -35,8 +35,9 @@ from consumers.chunking import Chunker
 from consumers.embed import EmbedSettings, EmbedStage
 from consumers.embed import run as run_embed
 from consumers.embedder import Embedder
-from pipeline.batches import BatchSource, Limit, from_committed
+from pipeline.batches import BatchSource, Limit
 from pipeline.dead_letters import DeadLetters
+from pipeline.membership import from_committed
 from pipeline.metrics import Metrics
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.offsets import TopicLog

@@ -15,11 +15,12 @@ from kafka.consumer.fetcher import ConsumerRecord
 from pydantic import Field
 
 from consumers.embedder import LOAD_SECONDS, Embedded, Embedder
-from pipeline import batches, cli, model_files, topics
+from pipeline import cli, model_files, topics
 from pipeline.batches import Batch, BatchSource, Interrupted, Limit, Record
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import Exit
 from pipeline.kafka import Cluster
+from pipeline.membership import from_committed
 from pipeline.metrics import FORGED
 from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
 from pipeline.records import ChunkedPage, EmbeddedPage, Undecodable, decode, encode, source_of
@@ -136,7 +137,7 @@ class EmbedStage:
             newer=self._letters.newer,
             weigh=_tokens,
             limit=Limit(tokens, settings.batch_seconds),
-            positions=batches.from_committed(
+            positions=from_committed(
                 self._names.embed_group, "make them again with `python -m pipeline.replay --stage chunk`"
             ),
             stopping=self._service.stopping,

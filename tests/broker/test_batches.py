@@ -11,10 +11,11 @@ from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata
 
-from pipeline.batches import Batch, BatchSource, Limit, Positions, from_committed
+from pipeline.batches import Batch, BatchSource, Limit
 from pipeline.elimination import Mark, metadata_of, read_mark
 from pipeline.errors import Fatal, Replaced
 from pipeline.kafka import Cluster
+from pipeline.membership import Positions, from_committed
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher
 from pipeline.records import SchemaTooNew

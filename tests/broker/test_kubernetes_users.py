@@ -29,9 +29,10 @@ from deploy.local.ports import HOST, free_port
 from deploy.local.running import answers
 from deploy.rights import Right
 from pipeline import topics
-from pipeline.batches import BatchSource, Limit, from_committed
+from pipeline.batches import BatchSource, Limit
 from pipeline.errors import Fatal, Forbidden, TryAgain, UsageError
 from pipeline.kafka import Cluster, read_range
+from pipeline.membership import from_committed
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
 from sinks.trim import Trimmer, all_committed

@@ -14,10 +14,11 @@ from kafka.coordinator.base import MemberState
 from kafka.errors import KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata
 
-from pipeline.batches import Batch, BatchSource, Limit, Positions, from_committed
+from pipeline.batches import Batch, BatchSource, Limit
 from pipeline.elimination import Mark, read_mark
 from pipeline.errors import Fatal, TryAgain, WorkFailed
 from pipeline.kafka import Cluster
+from pipeline.membership import Positions, from_committed
 from pipeline.metrics import Metrics
 
 PARTITION = TopicPartition("numbers", 0)

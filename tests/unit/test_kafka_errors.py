@@ -11,10 +11,11 @@ from kafka import errors as kafka
 from kafka.consumer.fetcher import ConsumerRecord
 
 from bench.in_memory import in_memory
-from pipeline import batches
-from pipeline.batches import BatchSource, Limit, from_committed
+from pipeline import membership
+from pipeline.batches import BatchSource, Limit
 from pipeline.errors import CirrostreamError, Fatal, Forbidden, Replaced, TryAgain, UsageError
 from pipeline.kafka_errors import in_words
+from pipeline.membership import from_committed
 from pipeline.metrics import Metrics
 
 MEANINGS = [
@@ -120,7 +121,7 @@ def test_polls_that_fail_for_a_moment_are_tried_again_and_lose_nothing() -> None
 
 
 def test_polls_that_go_on_failing_end_the_stage_with_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "POLL_DEADLINE_S", 0.3)
+    monkeypatch.setattr(membership, "POLL_DEADLINE_S", 0.3)
     with pytest.raises(TryAgain, match="NodeNotReadyError"):
         read(source(failing("poll", *[kafka.NodeNotReadyError("n")] * 1000)))
 
