@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 from pyarrow import fs
 
 MAX_FILES = 64
@@ -98,7 +99,7 @@ def _faults() -> Iterator[None]:
     """Turns what Arrow and the storage throw into NoLeases."""
     try:
         yield
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
         raise NoLeases(" ".join(str(error).split())[:300]) from None
 
 

@@ -6,7 +6,7 @@ newest version has what that one had, and more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,9 +24,6 @@ R = TypeVar("R")
 
 CONSISTENCY = timedelta(seconds=5)
 """How old the version that a search sees may be. At 0 every query asks the storage for the newest version first."""
-
-PINNED = timedelta(days=3650)
-"""For a reader that must see one version from beginning to end."""
 
 INDEX_CACHE_BYTES = 4096 * MIB
 """At most; it holds what searches have read of the vector index, which is 216 bytes a row. Without room for it each
@@ -74,6 +71,19 @@ class Reader:
                     continue
                 raise self._fault(error) from None
         raise AssertionError("unreachable")
+
+    def stream(self, query: Callable[[LanceTable], Iterable[R]]) -> Iterator[R]:
+        """The query's answers one by one, of one version: when files of it go meanwhile there is no second try.
+
+        Raises:
+            Fatal, TryAgain: it cannot be read, now or further.
+        """
+        try:
+            yield from query(self.lance)
+        except (RuntimeError, OSError) as error:
+            if "Not found" in str(error):
+                self._catch_up(error)
+            raise self._fault(error) from None
 
     def fence(self) -> Fence:
         """What the fence row says. Raises Fatal when there is not exactly one."""

@@ -26,7 +26,8 @@ from pipeline.terminal import Console, say_aside, write_json
 from pipeline.topics import CorpusTopics, ModelTopics, corpus_topics, lance_group, model_topics, topic_ids
 from sinks import verify_report
 from sinks.fence import Fence
-from sinks.reader import PINNED, Reader, refuse_other_model
+from sinks.pinned import pinned
+from sinks.reader import Reader, refuse_other_model
 from sinks.verify_corpus import CorpusCheck
 from sinks.verify_kafka import fence_check, lag_check, offsets_check
 from sinks.verify_letters import Letters, Pipeline
@@ -37,6 +38,9 @@ from sinks.verify_rows import RowScan
 
 MOST_PAGES = 200_000
 """More are not a repair: `python -m pipeline.replay --stage chunk` makes all of them again without sending any."""
+
+OF_PAGES = frozenset({"every page", "no extra rows", "unique ids", "vectors"})
+"""The checks that `--repair` mends."""
 
 DEADLINE_S = 24 * 3600
 
@@ -60,9 +64,10 @@ def verify(settings: VerifySettings) -> int:
     verify_report.check_target(settings.report)
     with closing(Cluster.connect(settings)) as cluster, _progress() as say:
         report, bad = verified(cluster, settings, say)
-        if settings.repair and bad:
+        if settings.repair:
             say("repairing")
-            say_aside(_repair(cluster, settings, bad))
+            for line in _repair(cluster, settings, report, bad):
+                say_aside(line)
     if settings.report is not None:
         verify_report.write(report, settings.report)
     if settings.json_output:
@@ -89,7 +94,8 @@ class Subject:
     """Read before the table's version: what is committed by then is in it."""
 
     @classmethod
-    def find(cls, cluster: Cluster, settings: VerifySettings) -> Subject:
+    @contextmanager
+    def found(cls, cluster: Cluster, settings: VerifySettings) -> Iterator[Subject]:
         """Raises UsageError when there is no table, no corpus, or a table of another model."""
         files = resolve(settings, weights=False)
         corpus, model = corpus_topics(settings), model_topics(settings, files.tag)
@@ -99,14 +105,14 @@ class Subject:
             raise UsageError(f"nothing to compare with on {cluster.bootstrap}: {error}") from None
         committed = cluster.committed(lance_group(settings, settings.table), model.vectors)
         # The table before the corpus: then it cannot have a version that the corpus does not know yet.
-        reader = Reader.open(settings, PINNED)
-        try:
-            fence = reader.fence()
-        except Fatal as error:
-            raise CheckFailed(f"not verified: {error}") from None
-        refuse_other_model(fence, files.tag, settings.table)
-        pages_id, vectors_id = ids[corpus.pages], ids[model.vectors]
-        return cls(cluster, settings, files, corpus, model, pages_id, vectors_id, reader, fence, committed)
+        with pinned(settings, "sinks.verify") as reader:
+            try:
+                fence = reader.fence()
+            except Fatal as error:
+                raise CheckFailed(f"not verified: {error}") from None
+            refuse_other_model(fence, files.tag, settings.table)
+            pages_id, vectors_id = ids[corpus.pages], ids[model.vectors]
+            yield cls(cluster, settings, files, corpus, model, pages_id, vectors_id, reader, fence, committed)
 
     @property
     def place(self) -> int:
@@ -135,17 +141,22 @@ class Subject:
         }
 
 
-def _repair(cluster: Cluster, settings: VerifySettings, bad: set[bytes]) -> str:
+def _repair(cluster: Cluster, settings: VerifySettings, report: Report, bad: set[bytes]) -> Iterator[str]:
+    """Sends the bad pages again; says that, and which failed checks no page can mend."""
     if len(bad) > MOST_PAGES:
         raise CheckFailed(
             f"{len(bad):,} pages are too many to repair: make all of them again with "
             "`python -m pipeline.replay --stage chunk`"
         )
-    done = resend(cluster, corpus_topics(settings).pages, bad)
-    return (
-        f"sent {done.pages:,} pages again and {done.deletions:,} deletions ({done.overtaken:,} had changed meanwhile); "
-        "let the pipeline run until there is no lag, then verify once more"
-    )
+    if bad:
+        done = resend(cluster, corpus_topics(settings).pages, bad)
+        yield (
+            f"sent {done.pages:,} pages again and {done.deletions:,} deletions ({done.overtaken:,} had changed "
+            "meanwhile); let the pipeline run until there is no lag, then verify once more"
+        )
+    others = [check.name for check in report.checks if check.verdict == "failed" and check.name not in OF_PAGES]
+    if others:
+        yield f"not mended by pages that are sent again: {', '.join(others)}; see docs/runbook.md, The proof fails"
 
 
 def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line: None) -> tuple[Report, set[bytes]]:
@@ -156,8 +167,13 @@ def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line:
         CheckFailed: the table has no fence that can be read, or several.
         TryAgain: Kafka or the table's storage does not answer.
     """
+    with Subject.found(cluster, settings) as subject:
+        return _examined(subject, say)
+
+
+def _examined(subject: Subject, say: Say) -> tuple[Report, set[bytes]]:
     start = time.perf_counter()
-    subject = Subject.find(cluster, settings)
+    cluster, settings = subject.cluster, subject.settings
     checks = _kafka_checks(subject)
     letters = Letters.read(read_to_end(cluster, subject.corpus.dead_letters, deadline_s=DEADLINE_S), subject.pipeline)
     say("reading pages")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from lancedb.table import LanceTable
 from numpy.typing import NDArray
 
 from pipeline.records import valid_key
@@ -171,10 +172,12 @@ class RowScan:
 
 def batches(reader: Reader, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """All rows of the table but fence and dead rows, a batch at a time."""
-    scan: Any = reader.read(
-        lambda lance: lance.search().where(NOT_DEAD).select(columns).to_batches(batch_size=BATCH_ROWS)
-    )
-    yield from scan
+
+    def query(lance: LanceTable) -> Iterator[pa.RecordBatch]:
+        scan: Any = lance.search().where(NOT_DEAD).select(columns).to_batches(batch_size=BATCH_ROWS)
+        return iter(scan)
+
+    return reader.stream(query)
 
 
 def _page_of(row_id: str | None) -> str | None:

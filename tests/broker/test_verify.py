@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -14,11 +15,12 @@ from kafka.structs import OffsetAndMetadata
 from pipeline import topics
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import Exit
-from pipeline.kafka import Cluster
+from pipeline.kafka import Cluster, read_to_end
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher
-from pipeline.records import EmbeddedPage, Source, encode
+from pipeline.records import EmbeddedPage, Page, Source, decode, encode
 from sinks import verify
+from sinks.clean_up import clean_up
 from sinks.fence import Fence, encode_fence, new_stamp
 from sinks.rows import fence_row
 from sinks.table import Table
@@ -159,6 +161,21 @@ def test_each_thing_out_of_step_fails_its_check(
     assert said in failed(capsys).get(check, "nothing found")
 
 
+def test_a_repair_sends_what_pages_has_and_says_what_it_does_not_mend(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.table.lance.update(where="id = 'w:7#1'", values_sql={"vector": "NULL"})
+    world.table.write([embedded("x:1", 0, 2, topic=world.pages_id)], {})
+    world.change_fence(vectors="other")
+    code, _, err = run(capsys, "--repair")
+    assert code == Exit.CHECK_FAILED
+    assert "sent 1 pages again and 1 deletions (0 had changed meanwhile)" in err
+    assert "not mended by pages that are sent again: one fence" in err
+    sent = {r.key: r.value for r in read_to_end(world.cluster, world.corpus.pages)}
+    assert sent[b"x:1"] is None
+    assert decode(sent[b"w:7"] or b"", Page).key == "w:7"
+
+
 def test_two_fences_are_not_verified(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.table.lance.add(fence_row(world.table.fence, new_stamp(), None, RULE), on_bad_vectors="null")
     code, out, err = run(capsys, "--json")
@@ -177,6 +194,28 @@ def test_what_is_in_the_dead_letters_is_a_warning(world: World, capsys: pytest.C
     assert failed(capsys) == {}
     _, out, _ = run(capsys)
     assert "1 model_failed in embed" in out
+
+
+@pytest.mark.filterwarnings("ignore:optimize.cleanup_older_than=0")
+def test_a_proof_beside_a_writer_that_cleans_up_is_of_one_version(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.clean_up.MARGIN_S", 0.1)
+    wrote: set[str] = set()
+
+    def go_on(line: str) -> None:
+        """A batch and a clean-up while pages are compared, and again while rows are read."""
+        phase = line.partition(":")[0]
+        if phase != "reading pages" and phase not in wrote:
+            wrote.add(phase)
+            world.send_all([(f"w:{number}", 1 + number % 3) for number in range(20)])
+            clean_up(world.table.lance, timedelta(0), share=1)
+
+    report, bad = verify.verified(world.cluster, world.settings, go_on)
+    assert wrote == {"comparing pages", "reading rows"}
+    assert (report.ok, bad) == (True, set())
+    clean_up(world.table.lance, timedelta(0), share=1)
+    assert len(world.table.lance.list_versions()) == 1, "nothing is held once the proof has ended"
 
 
 def test_without_a_corpus_or_a_table_it_says_so(settings_env: SettingsEnv, capsys: pytest.CaptureFixture[str]) -> None:

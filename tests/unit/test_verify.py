@@ -20,7 +20,7 @@ from pipeline.records import ChunkedPage, EmbeddedPage, Page, Source, Span, deco
 from pipeline.settings import ModelSettings, TableSettings, Unit
 from sinks import verify_report
 from sinks.fence import Fence
-from sinks.reader import PINNED, Reader
+from sinks.reader import Reader
 from sinks.rows import MAX_OFF_NORM, VectorRule, fault, norms_of, vector_faults
 from sinks.verify_content import StoredRow, page_fault
 from sinks.verify_corpus import CorpusCheck
@@ -79,7 +79,7 @@ class World:
 
     def look(self) -> tuple[dict[str, Check], set[bytes]]:
         """The checks of the table, and the pages that a repair sends again."""
-        reader = Reader.open(TableSettings(lance_uri=str(self.folder)), PINNED)
+        reader = Reader.open(TableSettings(lance_uri=str(self.folder)))
         pages = newest_pages(iter(self.corpus))  # type: ignore[arg-type]
         corpus = CorpusCheck(reader, pages, 0, self.letters, self.unit)
         corpus.run(iter(self.corpus))  # type: ignore[arg-type]
@@ -269,7 +269,7 @@ def test_a_record_that_nobody_can_decode_must_be_in_the_dead_letters(world: Worl
 
 def test_a_page_that_vanished_between_the_two_passes_is_not_passed_over(world: World) -> None:
     pages = newest_pages(iter(world.corpus))  # type: ignore[arg-type]
-    reader = Reader.open(TableSettings(lance_uri=str(world.folder)), PINNED)
+    reader = Reader.open(TableSettings(lance_uri=str(world.folder)))
     corpus = CorpusCheck(reader, pages, 0, world.letters, "window")
     corpus.run(sent for sent in world.corpus if sent.key != b"w:9")  # type: ignore[arg-type]
     assert "1 changed meanwhile" in corpus.check().figures
