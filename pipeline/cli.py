@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from pipeline import logs
-from pipeline.errors import CirrostreamError, Exit, TryAgain, UsageError
+from pipeline.errors import CirrostreamError, Exit, Fatal, TryAgain, UsageError, first_line, is_fault, is_panic
 from pipeline.settings import chosen_log_level, refusals
 from pipeline.terminal import say_aside, show_what_can_be_shown
 
@@ -109,7 +109,9 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
         return _told(error)
     except KeyboardInterrupt:
         return 130
-    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback for the user
+    except BaseException as error:  # the last line of defence: no traceback for the user
+        if not is_fault(error):
+            raise
         known = _in_words(error)
         if known is not None:
             return _told(known)
@@ -142,11 +144,16 @@ def _told(error: CirrostreamError) -> int:
     return error.exit_code
 
 
-def _in_words(error: Exception) -> CirrostreamError | None:
-    """What can be anywhere, in words: no memory, an error of kafka-python. Without Kafka nothing is loaded for it."""
+def _in_words(error: BaseException) -> CirrostreamError | None:
+    """What can be anywhere, in words: no memory, a panic, an error of kafka-python, which is not loaded for this."""
     if isinstance(error, MemoryError):
         return TryAgain("this machine's memory is full: end what else runs here, or give this process more")
-    if not type(error).__module__.startswith("kafka."):
+    if is_panic(error):
+        return Fatal(
+            f"a library written in Rust has panicked ({first_line(error)}), its own lines above say where; start "
+            "again, and report it if it comes again"
+        )
+    if not isinstance(error, Exception) or not type(error).__module__.startswith("kafka."):
         return None
     from pipeline.kafka_errors import in_words
 

@@ -71,10 +71,18 @@ class CheckFailed(CirrostreamError):
 def is_fault(error: BaseException) -> bool:
     """Tells what went wrong from what asks to end, such as Ctrl-C, after `except BaseException`.
 
-    A panic in Rust code (tokenizers, LanceDB) is no `Exception`: PyO3 derives it from BaseException, with a class of
-    its own in each library, none of which can be imported.
+    A panic in Rust code (tokenizers, LanceDB) is no `Exception`.
     """
-    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+    return isinstance(error, Exception) or is_panic(error)
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether Rust code has panicked.
+
+    PyO3 derives PanicException from BaseException, with a class of its own in each library, none of which can be
+    imported; its runtime for asynchronous calls, which LanceDB uses, has RustPanic.
+    """
+    return type(error).__name__ in ("PanicException", "RustPanic")
 
 
 def first_line(error: BaseException) -> str:

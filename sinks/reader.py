@@ -15,10 +15,11 @@ from typing import TypeVar
 from lancedb.table import LanceTable
 
 from pipeline.errors import TryAgain, UsageError
+from pipeline.library_errors import LibraryError, library_errors, panic_line
 from pipeline.settings import MIB, TableSettings
 from sinks.fence import Fence
+from sinks.rows import LIVE
 from sinks.table import connect, has_table, open_table, read_fence, storage_fault
-from sinks.upkeep import LIVE
 
 R = TypeVar("R")
 
@@ -64,12 +65,13 @@ class Reader:
         """
         for attempt in (1, 2):
             try:
-                return query(self.lance)
-            except (RuntimeError, OSError) as error:
-                if "Not found" in str(error) and attempt == 1:
+                with library_errors():
+                    return query(self.lance)
+            except LibraryError as error:
+                if attempt == 2 or not (error.panicked or "Not found" in str(error)):
+                    raise self._fault(error) from None
+                if not error.panicked:
                     self._catch_up(error)
-                    continue
-                raise self._fault(error) from None
         raise AssertionError("unreachable")
 
     def stream(self, query: Callable[[LanceTable], Iterable[R]]) -> Iterator[R]:
@@ -79,8 +81,9 @@ class Reader:
             Fatal, TryAgain: it cannot be read, now or further.
         """
         try:
-            yield from query(self.lance)
-        except (RuntimeError, OSError) as error:
+            with library_errors():
+                yield from query(self.lance)
+        except LibraryError as error:
             if "Not found" in str(error):
                 self._catch_up(error)
             raise self._fault(error) from None
@@ -93,15 +96,17 @@ class Reader:
         """Rows with a text and a vector."""
         return self.read(lambda lance: int(lance.count_rows(LIVE)))
 
-    def _catch_up(self, why: Exception) -> None:
+    def _catch_up(self, why: LibraryError) -> None:
         try:
-            self.lance.checkout_latest()  # type: ignore[no-untyped-call]
-        except (RuntimeError, ValueError, OSError):
+            with library_errors():
+                self.lance.checkout_latest()  # type: ignore[no-untyped-call]
+        except LibraryError:
             raise self._fault(why) from None
 
-    def _fault(self, error: Exception) -> Exception:
-        line = " ".join(str(error).split())[:300]
-        return storage_fault(self.name, error) or TryAgain(f"table {self.name}: cannot be read: {line}")
+    def _fault(self, error: LibraryError) -> Exception:
+        if error.panicked:
+            return panic_line(f"table {self.name}", "a read", error)
+        return storage_fault(self.name, error) or TryAgain(f"table {self.name}: cannot be read: {error}")
 
 
 def refuse_other_model(fence: Fence, tag: str, table: str) -> None:

@@ -3,6 +3,10 @@
 Three kinds share one schema. A live row is a chunk: it has a text and a vector. A dead row stands for a chunk that its
 page's newest version lacks: text and vector are null, which hides it from every search, and its `source` remembers the
 version that took it away. The fence row has `n = -1`.
+
+The conditions below are the one rule for which is which, in counts, scans, searches and upkeep. They go by `n` and
+`start`, which cost little to read: to count 200,000 rows by `start` takes 6 ms, by `text` 550 ms. That text, span and
+vector of a row are there together, or none of them, is what `sinks.verify` proves.
 """
 
 from __future__ import annotations
@@ -17,6 +21,21 @@ from numpy.typing import NDArray
 from pipeline.model_config import Metric
 from pipeline.records import EmbeddedPage, Page, valid_key
 from sinks.fence import FENCE_ID, MAX_OFFSET, Fence, Stamp, VectorType, Version, encode_fence
+
+FENCE_ROW = f"id = '{FENCE_ID}'"
+LIVE = "n >= 0 AND start IS NOT NULL"
+DEAD = "n >= 0 AND start IS NULL"
+LEFTOVER = "n > 0 AND start IS NULL"
+"""Dead rows that may go: their page has row 0, live or dead, which remembers the same version."""
+
+NOT_DEAD = "(n >= 0 OR n IS NULL) AND (start IS NOT NULL OR vector IS NOT NULL)"
+"""All that could be taken for live, damaged or not, for who proves it: a dead row has neither text nor vector."""
+
+
+def is_live(n: int | None, start: int | None) -> bool:
+    """`LIVE`, of a row that was read."""
+    return n is not None and n >= 0 and start is not None
+
 
 MAX_OFF_NORM = 5e-3
 """How far from 1 the norm of a normalised vector may be, for who writes it and who proves it: half precision rounds a

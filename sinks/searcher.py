@@ -17,6 +17,7 @@ from pipeline.model_files import ModelFiles
 from pipeline.records import valid_wiki
 from sinks.licences import host_of, licence_of
 from sinks.reader import Reader
+from sinks.rows import LIVE, is_live
 from sinks.table import quoted
 
 if TYPE_CHECKING:
@@ -33,6 +34,14 @@ REFINE = 10
 COLUMNS = ("id", "page", "wiki", "title", "url", "text", "n", "n_chunks", "start", "end", "revision", "timestamp")
 _PUBLISHED = ("snapshot", "metadata")
 """They tell the licence."""
+
+EMPTY: dict[str, Any] = {
+    **dict.fromkeys((*COLUMNS, *_PUBLISHED), ""),
+    **dict.fromkeys(("n", "start", "revision")),
+    "n_chunks": 0,
+    "end": 0,
+}
+"""Of a row that somebody else has added, or a table from which a describing column was dropped."""
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,9 +157,13 @@ def nearest(
 ) -> list[Hit]:
     """The `k` chunks nearest to `vector` by the model's metric, best first; fewer when there are fewer.
 
-    Needs no condition against dead rows: null vectors are never found, and such a filter costs 5 to 10 times.
+    Needs no condition against dead rows: null vectors are never found, and such a filter costs 5 to 10 times. Only
+    when somebody has given a vector to a row that is not live, it is asked once more with one.
     """
     rows = reader.read(lambda lance: _query(lance, vector, k, where, metric))
+    if not all(is_live(row["n"], row["start"]) for row in rows):
+        only_live = f"{LIVE} AND ({where})" if where else LIVE
+        rows = reader.read(lambda lance: _query(lance, vector, k, only_live, metric))
     return [hit_of(rank, row, metric) for rank, row in enumerate(rows, start=1)]
 
 
@@ -160,8 +173,10 @@ def _query(lance: Any, vector: NDArray[np.float32], k: int, where: str | None, m
         query = query.nprobes(NPROBES).refine_factor(REFINE)
     if where:
         query = query.where(where, prefilter=True)
-    rows: list[dict[str, Any]] = query.select([*COLUMNS, *_PUBLISHED, "_distance"]).limit(k).to_arrow().to_pylist()
-    return rows
+    there = set(lance.schema.names)
+    columns = [name for name in (*COLUMNS, *_PUBLISHED) if name in there]
+    rows: list[dict[str, Any]] = query.select([*columns, "_distance"]).limit(k).to_arrow().to_pylist()
+    return [{**EMPTY, **{name: value for name, value in row.items() if value is not None}} for row in rows]
 
 
 def hit_of(rank: int, row: dict[str, Any], metric: Metric = "cosine") -> Hit:

@@ -21,11 +21,13 @@ import structlog
 from lancedb.table import LanceTable
 
 from pipeline.errors import CirrostreamError, Fatal, Replaced, TryAgain, WorkFailed
+from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors, panic_line
 from pipeline.records import EmbeddedPage
 from pipeline.service import Watch, unwatched
 from pipeline.settings import MIB
-from sinks.fence import FENCE_ID, Fence, Stamp, Stamped, Version, decode_fence, new_stamp, refuse_other_model
-from sinks.rows import NewPage, StoredPage, VectorRule, fence_row, page_rows, table_schema
+from sinks.fence import Fence, Stamp, Stamped, Version, decode_fence, new_stamp, refuse_other_model
+from sinks.rows import FENCE_ROW, NewPage, StoredPage, VectorRule, fence_row, page_rows, table_schema
+from sinks.schema import checked, conformed
 
 CACHE_BYTES = 16 * MIB
 """Each of a writer's two caches. Over 500 merges: 566 MB with LanceDB's defaults, 375 MB and flat with this."""
@@ -77,9 +79,10 @@ def connect(
     """
     session = lancedb.Session(index_cache_size_bytes=index_cache_bytes, metadata_cache_size_bytes=CACHE_BYTES)
     try:
-        return lancedb.connect(location, read_consistency_interval=consistency, session=session)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise storage_fault(location, error) or Fatal(f"{location}: not a place for tables: {_line(error)}") from None
+        with library_errors():
+            return lancedb.connect(location, read_consistency_interval=consistency, session=session)
+    except LibraryError as error:
+        raise storage_fault(location, error) or Fatal(f"{location}: not a place for tables: {error}") from None
 
 
 class Table:
@@ -130,10 +133,11 @@ class Table:
         """
         row = fence_row(fence, new_stamp(), None, rule)
         try:
-            database.create_table(name, row, mode="create", on_bad_vectors="null")
-        except (ValueError, RuntimeError, OSError) as error:
+            with library_errors():
+                database.create_table(name, row, mode="create", on_bad_vectors="null")
+        except LibraryError as error:
             if "already exists" not in str(error):
-                raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be made: {_line(error)}") from None
+                raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be made: {error}") from None
         return cls.take_over(database, name, fence, rule, watch=watch)
 
     @classmethod
@@ -168,6 +172,7 @@ class Table:
             table = cls(lance, rule, read, watch=watch)
             try:
                 table._merge(table_schema(rule).empty_table(), change(read.fence))
+                table._add_missing()
                 return table
             except Replaced:
                 if time.monotonic() > deadline:
@@ -183,6 +188,7 @@ class Table:
             Fatal: the table is gone, full, or cannot be written to.
             TryAgain: it did not work for minutes.
         """
+        self._add_missing()
         newest, messages = self._newest(pages)
         stored = self._look_up(list(newest))
         fresh = [_against(page, version, stored.get(key)) for key, (version, page) in newest.items()]
@@ -245,6 +251,7 @@ class Table:
     def _merge(self, rows: pa.Table, fence: Fence) -> None:
         """One conditional merge of rows and fence, tried again as long as the fence says that nothing happened."""
         sent: set[Stamp] = set()  # a merge that timed out may land after its successor was sent
+        panics = 0
         for attempt in range(ATTEMPTS):
             stamp = new_stamp()
             sent.add(stamp)
@@ -257,22 +264,46 @@ class Table:
             self._check_owner(found)
             if error is not None and (fault := _final_fault(self.name, error)):
                 raise fault from None
+            panics += error is not None and error.panicked
+            if error is not None and panics == MOST_PANICS:
+                fault = panic_line(f"table {self.name}", "a merge", error)
+                raise (WorkFailed(str(fault)) if rows.num_rows else fault) from None  # the rows may be what does it
             self._pause(random.uniform(0.5, 1.0) * min(10.0, 0.1 * 2**attempt))  # noqa: S311 - jitter
-        raise TryAgain(f"table {self.name}: {ATTEMPTS} merges came to nothing; the last: {_line(error)}")
+        last = error or "no error, and no effect"
+        raise TryAgain(f"table {self.name}: {ATTEMPTS} merges came to nothing; the last: {last}")
 
-    def _attempt(self, rows: pa.Table) -> Exception | None:
+    def _attempt(self, rows: pa.Table) -> LibraryError | None:
         """What LanceDB says of this merge; the fence alone knows whether it happened."""
         try:
-            with self._watch(f"a merge into table {self.name}", MERGE_SECONDS):
+            with self._watch(f"a merge into table {self.name}", MERGE_SECONDS), library_errors():
+                schema = self.lance.schema  # asked each time: its user may add a column while we write
+                checked(schema, self.name, self.rule)
                 (
                     self.lance.merge_insert("id")
                     .when_matched_update_all(where=CONDITION)
                     .when_not_matched_insert_all()
-                    .execute(rows, on_bad_vectors="null", timeout=MERGE_TIMEOUT)
+                    .execute(conformed(rows, schema), on_bad_vectors="null", timeout=MERGE_TIMEOUT)
                 )
-        except (RuntimeError, ValueError, OSError) as error:
+        except LibraryError as error:
             return error
         return None
+
+    def _add_missing(self) -> None:
+        """Adds the describing columns that the table lacks, empty; what else does so at the same time does no harm."""
+        schema = retried(lambda: self.lance.schema, self.name, self._pause, self._watch)
+        missing = checked(schema, self.name, self.rule).missing
+        if not missing:
+            return
+        log = structlog.get_logger().bind(table=self.name, columns=[field.name for field in missing])
+        try:
+            with library_errors():
+                self.lance.add_columns(pa.schema(missing))
+        except LibraryError as error:
+            if fault := storage_fault(self.name, error):
+                raise fault from None
+            log.warning("missing columns could not be added, rows are written without them", error=str(error))
+        else:
+            log.warning("columns that were missing were added, empty in the rows that were there")
 
     def _check_owner(self, found: Stamped) -> None:
         if found.stamp != self._read.stamp:
@@ -280,27 +311,35 @@ class Table:
 
 
 def open_table(database: lancedb.DBConnection, name: str) -> LanceTable:
-    """Raises Fatal when there is no such table."""
-    try:
-        table = database.open_table(name)
-    except (ValueError, RuntimeError, OSError) as error:
-        if "was not found" in str(error):
-            raise Fatal(f"there is no table {name} in {database.uri}; sinks.lance makes it") from None
-        raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be opened: {_line(error)}") from None
+    """The table, whose columns are ours (`schema.checked`).
+
+    Raises:
+        Fatal: there is no such table, or it cannot be used.
+        UsageError: it is another program's.
+        TryAgain: the storage does not answer.
+    """
+    table = _opened(database, name)
+    if table is None:
+        raise Fatal(f"there is no table {name} in {database.uri}; sinks.lance makes it")
     if not isinstance(table, LanceTable):
         raise Fatal(f"{database.uri} is a LanceDB service, not a folder or a bucket: set CIRROSTREAM_LANCE_URI")
+    checked(retried(lambda: table.schema, name), name)
     return table
 
 
 def has_table(database: lancedb.DBConnection, name: str) -> bool:
-    """Whether the table exists."""
+    """Whether there is a table of this name, ours or not."""
+    return _opened(database, name) is not None
+
+
+def _opened(database: lancedb.DBConnection, name: str) -> lancedb.table.Table | None:
     try:
-        database.open_table(name)
-    except (ValueError, RuntimeError, OSError) as error:
+        with library_errors():
+            return database.open_table(name)
+    except LibraryError as error:
         if "was not found" in str(error):
-            return False
-        raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be opened: {_line(error)}") from None
-    return True
+            return None
+        raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be opened: {error}") from None
 
 
 def read_fence(lance: LanceTable, pause: Pause = time.sleep, watch: Watch = unwatched) -> Stamped:
@@ -310,9 +349,8 @@ def read_fence(lance: LanceTable, pause: Pause = time.sleep, watch: Watch = unwa
         Fatal: the table is gone, or has no fence row or several.
     """
     name = str(lance.name)
-    condition = f"id = {quoted(FENCE_ID)}"
     rows = retried(
-        lambda: lance.search().where(condition).select(["stamp", "fence"]).to_arrow().to_pylist(), name, pause, watch
+        lambda: lance.search().where(FENCE_ROW).select(["stamp", "fence"]).to_arrow().to_pylist(), name, pause, watch
     )
     if len(rows) != 1:
         raise Fatal(f"table {name} has {len(rows)} fence rows instead of one: it is damaged or not ours; use another")
@@ -323,19 +361,21 @@ def retried(read: Callable[[], Any], table: str, pause: Pause = time.sleep, watc
     """The answer of a read, which may fail for a moment when an old version is cleaned up or the storage is slow.
 
     Raises:
-        Fatal: the table is gone or the storage refuses us.
+        Fatal: the table is gone, the storage refuses us, or LanceDB panics.
         TryAgain: four tries failed.
     """
     for attempt in range(4):
         try:
-            with watch(f"reading table {table}", READ_SECONDS):
+            with watch(f"reading table {table}", READ_SECONDS), library_errors():
                 return read()
-        except (RuntimeError, ValueError, OSError) as error:
+        except LibraryError as error:
             last = error
             if fault := storage_fault(table, error):
                 raise fault from None
         pause(0.1 * 4**attempt)
-    raise TryAgain(f"table {table}: cannot be read: {_line(last)}")
+    if last.panicked:
+        raise panic_line(f"table {table}", "a read", last)
+    raise TryAgain(f"table {table}: cannot be read: {last}")
 
 
 def quoted(text: str) -> str:
@@ -343,7 +383,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def storage_fault(table: str, error: Exception) -> Fatal | None:
+def storage_fault(table: str, error: LibraryError) -> Fatal | None:
     """What the operator must mend, if this error says so."""
     text = str(error)
     remedies = {
@@ -357,19 +397,15 @@ def storage_fault(table: str, error: Exception) -> Fatal | None:
     }
     for mark, remedy in remedies.items():
         if mark in text and (mark != "/_versions" or "Not found" in text):
-            return Fatal(f"table {table}: {remedy} ({_line(error)})")
+            return Fatal(f"table {table}: {remedy} ({error})")
     return None
 
 
-def _final_fault(table: str, error: Exception) -> CirrostreamError | None:
+def _final_fault(table: str, error: LibraryError) -> CirrostreamError | None:
     """The fault that another try of the same merge would meet again."""
-    if isinstance(error, ValueError) or "Ambiguous merge" in str(error):
-        return WorkFailed(f"table {table}: LanceDB refuses these rows, please report it: {_line(error)}")
+    if isinstance(error.cause, ValueError) or "Ambiguous merge" in str(error):
+        return WorkFailed(f"table {table}: LanceDB refuses these rows, please report it: {error}")
     return storage_fault(table, error)
-
-
-def _line(error: Exception | None) -> str:
-    return "no error, and no effect" if error is None else " ".join(str(error).split())[:300]
 
 
 def _stored(page: str, rows: Sequence[tuple[str | None, int | None, Version | None]]) -> StoredPage:

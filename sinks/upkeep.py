@@ -20,17 +20,12 @@ import structlog
 from lancedb.index import BTree, IndexConfig, IvfRq
 
 from pipeline.errors import TryAgain
+from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors, panic_line
 from pipeline.metrics import Metrics
 from pipeline.service import Watch, unwatched
 from sinks.clean_up import CleanUp, clean_up
+from sinks.rows import DEAD, LEFTOVER, LIVE
 from sinks.table import MERGE_TIMEOUT, Table, Written, retried, storage_fault
-
-LIVE = "n >= 0 AND start IS NOT NULL"
-DEAD = "n >= 0 AND start IS NULL"
-LEFTOVER = "n > 0 AND start IS NULL"
-"""Dead rows that may go: their page has row 0, live or dead, which remembers the same version.
-
-`start` is null where `text` is, and four bytes: to count 200,000 rows by it takes 6 ms, by `text` 550 ms."""
 
 KEEP_VERSIONS = max(timedelta(hours=1), 4 * MERGE_TIMEOUT)
 """Lance checks a merge for conflicts only against versions that still exist: with younger ones cleaned up, a writer
@@ -103,6 +98,8 @@ class State:
     """Live rows when the vector index was trained; 0: there is none."""
     later: dict[Step, float] = field(default_factory=dict)
     """Steps that failed, and when to try again."""
+    panics: dict[Step, int] = field(default_factory=dict)
+    """How often in a row LanceDB has panicked in a step."""
 
 
 def due(state: State, rules: UpkeepRules, now: float) -> Step | None:
@@ -207,17 +204,27 @@ class Upkeep:
         try:
             # A search times itself: while too many rows lack the index, none is made.
             timed = nullcontext() if step is Step.SEARCH else self._metrics.timed(step.value)
-            with timed, self._watch(f"upkeep of table {self._table.name}: {step.value}", STEP_SECONDS):
+            watched = self._watch(f"upkeep of table {self._table.name}: {step.value}", STEP_SECONDS)
+            with timed, watched, library_errors():
                 self._actions[step]()
-        except (RuntimeError, ValueError, OSError, TryAgain) as error:
-            if fault := storage_fault(self._table.name, error):
-                raise fault from None
-            self._state.later[step] = self._clock() + RETRY_S
-            self._metrics.retry(step.value)
-            self._log.warning("upkeep.later", step=step.value, error=" ".join(str(error).split())[:300])
+        except (LibraryError, TryAgain) as error:
+            self._put_off(step, error)
         else:
             self._state.later.pop(step, None)
+            self._state.panics.pop(step, None)
             self._metrics.upkeep_last_success[step.value].set(time.time())
+
+    def _put_off(self, step: Step, error: LibraryError | TryAgain) -> None:
+        """Leaves the step for later, unless somebody must act, or LanceDB panics over it again and again."""
+        if isinstance(error, LibraryError):
+            if fault := storage_fault(self._table.name, error):
+                raise fault from None
+            self._state.panics[step] = self._state.panics.get(step, 0) + 1 if error.panicked else 0
+            if self._state.panics[step] >= MOST_PANICS:
+                raise panic_line(f"table {self._table.name}", f"upkeep, step {step.value},", error) from None
+        self._state.later[step] = self._clock() + RETRY_S
+        self._metrics.retry(step.value)
+        self._log.warning("upkeep.later", step=step.value, error=str(error)[:300])
 
     def _note_due(self) -> None:
         """Since when each step is due, a step that keeps failing included: nothing else tells that upkeep is behind."""

@@ -18,14 +18,11 @@ from numpy.typing import NDArray
 from pipeline.records import valid_key
 from sinks.fence import version_of
 from sinks.reader import Reader
-from sinks.rows import norms_of, vector_faults
+from sinks.rows import NOT_DEAD, norms_of, vector_faults
 from sinks.verify_pages import NewestPages, key_hash
 from sinks.verify_report import Check, Problems
 
 BATCH_ROWS = 4_096
-
-NOT_DEAD = "(n >= 0 OR n IS NULL) AND (start IS NOT NULL OR vector IS NOT NULL)"
-"""All that a search could find or a reader count as live, damaged or not: a dead row has neither text nor vector."""
 
 
 @dataclass(slots=True)

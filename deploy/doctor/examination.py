@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from deploy.doctor.findings import Check, Finding, Result, Verdict, fail, skip
 from deploy.doctor.patient import Patient
 from deploy.doctor.settings import FAMILIES
-from pipeline.errors import CirrostreamError, UsageError
+from pipeline.errors import CirrostreamError, UsageError, first_line, is_fault
 from pipeline.settings import chosen_log_level
 from pipeline.terminal import say_aside
 
@@ -68,11 +68,12 @@ def bounded(check: Check, patient: Patient) -> Finding:
             answers.append(fail(str(error), check.remedy))
         except ModuleNotFoundError as error:
             answers.append(_missing(error))
-        except Exception as error:  # noqa: BLE001 - one broken check must not hide what the others find
+        except BaseException as error:  # one broken check must not hide what the others find
+            if not is_fault(error):
+                raise
             if chosen_log_level() == "DEBUG":
                 say_aside(traceback.format_exc())
-            line = (str(error).strip() or "no message").splitlines()[0]
-            answers.append(fail(f"{type(error).__name__}: {line[:300]}", check.remedy))
+            answers.append(fail(f"{type(error).__name__}: {first_line(error)[:300]}", check.remedy))
 
     _within(check.limit_s, ask)
     return answers[0] if answers else fail(f"no answer within {check.limit_s:g} s", check.remedy)

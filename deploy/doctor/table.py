@@ -14,9 +14,11 @@ from deploy.doctor.table_leases import look_at_leases
 from deploy.doctor.topics import topic_name
 from deploy.doctor.vocabulary import look_at_vocabulary
 from pipeline.errors import Fatal
+from pipeline.library_errors import LibraryError, library_errors
 from pipeline.topics import corpus_topics, lance_group, topic_ids
 from sinks.fence import Fence, refuse_other_model
 from sinks.logs import read_logs
+from sinks.schema import Columns, checked
 from sinks.start import accepted, start_positions
 from sinks.table import connect, has_table, open_table, read_fence
 
@@ -54,13 +56,13 @@ def _remote_place(location: str) -> Finding:
     name = f"doctor_probe_{uuid.uuid4().hex[:8]}"
     database = connect(location)
     try:
-        database.create_table(name, [{"n": 1}])
-        rows = database.open_table(name).count_rows()
-    except (ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        return fail(f"{location} cannot be written: {reason}", _credentials(location))
+        with library_errors():
+            database.create_table(name, [{"n": 1}])
+            rows = database.open_table(name).count_rows()
+    except LibraryError as error:
+        return fail(f"{location} cannot be written: {error}", _credentials(location))
     finally:
-        with contextlib.suppress(ValueError, RuntimeError, OSError):
+        with contextlib.suppress(LibraryError), library_errors():
             database.drop_table(name)
     return ok(f"{location} can be written ({rows} row written, read and deleted)")
 
@@ -81,7 +83,8 @@ def _fence(patient: Patient) -> Finding:
     database = connect(location)
     if not has_table(database, name):
         return ok(f"no table {name} in {location} yet; the sink makes it")
-    found = read_fence(open_table(database, name)).fence
+    lance = open_table(database, name)
+    found = read_fence(lance).fence
     mine = Fence(
         model=model.tag,
         dimension=model.dimension or found.dimension,
@@ -94,7 +97,20 @@ def _fence(patient: Patient) -> Finding:
     except Fatal as error:
         return fail(str(error), f"export CIRROSTREAM_TABLE={name}-{settings.unit}-2, or the settings it was made with")
     patient.fence = found
-    return ok(f"table {name}: {found.model}, {found.dimension} x {found.vector_type}, its fence is readable")
+    what = f"table {name}: {found.model}, {found.dimension} x {found.vector_type}, its fence is readable"
+    return _columns(what, checked(lance.schema, name))
+
+
+def _columns(what: str, columns: Columns) -> Finding:
+    """The table is usable; says what its user, or another release, has made of its columns."""
+    if columns.missing:
+        return warn(
+            f"{what}; it lacks the columns {', '.join(field.name for field in columns.missing)}",
+            "start sinks.lance: it adds them, empty in the rows that are there (docs/upgrading.md)",
+        )
+    if columns.extra:
+        what += f"; columns of others, kept and empty in the rows that the sink writes: {', '.join(columns.extra)}"
+    return ok(what)
 
 
 def _start(patient: Patient) -> Finding:

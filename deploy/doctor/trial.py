@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 
-from pipeline.errors import CirrostreamError
+from pipeline.errors import CirrostreamError, first_line, is_fault
 from pipeline.settings import DType, ModelSettings
 from pipeline.terminal import write_json
 
@@ -91,9 +91,10 @@ def _main() -> None:
         trial = run_trial(TrialSettings())
     except CirrostreamError as error:
         trial = Trial(problem=str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-        line = (str(error).strip() or "no message").splitlines()[0]
-        trial = Trial(problem=f"{type(error).__name__}: {line[:300]}")
+    except BaseException as error:  # whatever it is, it is the finding
+        if not is_fault(error):
+            raise
+        trial = Trial(problem=f"{type(error).__name__}: {first_line(error)[:300]}")
     write_json(json.dumps(asdict(trial)))
     os._exit(0)  # a driver that crashes when it is unloaded has nothing to tell any more
 

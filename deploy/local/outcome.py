@@ -54,7 +54,7 @@ def table_has_all(cluster: Cluster, settings: RunSettings, vectors: str) -> bool
     try:
         fence = read_fence(open_table(connect(settings.lance_location), settings.table)).fence
         return all(fence.offsets.get(partition, 0) >= end for partition, end in cluster.log_ends(vectors).items())
-    except (CirrostreamError, OSError, RuntimeError, ValueError):
+    except (CirrostreamError, OSError):
         return False
 
 
@@ -118,15 +118,16 @@ class Reckoning:
             return 0
 
     def _rows(self) -> int | None:
-        from sinks.table import connect, has_table, open_table
-        from sinks.upkeep import LIVE
+        from sinks.rows import LIVE
+        from sinks.table import connect, has_table, open_table, retried
 
         try:
             database = connect(self.settings.lance_location)
             if not has_table(database, self.settings.table):
                 return None
-            return int(open_table(database, self.settings.table).count_rows(LIVE))
-        except (CirrostreamError, OSError, RuntimeError, ValueError):
+            lance = open_table(database, self.settings.table)
+            return int(retried(lambda: lance.count_rows(LIVE), self.settings.table))
+        except (CirrostreamError, OSError):
             return None
 
 

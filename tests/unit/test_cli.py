@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 from pipeline import logs
 from pipeline.cli import ARGUMENT, FLAG, command, new_app
-from pipeline.errors import CheckFailed, Fatal, Replaced, TryAgain
+from pipeline.errors import CheckFailed, Exit, Fatal, Replaced, TryAgain
 from pipeline.settings import KafkaSettings, ModelSettings
+from tests.panics import panic
 
 Run = Callable[..., tuple[int, str]]
 
@@ -107,6 +108,15 @@ def test_a_password_is_no_flag_and_shows_nowhere(monkeypatch: pytest.MonkeyPatch
     said = CliRunner().invoke(made, ["--help"]).output
     assert "--sasl-username" in said
     assert "password" not in said
+
+
+def test_a_panic_that_nobody_has_caught_is_one_line_and_no_bug_of_ours() -> None:
+    found, said = run(panic)
+    assert found == Exit.FATAL
+    assert said.startswith(
+        "error: a library written in Rust has panicked (called `Option::unwrap()` on a `None` value)"
+    )
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("level", ["debug", " Info ", "WARNING", ""])

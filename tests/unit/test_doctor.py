@@ -40,6 +40,7 @@ from sinks.fence import Fence
 from sinks.lease_folder import LeaseFolder
 from sinks.leases import Lease, encode_lease, version_times
 from sinks.rows import VectorRule
+from tests.panics import panic
 from tests.tables import deletion, embedded, new_table
 
 ROOT = Path(__file__).parents[2]
@@ -264,6 +265,12 @@ def seen(name: str, cluster: ThreeBrokers, **settings: Any) -> Finding:
     patient = Patient(DoctorSettings(**settings), cluster=cluster)  # type: ignore[arg-type]
     check = next(check for check in (*brokers.CHECKS, *topics.CHECKS) if check.name == name)
     return examination.bounded(check, patient)
+
+
+def test_a_check_in_which_a_library_panics_is_a_failure_at_once() -> None:
+    check = Check("table.fence", panic, "type this", limit_s=60)  # type: ignore[arg-type]
+    finding = examination.bounded(check, Patient(DoctorSettings()))
+    assert finding == fail("PanicException: called `Option::unwrap()` on a `None` value", "type this")
 
 
 def test_three_brokers_with_three_replicas_are_sound() -> None:

