@@ -64,7 +64,7 @@ class Batch(Generic[T]):
         return [record.value for record in self.records]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting(Generic[T]):
     """What has come and is not in a batch yet: decoded, or `raw` where it is to be decoded alone."""
 
@@ -262,17 +262,18 @@ class BatchSource(Generic[T]):
         for partition, records in arrived.items():
             self._metrics.bytes_in.inc(sum(len(raw.key or b"") + len(raw.value or b"") for raw in records))
             alone = self._member.marks[partition.partition].alone_to > 0
-            for raw in records:
-                entry: _Waiting[T] = (
-                    _Waiting(partition, raw.offset, raw=raw) if alone else self._decoded(partition, raw)
-                )
-                self._waiting.append(entry)
-                self._weight += entry.weight
+            if alone:
+                self._waiting.extend(_Waiting(partition, raw.offset, raw=raw) for raw in records)
+                continue
+            with self._blamed(f"{self._topic}-{partition.partition}@{records[0].offset} to {records[-1].offset}"):
+                for raw in records:
+                    entry = self._decoded(partition, raw)
+                    self._waiting.append(entry)
+                    self._weight += entry.weight
 
     def _decoded(self, partition: TopicPartition, raw: ConsumerRecord) -> _Waiting[T]:
-        with self._blamed(f"{raw.topic}-{raw.partition}@{raw.offset}"):
-            value = self._decode_or_refuse(raw)
-            weight = 0 if value is None else self._weigh(value)
+        value = self._decode_or_refuse(raw)
+        weight = 0 if value is None else self._weigh(value)
         record = None if value is None else Record(value, raw.key, raw.partition, raw.offset, raw.value)
         return _Waiting(partition, raw.offset, record, weight)
 
@@ -340,7 +341,7 @@ class BatchSource(Generic[T]):
         if mark.convicts:
             self._condemn(where, raw, mark)
         else:
-            with self._watch(batch.alone, share * self._watchdog_s):
+            with self._blamed(batch.alone), self._watch(batch.alone, share * self._watchdog_s):
                 record = self._decoded(partition, raw).record
             batch.records.extend([] if record is None else [record])
         self._metrics.batch(len(batch.records))

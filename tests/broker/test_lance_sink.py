@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from pipeline.topics import ensure_corpus, ensure_model, lance_group, topic_ids
 from sinks.table import connect, open_table, read_fence
 from sinks.trim import Trimmer
 from tests.conftest import SettingsEnv
+from tests.faults.killers import Trap, armed, sprung
 from tests.tables import contents, deletion, embedded, texts
 from tests.waiting import wait_until
 
@@ -292,3 +294,36 @@ def test_kafka_forgets_what_every_reader_and_the_table_have(corpus: Corpus) -> N
     assert corpus.cluster.log_starts(corpus.topics.vectors) == {0: 2, 1: 2, 2: 2, 3: 1}
     assert trimmer.trim() == {}
     corpus.stop(sink)
+
+
+@pytest.mark.faults
+def test_a_page_that_kills_the_sink_is_a_dead_letter_after_five_starts(corpus: Corpus) -> None:
+    pages = [corpus.page(number, number, 2) for number in range(40)]
+    corpus.env = armed(corpus.folder / "traps", [Trap("sinks.table:_against", "'enwiki:13'", "kill")], corpus.env)
+    corpus.send(*pages)
+    for start in range(6):
+        sink = corpus.start()
+        wait_until(lambda sink=sink: corpus.drained() or sink.poll() is not None, f"end of start {start}")  # type: ignore[misc]
+    assert corpus.drained(), corpus.said(sink)
+    corpus.stop(sink)
+    assert sprung(corpus.folder / "traps") == 5
+    assert corpus.contents() == expected(*(page for page in pages if page.key != "enwiki:13"))
+    [letter] = [read(record)[1] for record in read_to_end(corpus.cluster, corpus.corpus.dead_letters)]
+    assert (letter.key, letter.reason, letter.source, letter.attempts) == (b"enwiki:13", "killed", pages[13].source, 3)
+
+
+@pytest.mark.faults
+def test_sigterm_and_sigkill_between_the_pages_make_no_dead_letter(corpus: Corpus) -> None:
+    pages = [corpus.page(number, number, 1) for number in range(60)]
+    corpus.send(*pages[:20])
+    for end in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        sink = corpus.start("--batch-rows", "3")
+        corpus.wait_written(0, sink)
+        sink.send_signal(end)
+        sink.wait(30)
+    corpus.send(*pages[20:])
+    sink = corpus.start()
+    corpus.wait_drained(sink)
+    corpus.stop(sink)
+    assert corpus.contents() == expected(*pages)
+    assert not sum(corpus.cluster.log_ends(corpus.corpus.dead_letters).values())
