@@ -111,7 +111,13 @@ def _located(uri: str) -> tuple[fs.FileSystem, str]:
         endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
         # Lance's client takes AWS_REGION or AWS_DEFAULT_REGION, Arrow's the second alone.
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        store = fs.S3FileSystem(endpoint_override=endpoint, region=region, connect_timeout=10, request_timeout=30)
+        store = fs.S3FileSystem(
+            endpoint_override=endpoint,
+            region=region,
+            connect_timeout=10,
+            request_timeout=30,
+            allow_delayed_open=True,  # one request for a small file, not three
+        )
         return store, f"{parts.netloc}{parts.path}".rstrip("/")
     store, path = fs.FileSystem.from_uri(uri)
     return store, path.rstrip("/")
