@@ -20,6 +20,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError, for_code
 
 from pipeline.errors import Fatal, TryAgain, UsageError
+from pipeline.header_names import read_any_header_name
 from pipeline.kafka_errors import in_words, translated
 from pipeline.listener import NotKafka, contradiction, look_at
 from pipeline.servers import Server, parse_servers
@@ -170,6 +171,7 @@ class Cluster:
             "metrics_enabled": False,
             **overrides,
         }
+        read_any_header_name()
         return self.connected(KafkaConsumer, **config)
 
     def partitions(self, topic: str) -> list[int]:

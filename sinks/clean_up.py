@@ -37,7 +37,7 @@ class CleanUp:
     void: list[tuple[str, str]] = field(default_factory=list)
     """Files that hold nothing, and why: those that a clean-up has removed."""
     unreadable: str = ""
-    """Why the leases could not be read; then every version is kept for as long as a lease can hold."""
+    """Why the leases could not be read; at a place that can have some, versions are kept as long as one can hold."""
 
 
 def clean_up(lance: LanceTable, age: timedelta, share: float) -> CleanUp:
@@ -48,7 +48,12 @@ def clean_up(lance: LanceTable, age: timedelta, share: float) -> CleanUp:
     """
     lance.optimize(cleanup_older_than=FOR_EVER)  # may take minutes: the leases are read after it, not before
     try:
-        folder, now = LeaseFolder(str(lance.uri)), time.time()
+        folder = LeaseFolder(str(lance.uri))
+    except NoLeases as error:  # nobody can have one at such a place
+        lance.optimize(cleanup_older_than=age)
+        return CleanUp(unreadable=str(error))
+    try:
+        now = time.time()
         leases = judged(folder.files(), version_times(lance), now)
         done = _remove_versions(lance, folder, leases.held, age, _bound(lance, share))
         done.void = _remove_void(folder, leases, now)

@@ -119,6 +119,11 @@ def _located(uri: str) -> tuple[fs.FileSystem, str]:
             allow_delayed_open=True,  # one request for a small file, not three
         )
         return store, f"{parts.netloc}{parts.path}".rstrip("/")
+    if parts.scheme == "az":  # Lance's word for it, and its variables
+        account, key = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME"), os.environ.get("AZURE_STORAGE_ACCOUNT_KEY")
+        return fs.AzureFileSystem(account_name=account or "", account_key=key), f"{parts.netloc}{parts.path}".rstrip(
+            "/"
+        )
     store, path = fs.FileSystem.from_uri(uri)
     return store, path.rstrip("/")
 

@@ -139,6 +139,15 @@ def test_letters_are_chosen_by_stage_reason_and_position(
     assert (nowhere.returncode, "no such dead letter: 0@999999" in nowhere.stderr) == (2, True)
 
 
+class Raw(str):
+    """A header's name as a client in C may send it."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe"
+
+
 def test_forged_letters_end_no_command_and_send_nothing(
     corpus: Corpus, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -148,6 +157,7 @@ def test_forged_letters_end_no_command_and_send_nothing(
         (("stage", b"embed"), ("partition", b"x")),
         (("stage", b"produce"), ("stage", b"produce"), ("offset", b"9" * 5_000)),
         (("stage", b"embed"), ("source", b"a/b/c"), ("error", b"\xff")),
+        (("stage", b"embed"), (Raw("name"), b"no UTF-8")),
     ]
     producer = KafkaProducer(**corpus.cluster.client_config())
     for key in (b"w:1", b"no key of a page", None):
@@ -156,15 +166,15 @@ def test_forged_letters_end_no_command_and_send_nothing(
     producer.close()
     corpus.lose("produce", "no key of a page", b"evil", reason="too_large")
     listed = json.loads(command("list", "--json").stdout)
-    assert (listed["total"], len(listed["letters"])) == (13, 13)
-    assert sum(one["count"] for one in listed["by_reason"] if one["reason"] == "odd") == 12
+    assert (listed["total"], len(listed["letters"])) == (16, 16)
+    assert sum(one["count"] for one in listed["by_reason"] if one["reason"] == "odd") == 15
     assert "odd" in command("list").stdout
     for row in listed["letters"][:4]:
         assert command("show", f"{row['partition']}@{row['offset']}").returncode == 0
     done = json.loads(command("replay", "--json").stdout)
     assert (done["sent"], done["pages"]) == (0, {"gone": 1, "odd": 2})
     assert corpus.versions("w:1") == [b"page"]
-    assert "removed 13 dead letters" in command("purge", "--yes").stdout
+    assert "removed 16 dead letters" in command("purge", "--yes").stdout
 
 
 @pytest.mark.parametrize("name", ["list", "replay", "purge"])
