@@ -1,8 +1,8 @@
 """Lets GPU hosts elsewhere into a Kafka: `python -m deploy.access --password-file FILE`.
 
-It sets a user's password (SCRAM-SHA-512) and gives it the rights that chunkers and embedders need, and no others: a
-rented host that falls into wrong hands can read the corpus and spoil vectors, but it can neither change a page, nor
-trim a topic, nor see another group's place. Do it again to change the password.
+It sets a user's password (SCRAM-SHA-512) and gives it the rights that embedders need (`--chunk`: chunkers, too), and no
+others: those that an earlier call or version gave it are taken back. What a host in wrong hands can do with them stands
+in SECURITY.md. Do it again to change the password.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from pathlib import Path
 
 from kafka.admin import (
     ACL,
+    ACLFilter,
     ACLOperation,
     ACLPermissionType,
     ACLResourcePatternType,
     ResourcePattern,
+    ResourcePatternFilter,
     ResourceType,
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
 from pydantic import Field
 
-from deploy.rights import Right, rights_of_parts
+from deploy.rights import Right, worker_rights
 from pipeline import cli
 from pipeline.errors import Exit, Fatal, UsageError
 from pipeline.kafka import Cluster
@@ -52,6 +54,7 @@ class AccessSettings(Settings):
     password_file: Path = Field(
         Path("password"), description="File with the user's password in its first line, at least 16 characters."
     )
+    chunk: bool = Field(False, description="Let these hosts chunk, too: then they may read the whole corpus.")
 
 
 app = cli.new_app("Gives workers elsewhere a user and the rights that they need.")
@@ -59,22 +62,18 @@ app = cli.new_app("Gives workers elsewhere a user and the rights that they need.
 
 @cli.command(app, AccessSettings)
 def access(settings: AccessSettings) -> int:
-    """Sets the password of a user of this Kafka, and lets it chunk and embed; nothing else."""
+    """Sets the password of a user of this Kafka, and lets it embed; nothing else."""
     password = read_password(settings.password_file)
     cluster = Cluster.connect(settings)
     try:
         set_password(cluster, settings.user, password)
-        grant(cluster, settings.user, worker_rights(settings))
+        rights = worker_rights(settings, chunk=settings.chunk)
+        grant(cluster, settings.user, rights)
+        revoke_others(cluster, settings.user, rights)
     finally:
         cluster.close()
-    say(f"user {settings.user} may log in with SCRAM-SHA-512, and chunk and embed")
+    say(f"user {settings.user} may log in with SCRAM-SHA-512, and {'chunk and ' if settings.chunk else ''}embed")
     return Exit.DONE
-
-
-def worker_rights(settings: Settings) -> list[Right]:
-    """What `consumers.chunk` and `consumers.embed` need, for every model. Topics they may not make."""
-    parts = rights_of_parts(settings)
-    return [*parts["chunk"], *parts["embed"]]
 
 
 def acls(right: Right, user: str) -> Iterator[ACL]:
@@ -119,6 +118,26 @@ def grant(cluster: Cluster, user: str, rights: list[Right]) -> None:
             f"user {user}: Kafka at {cluster.bootstrap} refused {len(failed)} of {len(wanted)} rights: "
             f"{failed[0].__name__}; does it have an authorizer (authorizer.class.name), and may you change it?"
         )
+
+
+def revoke_others(cluster: Cluster, user: str, rights: list[Right]) -> None:
+    """Takes back what this user may do beyond these rights. Raises Fatal when Kafka refuses."""
+    anything = ACLFilter(
+        f"User:{user}",
+        "*",
+        ACLOperation.ANY,
+        ACLPermissionType.ALLOW,
+        ResourcePatternFilter(ResourceType.ANY, None, ACLResourcePatternType.ANY),
+    )
+    wanted = {acl for right in rights for acl in acls(right, user)}
+    found, _ = cluster.call(lambda: cluster.admin.describe_acls(anything))
+    others = [acl for acl in found if acl not in wanted]
+    if not others:
+        return
+    failed = [error for _, _, error in cluster.call(lambda: cluster.admin.delete_acls(others)) if error.errno]
+    if failed:
+        raise Fatal(f"user {user}: Kafka at {cluster.bootstrap} does not take back {len(failed)} rights: {failed[0]}")
+    say(f"user {user}: {len(others)} rights of before are taken back")
 
 
 if __name__ == "__main__":

@@ -70,8 +70,9 @@ def rights_of_parts(settings: Settings) -> dict[str, list[Right]]:
             *_model(names, chunks=WRITE),
             *_groups(("Read",), names.chunk_group),
         ],
+        # Nothing of the corpus, not even where it ends: these run where GPUs are cheap.
         "embed": [
-            *_corpus(names, dead_letters=WRITE),
+            Right("topic", names.dead_letters, WRITE),
             *_model(names, chunks=READ, vectors=WRITE),
             *_groups(("Read",), names.embed_group),
         ],
@@ -94,6 +95,19 @@ def rights_of_parts(settings: Settings) -> dict[str, list[Right]]:
             Right("group", "*", ("Describe",)),
         ],
     }
+
+
+def worker_rights(settings: Settings, *, chunk: bool = False) -> list[Right]:
+    """What `deploy.local workers` needs on a host elsewhere: to embed, and to see whether more is to come.
+
+    Args:
+        chunk: whether it runs chunkers, too, which read the whole corpus.
+    """
+    parts, names = rights_of_parts(settings), Names.of(settings)
+    if chunk:
+        return [*parts["chunk"], *parts["embed"]]
+    looking = [Right("topic", names.pages, LOOK), Right("topic", names.progress, LOOK)]
+    return [*parts["embed"], *looking, *_groups(("Describe",), names.chunk_group)]
 
 
 def _watching(names: Names, operations: Operations) -> list[Right]:

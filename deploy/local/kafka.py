@@ -23,6 +23,7 @@ from deploy.local.child import Child
 from deploy.local.claim import claim_within
 from deploy.local.jars import JavaProgram, kafka_program
 from deploy.local.running import answers, claim_path
+from pipeline.child_environment import child_environment
 from pipeline.errors import Fatal, UsageError
 from pipeline.kafka import bootstrap_file
 
@@ -98,7 +99,7 @@ class LocalKafka:
             with suppress(FileNotFoundError):
                 self.log.replace(self.folder / "broker.previous.log")
             command = program.command("kafka.Kafka", configuration, options=(*OPTIONS, *WHERE))
-            self._child = Child(command, self.log, keep=[claim.fileno()], folder=self.folder)
+            self._child = Child(command, self.log, child_environment(), keep=[claim.fileno()], folder=self.folder)
         finally:
             claim.release()  # the broker holds it from here on, as long as it lives
         try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from deploy.local.child import Child
 from deploy.local.run_settings import RunSettings, SupervisedSettings
 from deploy.local.supervisor import Plan, Supervisor
+from pipeline.child_environment import Need, with_secrets_for
 from pipeline.cores import usable_cores
 from pipeline.gpu import chosen_devices
 from pipeline.model_files import ModelFiles
@@ -22,6 +23,15 @@ from sinks.memory import AT_START
 
 STAGES = ("produce", "chunk", "embed", "lance")
 """Also the names that the processes announce themselves with."""
+
+NEEDS: Mapping[str, tuple[Need, ...]] = {
+    "produce": ("kafka", "store"),
+    "chunk": ("kafka", "hub"),
+    "embed": ("kafka", "hub"),
+    "lance": ("kafka", "hub", "store"),
+    "lag": ("kafka", "hub"),
+}
+"""Whose secrets each process gets; one that is not named gets none."""
 
 MACHINE_ID = Path("/etc/machine-id")
 
@@ -129,4 +139,8 @@ def supervisor_of(plans: Iterable[Plan]) -> Supervisor:
     plans = list(plans)
     for plan in plans:
         plan.log.unlink(missing_ok=True)
-    return Supervisor(plans, lambda plan: Child(plan.command, plan.log, plan.environment))
+    return Supervisor(plans, _started)
+
+
+def _started(plan: Plan) -> Child:
+    return Child(plan.command, plan.log, with_secrets_for(NEEDS.get(plan.stage, ()), plan.environment))

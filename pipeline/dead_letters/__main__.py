@@ -53,6 +53,9 @@ class ReplaySettings(Settings):
     )
     stage: str = Field("", description="Only letters of this stage, such as embed.")
     reason: str = Field("", description="Only letters with this reason, such as out_of_memory.")
+    from_letters: bool = Field(
+        False, description="Send pages that never came to `pages` as the letters have them: look at those before."
+    )
     json_output: bool = Field(False, description="One JSON document on stdout.", json_schema_extra={cli.FLAG: "--json"})
 
 
@@ -105,7 +108,9 @@ def replay_letters(settings: ReplaySettings) -> int:
     removes them.
     """
     with closing(Cluster.connect(settings)) as cluster:
-        done = retry(cluster, topics.corpus_topics(settings), partial(_is_wanted, settings))
+        done = retry(
+            cluster, topics.corpus_topics(settings), partial(_is_wanted, settings), from_letters=settings.from_letters
+        )
     if settings.letter and not done.fates:
         raise UsageError(f"no such dead letter: {settings.letter}; `python -m pipeline.dead_letters list` has them")
     if settings.json_output:
@@ -121,6 +126,8 @@ def replay_letters(settings: ReplaySettings) -> int:
 
 
 _LEFT: dict[Fate, str] = {
+    "unproven": "they never came to `pages`, and every stage may write such letters: look at them with `show`, then "
+    "say --from-letters",
     "superseded": "a newer version of the page has come since",
     "gone": "the page was deleted, or its key is none of a page",
     "too_large": "still larger than `pages` takes; raise its max.message.bytes, then try again",

@@ -21,11 +21,11 @@ from pipeline.records import Source, valid_key
 from pipeline.resend import Log, Newest, Resender
 from pipeline.topics import CorpusTopics, topic_ids
 
-Fate = Literal["from_pages", "from_letter", "superseded", "gone", "too_large", "not_kept", "odd"]
-"""What becomes of a letter: its page is sent as `pages` has it; as the letter has it, for it never came to `pages`; a
-newer version is in `pages`, or in a letter of its own; the page is in `pages` no more, or the key is none of a page; it
-is still larger than `pages` takes; its bytes were too many to be kept in the letter; its headers are none of a
-letter."""
+Fate = Literal["from_pages", "from_letter", "unproven", "superseded", "gone", "too_large", "not_kept", "odd"]
+"""What becomes of a letter: its page is sent as `pages` has it; as the letter has it, for it never came to `pages`; not
+so, for whoever may write letters could have made it up, and nobody has said to believe it; a newer version is in
+`pages`, or in a letter of its own; the page is in `pages` no more, or the key is none of a page; it is still larger
+than `pages` takes; its bytes were too many to be kept in the letter; its headers are none of a letter."""
 
 READERS = ("chunk", "embed", "lance")
 """The stages behind `pages`; any other lost the page before it came there."""
@@ -86,8 +86,13 @@ class Retried:
         return self.fates["from_pages"] + self.fates["from_letter"]
 
 
-def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted) -> Retried:
-    """Sends the pages of the wanted letters again; returns when all replicas have them."""
+def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted, *, from_letters: bool = False) -> Retried:
+    """Sends the pages of the wanted letters again; returns when all replicas have them.
+
+    Args:
+        from_letters: believes the letters' own bytes, where the page never came to `pages`. Every stage may write
+            letters, and most of them may not write `pages`: with one of those passwords, letters would do it for them.
+    """
     ranges = cluster.log_ranges(topics.dead_letters)
     pages_id = topic_ids(cluster, [topics.pages])[topics.pages]
     letters: dict[bytes, Letter] = {}
@@ -99,7 +104,9 @@ def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted) -> Retried:
         elif key in letters:
             letters[key] = replace(letters[key], last=False)
     log = Log.read(cluster, topics.pages, letters.keys())
-    fates = {key: letter.fate(log.newest.get(key)) for key, letter in letters.items()}
+    fates: dict[bytes, Fate] = {key: letter.fate(log.newest.get(key)) for key, letter in letters.items()}
+    if not from_letters:
+        fates |= dict.fromkeys((key for key, fate in fates.items() if fate == "from_letter"), "unproven")
     with Publisher(cluster) as publisher, Resender(log, publisher) as sender:
         sender.send(log.messages({key for key, fate in fates.items() if fate == "from_pages"}))
         whole = {key: letters[key] for key, fate in fates.items() if fate == "from_letter"}

@@ -138,7 +138,7 @@ def inside(kafka: ComposedKafka, topics_inside: object, monkeypatch: pytest.Monk
         yield cluster
 
 
-def test_workers_elsewhere_chunk_and_embed_through_tls(
+def test_workers_elsewhere_embed_through_tls_what_is_chunked_here(
     inside: Cluster, topics_inside: tuple[topics.CorpusTopics, topics.ModelTopics], tmp_path: Path
 ) -> None:
     corpus, model = topics_inside
@@ -146,7 +146,9 @@ def test_workers_elsewhere_chunk_and_embed_through_tls(
     with Publisher(inside) as publisher:
         publisher.publish([Message(corpus.pages, page.key.encode(), encode(page))]).wait()
     logs = [tmp_path / f"{module}.log" for module in ("consumers.chunk", "consumers.embed")]
-    workers = [Child([sys.executable, "-m", log.stem], log) for log in logs]
+    beside = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}
+    beside |= {"KAFKA_BOOTSTRAP_SERVERS": inside.bootstrap}
+    workers = [Child([sys.executable, "-m", log.stem], log, env) for log, env in zip(logs, (beside, None), strict=True)]
 
     def committed() -> bool:
         assert [worker.poll() for worker in workers] == [None, None], [log.read_text() for log in logs]
@@ -160,16 +162,18 @@ def test_workers_elsewhere_chunk_and_embed_through_tls(
     assert [decode(record.value, EmbeddedPage).key for record in read_to_end(inside, model.vectors)] == [page.key]
 
 
-def test_a_worker_elsewhere_may_neither_trim_nor_read_vectors_nor_make_topics(
+def test_a_worker_elsewhere_may_neither_trim_nor_read_pages_or_vectors_nor_make_topics(
     inside: Cluster, topics_inside: tuple[topics.CorpusTopics, topics.ModelTopics]
 ) -> None:
-    _, model = topics_inside
+    corpus, model = topics_inside
     with closing(Cluster.connect(Settings())) as outside:
         for offsets in ({0: 0}, {0: 0, 1: 0}):
             with pytest.raises(Forbidden, match="Authorization"):
                 outside.trim(model.chunks, offsets)
         with pytest.raises(Forbidden, match="not allowed to this user"):
             list(read_range(outside, model.vectors, {0: (0, 1)}))
+        with pytest.raises(Forbidden, match="not allowed to this user"):
+            list(read_range(outside, corpus.pages, {0: (0, 1)}))
         with pytest.raises(CirrostreamError, match=r"cannot be made|Authorization"):
             topics.ensure_corpus(outside, Settings(namespace="mine"))
 

@@ -47,8 +47,8 @@ class Corpus:
         with Publisher(self.cluster) as publisher:
             DeadLetters(publisher, self.topics.dead_letters, Metrics(stage), 100).send(letter)
 
-    def retried(self, wanted: Wanted = all_of_them) -> Retried:
-        return retry(self.cluster, self.topics, wanted)
+    def retried(self, wanted: Wanted = all_of_them, *, from_letters: bool = False) -> Retried:
+        return retry(self.cluster, self.topics, wanted, from_letters=from_letters)
 
     def versions(self, key: str) -> list[bytes | None]:
         return [r.value for r in read_to_end(self.cluster, self.topics.pages) if r.key == key.encode()]
@@ -107,7 +107,7 @@ def test_a_page_that_never_came_to_pages_is_sent_as_its_letter_has_it(corpus: Co
     corpus.lose("produce", "w:1", b"second try", reason="too_large")
     corpus.lose("produce", "w:2", bytes(MAX_VALUE_BYTES + 1), reason="too_large")
     corpus.lose("produce", "w:3", bytes(9 * 1024 * 1024), reason="too_large")
-    assert corpus.retried().fates == {"from_letter": 1, "not_kept": 1, "too_large": 1}
+    assert corpus.retried(from_letters=True).fates == {"from_letter": 1, "not_kept": 1, "too_large": 1}
     assert corpus.versions("w:1") == [b"of the snapshot before", b"second try"]
     assert corpus.versions("w:2") == corpus.versions("w:3") == []
 
@@ -117,8 +117,15 @@ def test_an_older_letter_never_buries_what_a_younger_one_has(corpus: Corpus) -> 
     corpus.lose("produce", "w:1", b"younger", reason="other")
     assert corpus.retried(lambda _record, _stage, reason: reason == "too_large").fates == {"superseded": 1}
     assert corpus.versions("w:1") == []
-    assert corpus.retried().fates == {"from_letter": 1}
+    assert corpus.retried(from_letters=True).fates == {"from_letter": 1}
     assert corpus.versions("w:1") == [b"younger"]
+
+
+def test_a_letter_that_any_worker_could_have_written_changes_no_page_without_a_word(corpus: Corpus) -> None:
+    corpus.send("w:1", b"true")
+    corpus.lose("produce", "w:1", b"made up", reason="too_large")
+    assert corpus.retried().fates == {"unproven": 1}
+    assert corpus.versions("w:1") == [b"true"]
 
 
 def test_letters_are_chosen_by_stage_reason_and_position(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from kafka.admin import ACLResourcePatternType
 
-from deploy.access import OPERATIONS, acls, read_password, worker_rights
+from deploy.access import OPERATIONS, acls, read_password
+from deploy.rights import rights_of_parts, worker_rights
 from pipeline.errors import UsageError
 from pipeline.settings import Settings
 
@@ -18,8 +19,23 @@ def test_workers_only_read_write_and_look() -> None:
 
 
 def test_workers_write_no_pages() -> None:
-    writable = {right.name for right in worker_rights(Settings()) if "Write" in right.operations}
+    writable = {right.name for right in worker_rights(Settings(), chunk=True) if "Write" in right.operations}
     assert writable == {"chunks.", "vectors.", "dead_letters"}
+
+
+def test_workers_that_only_embed_read_no_page_and_write_no_chunk() -> None:
+    rights = worker_rights(Settings())
+    assert {right.name for right in rights if "Write" in right.operations} == {"vectors.", "dead_letters"}
+    assert {right.name for right in rights if "Read" in right.operations} == {"chunks.", "embed."}
+
+
+def test_an_embedder_does_not_even_see_the_corpus() -> None:
+    assert {right.name for right in rights_of_parts(Settings())["embed"]} == {
+        "dead_letters",
+        "chunks.",
+        "vectors.",
+        "embed.",
+    }
 
 
 def test_rights_end_at_the_namespace() -> None:

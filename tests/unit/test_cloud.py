@@ -159,3 +159,23 @@ def test_packages_are_installed_in_the_versions_that_were_tested(name: str) -> N
     assert "--constraint constraints.txt" in installs[0]
     for package in re.findall(r"[\w-]+$", installs[0]):
         assert re.search(rf"^{package}==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+
+
+def test_a_host_installs_the_commit_it_is_told_and_not_as_root(cloud_init: dict[str, Any], tmp_path: Path) -> None:
+    script = written(cloud_init, "install-cirrostream")
+    assert "git clone" not in script
+    for line in script.splitlines():
+        if re.search(r"\b(git|pip install|venv \.venv)\b", line) and "[ -d" not in line.split("as_user")[0][-12:]:
+            assert "as_user " in line or line.strip().startswith("source="), line
+    refused = subprocess.run(["bash"], input=script, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert refused.returncode == 2, "as it stands in the repository it installs nothing"
+    assert "put the commit to install into its marked line" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "file", ["deploy/cloud/skypilot.yaml", "docs/compose.md", "docs/operations.md", "docs/kubernetes.md"]
+)
+def test_no_command_line_that_we_tell_to_type_has_a_secret(file: str) -> None:
+    text = (ROOT / file).read_text()
+    assert not re.search(r"(?i)(password|secret|token)\w*=[\"']?\$\(", text)
+    assert not re.search(r"(?i)\w*(password|token)=(?!\w*\W*$)[^\s`|]*…", text)

@@ -129,6 +129,31 @@ def test_every_image_is_pinned_by_its_tag(all_services: dict[str, Mapping[str, A
         assert name == "cirrostream" or re.fullmatch(r"v?\d+\.\d+\.\d+", tag)
 
 
+def test_secrets_of_the_settings_go_to_those_alone_who_need_them() -> None:
+    started = services(BASE, "compose.tls.yaml")
+    emptied = {
+        secret: {name for name, service in started.items() if service.get("environment", {}).get(secret) == ""}
+        for secret in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY")
+    }
+    assert emptied == {
+        "HF_TOKEN": {"producer", "access"},
+        "AWS_SECRET_ACCESS_KEY": {"chunk", "embed", "lag", "access"},
+    }
+
+
+def test_every_image_can_be_named_with_its_digest() -> None:
+    script = (FOLDER / "pin-images.sh").read_text()
+    pinned = dict(re.findall(r"\[(\w+)\]=(\S+)", script))
+    digest = "@sha256:" + "0" * 64
+    variables = {name: image.removeprefix("python:") + digest for name, image in pinned.items()}
+    before, after = services(BASE), services(BASE, **variables)
+    for name, service in before.items():
+        if not service["image"].startswith("cirrostream:"):
+            assert after[name]["image"] == service["image"] + digest
+    assert after["chunk"]["build"]["args"]["PYTHON_TAG"].endswith(digest)
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
 def test_kafka_is_of_the_version_that_the_tests_run_on() -> None:
     locked = json.loads((ROOT / "deploy/local/kafka.lock.json").read_text())["endpoint"]
     assert services(BASE)["kafka"]["image"].removeprefix("apache/kafka:") == locked.split("+")[0].rsplit(":", 1)[1]
@@ -136,8 +161,8 @@ def test_kafka_is_of_the_version_that_the_tests_run_on() -> None:
 
 def test_no_secret_is_written_into_a_file(all_services: dict[str, Mapping[str, Any]]) -> None:
     for service in all_services.values():
-        for name in service.get("environment", {}):
-            assert not re.search("PASSWORD|SECRET|TOKEN|CREDENTIAL", name), name
+        for name, value in service.get("environment", {}).items():
+            assert value == "" or not re.search("PASSWORD|SECRET|TOKEN|CREDENTIAL", name), name
     for path in filter(Path.is_file, FOLDER.iterdir()):
         said = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#"))
         assert not re.search(r"BEGIN .*PRIVATE|(?i:password|secret|token)[\w-]*(=|: *)['\"]?\w{4}", said), path

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -483,7 +484,7 @@ def test_every_selector_selects_something() -> None:
     for policy in of_kind("NetworkPolicy"):
         selectors.append(policy["spec"]["podSelector"])
         for rule in policy["spec"].get("egress", []):
-            selectors += [peer["podSelector"] for peer in rule.get("to", [])]
+            selectors += [peer["podSelector"] for peer in rule.get("to", []) if "podSelector" in peer]
     for selector in selectors:
         assert any(selects(selector, labels) for labels in labelled()), selector
     monitored = [one["spec"]["selector"] for one in of_kind("PodMonitor")]
@@ -504,6 +505,55 @@ def test_the_toolbox_finds_every_replica_and_may_ask_it() -> None:
         assert allowed("ingress", labels_of(workload(stage)), toolbox, place.port), stage
         assert allowed("egress", toolbox, labels_of(workload(stage)), place.port), stage
     assert not allowed("ingress", labels_of(workload("sink")), labels_of(workload("embed")), place.port)
+
+
+def reaches(stage: str, address: str, port: int) -> bool:
+    """Whether a pod of this stage may open a connection to this address."""
+    where = ip_address(address)
+    for policy in of_kind("NetworkPolicy"):
+        if "Egress" in policy["spec"]["policyTypes"] and selects(
+            policy["spec"]["podSelector"], labels_of(workload(stage))
+        ):
+            for rule in policy["spec"]["egress"]:
+                if port not in [one["port"] for one in rule["ports"]]:
+                    continue
+                blocks = [peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer]
+                if "to" not in rule or any(
+                    where in ip_network(block["cidr"])
+                    and not any(where in ip_network(no) for no in block.get("except", []))
+                    for block in blocks
+                ):
+                    return True
+    return False
+
+
+METADATA_SERVER = "169.254.169.254"
+
+
+@pytest.mark.parametrize("stage", ["produce", "live", "chunk", "embed", "lag"])
+def test_who_parses_what_strangers_wrote_reaches_nothing_inside(stage: str) -> None:
+    inside = (
+        METADATA_SERVER,
+        "169.254.169.252",
+        "10.0.0.1",
+        "172.20.1.1",
+        "192.168.1.1",
+        "100.64.0.1",
+        "fd00:ec2::254",
+    )
+    assert not [address for address in inside for port in (80, 443, 988) if reaches(stage, address, port)]
+
+
+def test_each_reaches_what_it_needs() -> None:
+    outside = {
+        stage
+        for stage in ("produce", "live", "chunk", "embed", "lag", "sink", "toolbox")
+        if reaches(stage, "203.0.113.7", 443)
+    }
+    # With components/model-hub, which this overlay has, those who need a model reach the hub.
+    assert {"produce", "live", "sink", "toolbox"} <= outside
+    assert {stage for stage in ("sink", "toolbox") if reaches(stage, METADATA_SERVER, 80)} == {"sink", "toolbox"}
+    assert not any(reaches(stage, "203.0.113.7", 53) for stage in outside), "names are asked for inside alone"
 
 
 def labels_of(one: Object) -> dict[str, str]:
@@ -682,7 +732,7 @@ def test_the_patches_for_a_bucket_with_keys_reach_whoever_opens_the_table(tmp_pa
     for name in ("cirrostream-sink", "cirrostream-toolbox"):
         (container,) = pod(named("Deployment", name, among=found))["containers"]
         assert {"secretRef": {"name": "my-bucket"}} in container["envFrom"]
-    (rule,) = named("NetworkPolicy", "cirrostream-outside", among=found)["spec"]["egress"]
+    rule, _ = named("NetworkPolicy", "cirrostream-store", among=found)["spec"]["egress"]
     assert {"protocol": "TCP", "port": 9000} in rule["ports"]
 
 
