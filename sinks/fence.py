@@ -94,6 +94,11 @@ def version_of(place: int, offset: int) -> Version:
     return Version(place << PLACE_SHIFT | offset)
 
 
+def place_and_offset(version: Version) -> tuple[int, int]:
+    """What `version_of` was made of."""
+    return version >> PLACE_SHIFT, version & MAX_OFFSET
+
+
 def new_stamp() -> Stamp:
     """A stamp that no other merge has: 63 random bits, never 0."""
     return Stamp(secrets.randbelow((1 << 63) - 1) + 1)

@@ -22,7 +22,7 @@ from pipeline.records import EmbeddedPage
 from pipeline.service import Service, Watch
 from pipeline.settings import ModelSettings, ServiceSettings, TableSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group, topic_ids
-from sinks.fence import Fence, VectorType
+from sinks.fence import Fence, VectorType, Version
 from sinks.intake import Intake, weight
 from sinks.logs import read_logs
 from sinks.memory import bound_memory
@@ -65,7 +65,7 @@ def lance(settings: LanceSettings) -> int:
                 service.ready = bool(source.assigned)
                 if batch.next_offsets:
                     with service.metrics.timed("write"), source.work(batch):
-                        written = sink.table.write(batch.values, batch.next_offsets)
+                        written = sink.table.write(batch.values, batch.next_offsets, sink.impossible)
                     source.commit(batch.next_offsets)
                     sink.wrote(batch.values, written)
                 sink.upkeep.turn()
@@ -88,13 +88,8 @@ class Sink:
             self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.step, search=search_probe)
         self.publisher = Publisher(cluster, metrics, turned=service.turned)
         dead_letters = DeadLetters(self.publisher, corpus.dead_letters, metrics, settings.max_dead_letters, model=tag)
-        intake = Intake(
-            self.table,
-            dead_letters,
-            metrics,
-            origins=Origins(lambda: topic_logs(cluster, [corpus.pages]).get(corpus.pages)),
-            adopt=settings.adopt,
-        )
+        self._origins = Origins(lambda: topic_logs(cluster, [corpus.pages]).get(corpus.pages))
+        intake = Intake(self.table, dead_letters, metrics, origins=self._origins, adopt=settings.adopt)
         self._seen = Seen()
         self._trimmers = (
             Trimmer(cluster, topics.chunks, topics.embed_group, metrics, bound=lambda: self._seen.next_offsets),
@@ -119,6 +114,10 @@ class Sink:
             max_letters_in_a_row=settings.max_dead_letters,
             group_instance_id=group,
         )
+
+    def impossible(self, version: Version, partition: int) -> bool:
+        """Whether `pages` cannot have this version, which the table has."""
+        return self._origins.is_beyond_end(version, partition, self.table.fence)
 
     def wrote(self, pages: Sequence[EmbeddedPage], written: Written) -> None:
         """Counts what became of a batch, and notes what it has of `chunks`."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pipeline.errors import TryAgain
 from pipeline.offsets import TopicLog
 from pipeline.records import Source
-from sinks.fence import Fence
+from sinks.fence import Fence, Version, place_and_offset
 from sinks.rows import Fault
 
 FORGED_SOURCE = "forged_source"
@@ -55,6 +55,20 @@ class Origins:
             )
         fence.version(source)  # refuses a topic that was made anew
         return None
+
+    def is_beyond_end(self, version: Version, partition: int, fence: Fence) -> bool:
+        """Whether the table has a version that this partition of `pages` has not reached: one from before sources were
+        checked, or another hand's. The repair of its page would lose against it for good.
+        """
+        place, offset = place_and_offset(version)
+        if place >= len(fence.pages):
+            return True
+        if self._is_below_end(Source(fence.pages[place], partition, offset)):
+            return False
+        self._now = now = self.look()
+        if now is None or now.topic_id != fence.pages[place] or partition not in now.ends:
+            return False
+        return offset >= now.ends[partition]
 
     def _is_below_end(self, source: Source) -> bool:
         now = self._now

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import methodcaller
 
 from pipeline.errors import TryAgain
 from pipeline.settings import TableSettings
@@ -116,22 +117,27 @@ def pinned(settings: TableSettings, command: str) -> Iterator[PinnedReader]:
         UsageError: there is no such table.
         TryAgain: here or in any read: the version is gone.
     """
+    last = ""
     for _ in range(ATTEMPTS):
         found = Reader.open(settings, _NEVER)
         version = int(found.lance.version)
         committed = found.read(version_times).get(version)
         if committed is None:
+            last = f"version {version} was removed"
             continue
         holder = f"{command} on {socket.gethostname()}, process {os.getpid()}"
         lease = HeldLease(str(found.lance.uri), version, committed, holder)
         lease.take()
         try:
             try:
-                found.lance.checkout(version)
-            except ValueError:
+                found.read(methodcaller("checkout", version))
+            except TryAgain as error:
+                last = str(error)
                 continue
             yield PinnedReader(found.lance, found.name, version, lease)
             return
         finally:
             lease.give_back()
-    raise TryAgain(f"table {settings.table}: each version was removed before it could be read; run it once more")
+    raise TryAgain(
+        f"table {settings.table}: {ATTEMPTS} versions could not be pinned, run it once more; the last: {last}"
+    )

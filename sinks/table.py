@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -45,15 +45,15 @@ LOOK_UP_PAGES = 1_000
 """Pages asked for in one filter; the index answers each in about 20 microseconds."""
 DELETE_PAGES = 100
 
-CONDITION = (
-    "(target.n >= 0 AND source.source > target.source) OR "
-    "(target.n < 0 AND 1 / CAST(target.stamp = source.expected AS INT) = 1)"
-)
+CONDITION = "(target.n >= 0 AND ({newer})) OR (target.n < 0 AND 1 / CAST(target.stamp = source.expected AS INT) = 1)"
 """A stored row gives way to a newer version only. On the fence row, a stamp that has moved divides by zero: a condition
 that is merely false would keep the fence and let all other rows in, an error stops the merge, also in Lance's own
 retries. On all other rows `stamp` is null, and so is the division."""
 
 Pause = Callable[[float], None]
+
+Impossible = Callable[[Version, int], bool]
+"""Whether no page in this partition of `pages` can have this version: a forged source got into the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +178,16 @@ class Table:
                 if time.monotonic() > deadline:
                     raise
 
-    def write(self, pages: Iterable[EmbeddedPage], next_offsets: Mapping[int, int]) -> Written:
+    def write(
+        self,
+        pages: Iterable[EmbeddedPage],
+        next_offsets: Mapping[int, int],
+        impossible: Impossible = lambda version, partition: False,
+    ) -> Written:
         """Puts a batch and its offsets into the table; they are there, all or none, when this returns.
 
-        The pages must have passed `rows.fault`, and their sources' topics must be in the fence's list.
+        The pages must have passed `rows.fault`, and their sources' topics must be in the fence's list. A newer version
+        that is `impossible` gives way to them: it would win for good, against a repair too.
 
         Raises:
             Replaced: another writer took the table over; nothing of this batch is in it.
@@ -191,11 +197,18 @@ class Table:
         self._add_missing()
         newest, messages = self._newest(pages)
         stored = self._look_up(list(newest))
-        fresh = [_against(page, version, stored.get(key)) for key, (version, page) in newest.items()]
+        overruled = {
+            key
+            for key, (version, page) in newest.items()
+            if key in stored
+            and stored[key].version > version
+            and impossible(stored[key].version, page.source.partition)
+        }
+        fresh = [_against(page, version, stored.get(key), key in overruled) for key, (version, page) in newest.items()]
         new = [page for page in fresh if page is not None]
         self._remove_damaged([page for page in new if page.page.key in stored and stored[page.page.key].damaged])
         rows = page_rows(new, self.rule)
-        self._merge(rows, self.fence.moved(next_offsets))
+        self._merge(rows, self.fence.moved(next_offsets), overruled)
         dead = sum(len(page.dead) for page in new)
         return Written(len(new), messages - len(new), rows.num_rows - dead, dead, rows.nbytes)
 
@@ -222,7 +235,7 @@ class Table:
         return {page: _stored(page, rows) for page, rows in found.items()}
 
     def _rows_of(self, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        condition = f"page IN ({', '.join(map(quoted, keys))})"
+        condition = f"page IN ({_listed(keys)})"
         columns = ["page", "id", "n", "source"]
         found = retried(
             lambda: self.lance.search().where(condition).select(columns).to_arrow(),
@@ -248,14 +261,15 @@ class Table:
             retried(partial(self.lance.delete, condition), self.name, self._pause, self._watch)
             structlog.get_logger().warning("damaged pages are written anew", table=self.name, pages=len(part))
 
-    def _merge(self, rows: pa.Table, fence: Fence) -> None:
+    def _merge(self, rows: pa.Table, fence: Fence, overruled: Set[str] = frozenset()) -> None:
         """One conditional merge of rows and fence, tried again as long as the fence says that nothing happened."""
         sent: set[Stamp] = set()  # a merge that timed out may land after its successor was sent
         panics = 0
         for attempt in range(ATTEMPTS):
             stamp = new_stamp()
             sent.add(stamp)
-            error = self._attempt(pa.concat_tables([rows, fence_row(fence, stamp, self._read.stamp, self.rule)]))
+            row = fence_row(fence, stamp, self._read.stamp, self.rule)
+            error = self._attempt(pa.concat_tables([rows, row]), overruled)
             found = read_fence(self.lance, self._pause, self._watch)
             if found.stamp in sent:
                 self._read = found
@@ -272,7 +286,7 @@ class Table:
         last = error or "no error, and no effect"
         raise TryAgain(f"table {self.name}: {ATTEMPTS} merges came to nothing; the last: {last}")
 
-    def _attempt(self, rows: pa.Table) -> LibraryError | None:
+    def _attempt(self, rows: pa.Table, overruled: Set[str]) -> LibraryError | None:
         """What LanceDB says of this merge; the fence alone knows whether it happened."""
         try:
             with self._watch(f"a merge into table {self.name}", MERGE_SECONDS), library_errors():
@@ -280,7 +294,7 @@ class Table:
                 checked(schema, self.name, self.rule)
                 (
                     self.lance.merge_insert("id")
-                    .when_matched_update_all(where=CONDITION)
+                    .when_matched_update_all(where=_condition(overruled))
                     .when_not_matched_insert_all()
                     .execute(conformed(rows, schema), on_bad_vectors="null", timeout=MERGE_TIMEOUT)
                 )
@@ -417,9 +431,19 @@ def _stored(page: str, rows: Sequence[tuple[str | None, int | None, Version | No
     return StoredPage(newest, numbers, damaged=not sound or len(numbers) < len(rows))
 
 
-def _against(page: EmbeddedPage, version: Version, stored: StoredPage | None) -> NewPage | None:
+def _condition(overruled: Set[str]) -> str:
+    """When a stored row gives way: also to an older version, in pages whose stored one cannot be."""
+    newer = "source.source > target.source"
+    return CONDITION.format(newer=f"{newer} OR target.page IN ({_listed(overruled)})" if overruled else newer)
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return ", ".join(map(quoted, keys))
+
+
+def _against(page: EmbeddedPage, version: Version, stored: StoredPage | None, overruled: bool) -> NewPage | None:
     """The page with the chunks it must bury, or None when the table has this version or a newer one."""
-    if stored is not None and stored.version >= version:
+    if stored is not None and stored.version >= version and not overruled:
         return None
     if stored is None or stored.damaged:
         return NewPage(page, version)

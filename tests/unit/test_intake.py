@@ -13,10 +13,10 @@ from pipeline.errors import TryAgain
 from pipeline.metrics import Metrics
 from pipeline.offsets import TopicLog
 from pipeline.records import MAX_AHEAD, SCHEMA_VERSION, EmbeddedPage, SchemaTooNew, encode
-from sinks.fence import UnknownPagesTopic
+from sinks.fence import UnknownPagesTopic, version_of
 from sinks.intake import Intake, weight
 from sinks.origin import Origins
-from tests.tables import deletion, embedded, new_table
+from tests.tables import FENCE, deletion, embedded, new_table
 
 
 @dataclass
@@ -181,3 +181,16 @@ def test_large_pages_weigh_more_than_their_rows() -> None:
     assert weight(deletion("enwiki:1", 1)) == 1
     assert weight(embedded("enwiki:1", 1, 3)) == 3
     assert weight(embedded("enwiki:1", 1, 3, dimension=4096)) == 12
+
+
+def test_a_version_in_the_table_cannot_be_when_pages_has_not_reached_it() -> None:
+    logs = [TopicLog("now", {0: 0}, {0: 100})]
+    origins = Origins(lambda: logs[0])
+    fence = msgspec.structs.replace(FENCE, pages=("former", "now"))
+    assert not origins.is_beyond_end(version_of(1, 99), 0, fence)
+    assert origins.is_beyond_end(version_of(1, 100), 0, fence)
+    logs[0] = TopicLog("now", {0: 0}, {0: 101})
+    assert not origins.is_beyond_end(version_of(1, 100), 0, fence), "Kafka is asked again before the verdict"
+    assert not origins.is_beyond_end(version_of(0, 1 << 40), 0, fence), "a topic that is no more: older than all"
+    assert not origins.is_beyond_end(version_of(1, 1 << 40), 7, fence), "nobody can say"
+    assert origins.is_beyond_end(version_of(2, 0), 0, fence), "of no topic that the fence knows"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import Fatal, Replaced, TryAgain, UsageError, WorkFailed
 from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors
 from pipeline.records import Source
-from sinks.fence import FENCE_ID, Fence, UnknownPagesTopic, new_stamp
+from sinks.fence import FENCE_ID, Fence, UnknownPagesTopic, Version, new_stamp
 from sinks.rows import VectorRule, fence_row
 from sinks.table import Table, connect, read_fence, retried
 from tests.panics import panic
@@ -260,11 +260,11 @@ class Merging:
         table._attempt = self  # type: ignore[method-assign, assignment]
         table._pause = lambda _: None
 
-    def __call__(self, rows: Any) -> LibraryError | None:
+    def __call__(self, rows: Any, overruled: Set[str]) -> LibraryError | None:
         self._calls += 1
         try:
             with library_errors():
-                self._act(self._real, rows, self._calls)
+                self._act(lambda rows: self._real(rows, overruled), rows, self._calls)
         except LibraryError as error:
             return error
         return None
@@ -401,6 +401,50 @@ def test_rows_without_version_or_number_give_way_to_ours(tmp_path: Path) -> None
     assert contents(table) == {
         page.key: texts(page) for page in (embedded("enwiki:1", 5, 3), embedded("enwiki:2", 6, 2))
     }
+
+
+def test_a_version_that_cannot_be_gives_way_to_an_older_one_and_keeps_nothing(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    sound, forged = embedded("enwiki:1", 9, 2), embedded("enwiki:1", 1 << 40, 5)
+    table.write([forged, embedded("enwiki:2", 8, 2)], {0: 1})
+    asked = []
+
+    def impossible(version: Version, partition: int) -> bool:
+        asked.append((version, partition))
+        return version >= 1 << 40
+
+    again = [sound, embedded("enwiki:2", 8, 2), embedded("enwiki:3", 1, 1)]
+    assert table.write(again, {0: 2}).stale == 2
+    written = table.write(again, {0: 2}, impossible)
+    assert (written.pages, written.stale, asked) == (1, 2, [(1 << 40, 0)])
+    assert contents(table)["enwiki:1"] == texts(sound)
+    assert table.write([embedded("enwiki:1", 10, 3)], {0: 3}).pages == 1, "the order is as before"
+
+
+def test_a_writer_without_its_stamp_overrules_nothing(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    forged = embedded("enwiki:1", 1 << 40, 2)
+    table.write([forged], {0: 1})
+    takeover(tmp_path)
+    with pytest.raises(Replaced):
+        table.write([embedded("enwiki:1", 9, 2)], {0: 2}, lambda version, partition: True)
+    assert contents(table)["enwiki:1"] == texts(forged)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_damaged_page_is_written_anew_by_a_newer_version_and_by_nothing_else(tmp_path: Path, copies: int) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded("enwiki:1", 1, 3), embedded("enwiki:2", 2, 2)], {0: 1})
+    twin = table.lance.search().where("id = 'enwiki:1#1'").to_arrow()
+    for _ in range(copies):
+        table.lance.add(twin)
+    assert table.write([embedded("enwiki:1", 1, 3)], {0: 2}).stale == 1
+    newer = embedded("enwiki:1", 4, 2)
+    assert table.write([newer], {0: 5}).pages == 1
+    assert contents(table) == {"enwiki:1": texts(newer), "enwiki:2": texts(embedded("enwiki:2", 2, 2))}
+    table.lance.add(table.lance.search().where("id = 'enwiki:1#1'").to_arrow())
+    assert table.write([deletion("enwiki:1", 6)], {0: 7}).dead_rows == 1
+    assert table.write([embedded("enwiki:1", 5, 2)], {0: 8}).stale == 1, "the deletion is remembered"
 
 
 def test_the_fence_is_not_a_page(tmp_path: Path) -> None:

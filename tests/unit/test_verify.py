@@ -68,7 +68,8 @@ class World:
         """Sends pages to `pages`, and writes them into the table unless they get lost."""
         self.corpus += corpus_of(*pages)
         if stored:
-            self.table.write(pages, {0: self.corpus[-1].offset + 1})
+            end = self.corpus[-1].offset + 1
+            self.table.write(pages, {0: end}, lambda version, _: version >= end)
 
     def damage(self, where: str, **values: str) -> None:
         """Changes rows behind the writer's back."""
@@ -151,6 +152,8 @@ BROKEN: list[tuple[Damage, str, str]] = [
         (lambda w: w.damage("id = 'w:5#2'", n="4"), "every page", "1 twice"),
         (lambda w: w.table.lance.add(w.table.lance.search().where("page = 'w:6'").to_arrow(), on_bad_vectors="null"),
          "every page", "1 twice"),
+        (lambda w: w.table.write([embedded("w:9", 1 << 40, 2)], {0: 44}), "no extra rows", "2 of another version"),
+        (lambda w: w.table.write([embedded("x:1", 1 << 40, 2)], {0: 44}), "no extra rows", "2 of no page"),
         (lambda w: w.corpus.append(Sent(60, b"w:5", None)), "no extra rows", "6 of a deleted page"),
 ]  # fmt: skip
 
