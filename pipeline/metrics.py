@@ -42,7 +42,7 @@ DEAD_LETTERS = {
         *("too_large", "killed"),
         *FORGED[:3],
     ),
-    "lance": ("undecodable", "bad_key", "bad_page", "bad_chunks", "bad_vectors", "killed", *FORGED),
+    "lance": ("undecodable", "bad_key", "bad_page", "bad_chunks", "too_large", "bad_vectors", "killed", *FORGED),
 }
 """The reasons of each stage, so that their counters begin at 0: the first dead letter is the one to be woken for."""
 

@@ -9,11 +9,9 @@ from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.metrics import FORGED, Metrics
 from pipeline.records import EmbeddedPage, Undecodable, decode, source_of
 from sinks.origin import UNKNOWN_TOPIC, Origins
+from sinks.row_bytes import BYTES_PER_ROW, RowBytes
 from sinks.rows import Fault, fault
 from sinks.table import Table
-
-BYTES_PER_ROW = 4096
-"""What a row may take before it counts as several: so that a batch is bounded in bytes as well as in rows."""
 
 
 class Intake:
@@ -72,9 +70,8 @@ class Intake:
 
 
 def weight(page: EmbeddedPage) -> int:
-    """What a page counts in a batch: its rows, or more when they are large."""
-    text = 0 if page.page is None else len(page.page.text) + len(page.page.metadata)
-    return max(1, len(page.spans), (len(page.vectors) + text) // BYTES_PER_ROW)
+    """What a page counts in a batch: its rows, or more when they will be large."""
+    return max(1, len(page.spans), RowBytes.of(page).total // BYTES_PER_ROW)
 
 
 def _wrong_key(message: ConsumerRecord, page: EmbeddedPage) -> Fault | None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.model_config import Metric
 from pipeline.records import EmbeddedPage, Page, valid_key
 from sinks.fence import FENCE_ID, MAX_OFFSET, Fence, Stamp, VectorType, Version, encode_fence
+from sinks.row_bytes import too_large
 
 FENCE_ROW = f"id = '{FENCE_ID}'"
 LIVE = "n >= 0 AND start IS NOT NULL"
@@ -40,9 +41,6 @@ def is_live(n: int | None, start: int | None) -> bool:
 MAX_OFF_NORM = 5e-3
 """How far from 1 the norm of a normalised vector may be, for who writes it and who proves it: half precision rounds a
 component by up to 5e-4 of itself, bfloat16 by 4e-3."""
-
-MAX_REPEATED = 256 * 1024 * 1024
-"""Characters of a page's own columns over all its rows: each row repeats them, and Arrow's strings end at 2 GiB."""
 
 _INT32 = range(-(1 << 31), 1 << 31)
 _INT64 = range(-(1 << 63), 1 << 63)
@@ -152,10 +150,12 @@ def fault(record: EmbeddedPage, rule: VectorRule) -> Fault | None:
         return Fault("bad_key", error)
     if record.page is None:
         return Fault("bad_chunks", "a deletion with chunks") if record.spans else None
-    if error := _page_fault(record.page, len(record.spans)):
+    if error := _page_fault(record.page):
         return Fault("bad_page", error)
     if error := _span_fault(record, len(record.page.text)):
         return Fault("bad_chunks", error)
+    if error := too_large(record):
+        return Fault("too_large", error)
     error = _vector_fault(record, rule) if record.spans else None
     return Fault("bad_vectors", error) if error else None
 
@@ -170,14 +170,11 @@ def _key_fault(record: EmbeddedPage) -> str | None:
     return None
 
 
-def _page_fault(page: Page, chunks: int) -> str | None:
+def _page_fault(page: Page) -> str | None:
     if page.namespace not in _INT32:
         return "its namespace is no 32-bit number"
     if (page.revision or 0) not in _INT64 or (page.incoming_links or 0) not in _INT64:
         return "its revision or incoming_links is no 64-bit number"
-    repeated = chunks * sum(map(len, (page.title, page.url, page.metadata, *page.categories, *page.aliases)))
-    if repeated > MAX_REPEATED:
-        return f"its title, categories, aliases and metadata, in each of {chunks} rows, are {repeated} characters"
     return None
 
 

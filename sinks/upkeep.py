@@ -23,7 +23,9 @@ from pipeline.errors import TryAgain
 from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors, panic_line
 from pipeline.metrics import Metrics
 from pipeline.service import Watch, unwatched
+from pipeline.settings import MIB
 from sinks.clean_up import CleanUp, clean_up
+from sinks.row_bytes import BYTES_PER_ROW
 from sinks.rows import DEAD, LEFTOVER, LIVE
 from sinks.table import MERGE_TIMEOUT, Table, Written, retried, storage_fault
 
@@ -44,6 +46,8 @@ class UpkeepRules:
 
     btree_merges: int = 20
     """Merges that the two BTREEs may miss: at 200 a merge takes 15 times as long, a rebuild takes 0.1 to 0.4 s."""
+    btree_large_bytes: int = 96 * MIB
+    """And bytes of large rows: a merge reads what a BTREE lacks, whole, which takes twice its size in memory."""
     optimize_rows: int = 200_000
     optimize_share: float = 0.5
     """And no sooner than after so many of the live rows: a table that grows by half between two is written over
@@ -82,6 +86,8 @@ class State:
 
     merges: int = 0
     """Merges since the last rebuild of the BTREEs."""
+    large_bytes: int = 0
+    """Of the rows of these merges, what they had in memory beyond `BYTES_PER_ROW` each."""
     rows: int = 0
     """Rows written since the last optimize."""
     fragments: int = 0
@@ -121,6 +127,8 @@ def all_due(state: State, rules: UpkeepRules, now: float) -> list[Step]:
 
 
 def _btree_due(state: State, rules: UpkeepRules, now: float) -> bool:
+    if state.large_bytes >= rules.btree_large_bytes:
+        return True
     idle = now - state.changed >= IDLE_S
     return state.merges >= (max(1, rules.btree_merges // 4) if idle else rules.btree_merges)
 
@@ -179,6 +187,8 @@ class Upkeep:
     def wrote(self, written: Written) -> None:
         """Takes note of a merge."""
         self._state.merges += 1
+        usual = BYTES_PER_ROW * (written.rows + written.dead_rows)
+        self._state.large_bytes += max(0, written.bytes - usual)
         self._state.fragments += 1
         self._state.rows += written.rows + written.dead_rows
         self._state.changed = self._clock()
@@ -260,7 +270,7 @@ class Upkeep:
     def _btree(self) -> None:
         for column in ("id", "page"):
             self._table.lance.create_index(column, config=BTree(), replace=True)
-        self._state.merges = 0
+        self._state.merges = self._state.large_bytes = 0
 
     def _optimize(self) -> None:
         if self._table.lance.count_rows(LEFTOVER):

@@ -48,7 +48,11 @@ BAD = {
     "negative": (changed(source=Source("pages-id", 0, -1)), "bad_key", "out of range"),
     "revision": (page_with(revision=1 << 63), "bad_page", "64-bit"),
     "namespace": (page_with(namespace=1 << 31), "bad_page", "32-bit"),
-    "repeated": (page_with(metadata="x" * (90 * 1024 * 1024)), "bad_page", "in each of 3 rows"),
+    "repeated": (
+        page_with(metadata="x" * (50 * 1024 * 1024)),
+        "too_large",
+        "its 3 rows would take 157 MB, 157 MB of that",
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from lancedb.index import IvfRq
 from pipeline.errors import Fatal, Replaced
 from pipeline.library_errors import MOST_PANICS
 from pipeline.metrics import Metrics
+from pipeline.settings import MIB
 from sinks.rows import VectorRule
 from sinks.table import MERGE_TIMEOUT, Table, Written
 from sinks.upkeep import (
@@ -46,6 +47,8 @@ QUIET = State(changed=NOW, optimized=NOW, swept=NOW, measured=NOW + 1)
         (replace(QUIET, merges=19), None),
         (replace(QUIET, merges=20), Step.BTREE),
         (replace(QUIET, merges=5, changed=NOW - IDLE_S), Step.BTREE),
+        (replace(QUIET, merges=4, large_bytes=96 * MIB), Step.BTREE),
+        (replace(QUIET, merges=4, large_bytes=95 * MIB), None),
         (replace(QUIET, rows=199_999), None),
         (replace(QUIET, rows=200_000), Step.OPTIMIZE),
         (replace(QUIET, rows=200_000, live_rows=8_000_000, trained_rows=8_000_000), None),
@@ -117,6 +120,15 @@ def test_the_btrees_have_every_row_after_their_rebuild(tmp_path: Path) -> None:
         stats = table.lance.index_stats(name)
         assert stats is not None
         assert stats.num_unindexed_rows == 0
+
+
+def test_large_rows_get_their_btree_sooner_and_usual_ones_do_not(tmp_path: Path) -> None:
+    care = upkeep(new_table(tmp_path))
+    care.do(Step.BTREE)
+    care.wrote(Written(1, 0, 10_000, 0, bytes=40_000_000))
+    assert care.turn() is not Step.BTREE
+    care.wrote(Written(1, 0, 100, 0, bytes=120_000_000))
+    assert care.turn() is Step.BTREE
 
 
 def test_a_vector_index_waits_for_rows_and_then_finds_them(tmp_path: Path) -> None:
