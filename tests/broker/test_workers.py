@@ -17,11 +17,13 @@ from deploy.local.claim import owner_of
 from deploy.local.tidy import run_claim_path
 from pipeline import model_files, topics
 from pipeline.announcements import announced
-from pipeline.kafka import Cluster
+from pipeline.dead_letters import read
+from pipeline.kafka import Cluster, read_to_end
 from pipeline.publisher import Message, Publisher
 from pipeline.records import Page, encode
 from pipeline.settings import ModelSettings
 from tests.conftest import SettingsEnv
+from tests.faults.killers import Trap, armed
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -95,6 +97,27 @@ def test_a_killed_embedder_is_started_again_and_sigterm_ends_all_within_ten_seco
     finally:
         workers.kill()
         workers.communicate()
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_the_supervisor_outlasts_a_page_that_breaks_the_embedder(
+    settings_env: SettingsEnv, cluster: Cluster, tmp_path: Path
+) -> None:
+    traps = [Trap("consumers.embedder:Embedder._ids", "Lighthouse", "raise")]
+    model = send_pages(cluster, TITLES)
+    options = ("--chunkers", "1", "--embedders", "1", "--until-drained", "--drained-seconds", "20")
+    workers = start(tmp_path, armed(tmp_path / "traps", traps, settings_env()), *options)
+    try:
+        said = workers.communicate(timeout=800)[1]
+    finally:
+        workers.terminate()
+    assert workers.returncode == 0, said
+    assert sum(cluster.log_ends(model.vectors).values()) == len(TITLES) - 1
+    letters_topic = topics.corpus_topics(ModelSettings()).dead_letters
+    [letter] = [read(record)[1] for record in read_to_end(cluster, letters_topic)]
+    assert (letter.key, letter.reason) == (b"testwiki:0", "killed")
+    assert "unexpected KeyError over" in (tmp_path / "logs" / "embed-0.log").read_text()
 
 
 def test_an_embedder_that_cannot_work_ends_them_with_its_code(

@@ -12,11 +12,13 @@ from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import Fatal
 from pipeline.metrics import FORGED, Metrics
 from pipeline.publisher import Message
-from pipeline.records import Source
+from pipeline.records import ChunkedPage, Source, encode
 
 LETTER = DeadLetter(
     "pages", 3, 41, b"enwiki:1", b"\xff", "undecodable", "pages-3@41: not msgpack", Source("id", 3, 41), 2
 )
+
+PAGE = ChunkedPage(key="enwiki:1", source=Source("id", 3, 41), page=None)
 
 
 class RecordingPublisher:
@@ -41,6 +43,27 @@ def test_a_letter_keeps_bytes_reason_and_place() -> None:
     sent = publisher.messages[0]
     record = SimpleNamespace(key=sent.key, value=sent.value, headers=sent.headers)
     assert dead_letters.read(record) == ("embed", LETTER)
+
+
+@pytest.mark.parametrize(
+    ("value", "deaths", "source"),
+    [
+        (encode(PAGE), 3, PAGE.source),
+        (encode(PAGE), 4, None),
+        (b"not msgpack", 3, None),
+        (b"", 3, None),
+    ],
+    ids=["its version", "even that may be what kills", "unreadable", "empty"],
+)
+def test_a_convicted_record_is_kept_whole_with_its_version_and_how_often_it_killed(
+    value: bytes, deaths: int, source: Source | None
+) -> None:
+    box, publisher = letters()
+    box.convict(SimpleNamespace(topic="chunks", partition=3, offset=7, key=b"enwiki:1", value=value), deaths)
+    sent = publisher.messages[0]
+    stage, letter = dead_letters.read(SimpleNamespace(key=sent.key, value=sent.value, headers=sent.headers))
+    assert (stage, letter.reason, letter.value, letter.source) == ("embed", "killed", value, source)
+    assert (letter.topic, letter.partition, letter.offset, letter.attempts) == ("chunks", 3, 7, deaths)
 
 
 SOUND = dict(LETTER.headers("embed"))
