@@ -1,4 +1,4 @@
-"""What a process of its own costs the chunk stage, and how long odd texts take beside the time that they get.
+"""The cost of a process of its own to the chunk stage, and the time that odd texts take beside the time that they get.
 
 `python -m bench.chunk [--pages 320] [--rounds 9] [--slow] [--out bench-chunk.json]`. Look at the
 ratios of `ChunkProcess`, through its socket, to the same batches in this process, both in turn, round by round: of

@@ -62,7 +62,7 @@ def load(task: Task) -> tuple[RecordChunker, Ready]:
 
 
 def answer(records: RecordChunker, question: bytes, nowhere: int) -> Answer | Refused:
-    """What became of the records in the question. The alarm is in C: it does not wait until a call returns."""
+    """The outcome of each record in the question. The alarm is in C: it does not wait until a call returns."""
     wanted = chunk_protocol.decode_records(question)
     faulthandler.dump_traceback_later(alarm_seconds(wanted), exit=True, file=nowhere)
     try:

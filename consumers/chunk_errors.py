@@ -1,4 +1,4 @@
-"""What an error of faust or of Kafka means for the chunk stage: another try, or something that somebody must mend."""
+"""Errors of faust and Kafka as the chunk stage takes them: another try, or something that somebody must mend."""
 
 from __future__ import annotations
 

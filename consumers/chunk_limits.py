@@ -1,4 +1,4 @@
-"""How long chunking may take: for ever is too long, and a long page takes longer than a short one."""
+"""Time limits of chunking, which grow with the page."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ START_SECONDS = 60.0
 
 
 def seconds_for(records: Sequence[PageRecord]) -> float:
-    """What chunking these may take; then the process is killed."""
+    """Seconds that chunking these may take; then the process is killed."""
     return LEAST_SECONDS + sum(record.size for record in records) / BYTES_PER_SECOND
 
 
 def alarm_seconds(records: Sequence[PageRecord]) -> float:
-    """When the process ends itself, for a parent that is gone: later than a parent would end it."""
+    """Seconds after which the process ends itself, for a parent that is gone: later than a parent would end it."""
     return 2 * seconds_for(records)
 
 

@@ -82,7 +82,7 @@ class ChunkProcess:
                 return
 
     def ask(self, records: Sequence[PageRecord], seconds: float) -> Answer:
-        """What became of these records.
+        """The outcome of these records.
 
         Raises:
             ProcessDied: it ended over them, or was ended because it took longer than `seconds`.

@@ -1,4 +1,4 @@
-"""What the chunk stage and the process that chunks say to each other: msgpack over a socket, one answer a question.
+"""Messages between the chunk stage and the process that chunks: msgpack over a socket, one answer a question.
 
 The stage sends a `Task` and hears `Ready` or `Refused`. Then it sends records and hears an `Answer`, or `Refused` when
 the process must not go on.
@@ -52,7 +52,7 @@ class PageRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Made(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """What became of a record: `value` is its encoded `ChunkedPage`."""
+    """A chunked record: `value` is its encoded `ChunkedPage`."""
 
     value: bytes
     chunks: int = 0
@@ -72,7 +72,7 @@ class Rejected(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """What became of each record, in order, and how long they took to decode."""
+    """The outcome of each record, in order, and the time that decoding took."""
 
     results: list[Made | Rejected]
     decode_seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""What becomes of records of `pages`: encoded chunks, or the reason why they go no further. Knows no Kafka."""
+"""Turns records of `pages` into encoded chunks, or the reason why they go no further. Knows no Kafka."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RecordChunker:
         self._topic_id = topic_id
 
     def chunk(self, records: Sequence[PageRecord]) -> Answer:
-        """What became of each record, in order."""
+        """The outcome of each record, in order."""
         started = time.perf_counter()
         read = [_read(record) for record in records]
         decoded = time.perf_counter()

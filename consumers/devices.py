@@ -24,7 +24,7 @@ LOST = re.compile(r"DEVICE_LOST|device-side assert|illegal memory access|uncorre
 
 
 class Trouble(Enum):
-    """What an error of a pass means."""
+    """The meaning of an error of a pass."""
 
     MEMORY = "the memory is full"
     """Of the device or of the host: smaller batches, or a while, may help."""
@@ -38,7 +38,7 @@ class DeviceBroke(TryAgain):
 
 
 class MemoryTaken(CirrostreamError):
-    """What the device has computed before no longer fits: others have its memory.
+    """Memory that this process had before is taken by others: what fitted on the device no longer does.
 
     Another try may find it free, but this is no `TryAgain`: those count against the record in hand, and no record is
     to blame here.
@@ -63,7 +63,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def trouble(error: BaseException, device: torch.device) -> Trouble:
-    """What this error of a computation on `device` means.
+    """The meaning of this error of a computation on `device`.
 
     CUDA has errors after which every call fails, until the process is another one ("leaves the process in an
     inconsistent state", cudaError_t in NVIDIA's Runtime API), and errors of the call alone, in one class of torch's.
@@ -79,7 +79,7 @@ def trouble(error: BaseException, device: torch.device) -> Trouble:
 
 
 def computes(device: torch.device) -> bool:
-    """Whether the device adds two numbers; a full one may still."""
+    """True when the device adds two numbers; a full one may still."""
     try:
         return float(torch.ones(2, device=device).sum()) == 2.0
     except RuntimeError as error:

@@ -182,6 +182,6 @@ class Passes:
 
 
 def _said(error: BaseException) -> str:
-    """What the error says, with its class where the class says more: a KeyError's text is a key."""
+    """The error's text, with its class where the class says more: a KeyError's text is a key."""
     line = first_line(error)
     return line if isinstance(error, RuntimeError) else f"{type(error).__name__}: {line}"

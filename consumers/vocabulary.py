@@ -1,4 +1,4 @@
-"""What a model's vocabulary lacks: the token that stands for it, and how much of a text became that token."""
+"""Text that a model's vocabulary lacks: the token that stands for it, and how much of a text became that token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOBODYS_CHARACTER = chr(0xFFFFD)
 
 
 class Unknown(NamedTuple):
-    """How much of a text the model cannot tell apart: all of it became the one token for what is not known.
+    """The part of a text that the model cannot tell apart: all of it became the one token for what is not known.
 
     A token can stand for any number of characters: 6,480 of Thai are one `[UNK]` of MiniLM. So characters say how much
     of the text is lost, tokens how much of the model's input.

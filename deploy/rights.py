@@ -98,7 +98,7 @@ def rights_of_parts(settings: Settings) -> dict[str, list[Right]]:
 
 
 def worker_rights(settings: Settings, *, chunk: bool = False) -> list[Right]:
-    """What `deploy.local workers` needs on a host elsewhere: to embed, and to see whether more is to come.
+    """The rights of `deploy.local workers` on a host elsewhere: to embed, and to see whether more is to come.
 
     Args:
         chunk: whether it runs chunkers, too, which read the whole corpus.

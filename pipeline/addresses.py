@@ -35,7 +35,7 @@ def without_secrets(text: str, of: str = "") -> str:
 
 
 def has_user(address: str) -> bool:
-    """Whether an address names a user, a password or keys."""
+    """True when an address names a user, a password or keys."""
     found = _ADDRESS.match(address)
     return found is not None and _user(found) != ""
 
@@ -50,7 +50,7 @@ def _hidden(found: re.Match[str]) -> str:
 
 
 def _user(address: re.Match[str]) -> str:
-    """What stands before the `@`. A secret key of S3 may have a `/` in it, which then ends no host."""
+    """The part before the `@`. A secret key of S3 may have a `/` in it, which then ends no host."""
     scheme, rest = address[1].lower(), address[2]
     authority = _END_OF_AUTHORITY.split(rest, maxsplit=1)[0]
     user, at, _ = authority.rpartition("@")

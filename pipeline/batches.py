@@ -66,7 +66,7 @@ class Batch(Generic[T]):
 
 @dataclass(slots=True)
 class _Waiting(Generic[T]):
-    """What has come and is not in a batch yet: decoded, or `raw` where it is to be decoded alone."""
+    """A record that has come and is not in a batch yet: decoded, or `raw` where it is to be decoded alone."""
 
     partition: TopicPartition
     offset: int
@@ -278,7 +278,7 @@ class BatchSource(Generic[T]):
         return _Waiting(partition, raw.offset, record, weight)
 
     def _decode_or_refuse(self, raw: ConsumerRecord) -> T | None:
-        """Its value; None for one of a newer schema, once an upgrade has had its time.
+        """The record's value; None for one of a newer schema, once an upgrade has had its time.
 
         Raises:
             SchemaTooNew: it has not.
@@ -306,7 +306,7 @@ class BatchSource(Generic[T]):
             yield batch
 
     def _handed_out(self) -> bool:
-        """Whether anything that was given to the loop is not committed yet."""
+        """True when anything that was given to the loop is not committed yet."""
         return any(end > self._member.committed[p] for p, end in self._given.items() if p in self.assigned)
 
     def _cut(self) -> Batch[T]:

@@ -34,7 +34,7 @@ _KEPT_KINDS = ("LC_", "MALLOC_")
 
 
 def child_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What decides how a program runs; with our packages on Python's path, wherever the child is started."""
+    """The variables that decide how a program runs, with our packages on Python's path wherever the child starts."""
     kept = {name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_KINDS)}
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(_ROOT))))
     return kept

@@ -145,7 +145,7 @@ def _told(error: CirrostreamError) -> int:
 
 
 def _in_words(error: BaseException) -> CirrostreamError | None:
-    """What can be anywhere, in words: no memory, a panic, an error of kafka-python, which is not loaded for this."""
+    """Errors that can come from anywhere, in words: no memory, a panic, one of kafka-python's (not loaded for this)."""
     if isinstance(error, MemoryError):
         return TryAgain("this machine's memory is full: end what else runs here, or give this process more")
     if is_panic(error):

@@ -22,7 +22,7 @@ def usable_memory(cgroup: Path = CGROUP) -> int:
 
 
 def _number(file: Path) -> int:
-    """What stands in the file; 0 for no file, and for `max`."""
+    """The number in the file; 0 for no file, and for `max`."""
     try:
         return int(file.read_text(encoding="ascii"))
     except (OSError, ValueError):

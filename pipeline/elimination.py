@@ -36,7 +36,7 @@ BYTES_OF_WATCHDOG = 60_000
 
 
 class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What stands beside a committed offset. All offsets are ends: the first that is not meant."""
+    """A note beside a committed offset. All offsets are ends: the first that is not meant."""
 
     owner: str = ""
     """Kafka's id of the member that has the partition in hand; nobody's after an orderly stop."""
@@ -57,16 +57,16 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def convicts(self) -> bool:
-        """Whether the record at `at` is the one."""
+        """True when the record at `at` is the culprit."""
         return self.deaths >= DEATHS
 
     @property
     def careful(self) -> bool:
-        """Whether records are taken with care, or alone."""
+        """True when records are taken with care, or alone."""
         return self.careful_to > 0 or self.alone_to > 0
 
     def after_death(self, committed: int, may_have_been_in_hand_to: int) -> Mark:
-        """What its next owner starts with when the owner has died. `committed` is the offset that it stands beside."""
+        """The mark of the next owner when the owner has died. `committed` is the offset that it stands beside."""
         if committed < self.alone_to:
             return replace(self, deaths=self.deaths + 1 if self.at >= committed else 0)
         if committed < self.in_hand_to:
@@ -74,7 +74,7 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
         return replace(self, careful_to=max(self.careful_to, may_have_been_in_hand_to), in_hand_to=0)
 
     def released(self) -> Mark:
-        """What its next owner starts with when the owner lives, or has stopped in an orderly way."""
+        """The mark of the next owner when the owner lives, or has stopped in an orderly way."""
         return replace(self, owner="", in_hand_to=0)
 
     def taking(self, end: int) -> Mark:
@@ -118,5 +118,5 @@ def metadata_of(mark: Mark) -> str:
 
 
 def share_of_watchdog(size: int) -> float:
-    """What a record of `size` bytes may take alone, in parts of the watchdog's time."""
+    """The part of the watchdog's time that a record of `size` bytes may take alone."""
     return min(1.0, LEAST_SHARE + size / BYTES_OF_WATCHDOG)

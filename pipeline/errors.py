@@ -47,7 +47,7 @@ class TryAgain(CirrostreamError):
 
 
 class WorkFailed(TryAgain):
-    """What was in hand may have done it, by itself or by what it met: another try, record by record, will tell."""
+    """The work in hand may have done it, by itself or by what it met: another try, record by record, will tell."""
 
 
 class Replaced(CirrostreamError):
@@ -77,7 +77,7 @@ def is_fault(error: BaseException) -> bool:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether Rust code has panicked.
+    """True when Rust code has panicked.
 
     PyO3 derives PanicException from BaseException, with a class of its own in each library, none of which can be
     imported; its runtime for asynchronous calls, which LanceDB uses, has RustPanic.

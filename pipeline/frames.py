@@ -27,7 +27,7 @@ def _no_wait(_: int) -> None:
 
 
 def read_frame(descriptor: int, wait: Callable[[int], None] = _no_wait) -> bytes | None:
-    """What `write_frame` wrote; None when the other side is gone.
+    """The message that `write_frame` wrote; None when the other side is gone.
 
     `wait` is called before each read, which blocks; what it raises ends the reading.
     """

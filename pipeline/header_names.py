@@ -17,7 +17,7 @@ _original: Callable[[Any], Any] = DefaultRecordBatch._read_msg
 
 
 def read_any_header_name() -> None:
-    """From now on, for every consumer of this process."""
+    """Lets every consumer of this process read such names from now on."""
     DefaultRecordBatch._read_msg = _read_msg
 
 

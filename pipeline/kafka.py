@@ -57,7 +57,7 @@ def _servers(kafka: KafkaSettings, data_dir: Path) -> tuple[Server, ...]:
 
 
 def tls_context(kafka: KafkaSettings) -> ssl.SSLContext | None:
-    """What every client of a TLS listener checks and shows; None for a listener without TLS.
+    """The checks and certificates of every client of a TLS listener; None for a listener without TLS.
 
     Raises:
         UsageError: a file is no certificate or key.

@@ -58,7 +58,7 @@ known = KnownSecrets()
 
 
 def spellings_of(secret: str) -> set[str]:
-    """How a text may spell a secret: as it is, escaped as in Python, JSON, HTML or a URL, in hex, or within base64."""
+    """All spellings of a secret in a text: as it is, escaped as in Python, JSON, HTML or a URL, in hex, in base64."""
     raw = secret.encode("utf-8", "surrogatepass")
     plain = {secret, *(line for line in secret.splitlines() if len(line) >= MIN_LINE and not line.startswith("---"))}
     escaped = {repr(secret)[1:-1], ascii(secret)[1:-1], repr(raw)[2:-1], secret.replace("'", "\\'")}
@@ -81,7 +81,7 @@ def _base64_of(raw: bytes) -> Iterator[str]:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether an environment variable of this name holds a secret, rather than the place of one."""
+    """True when an environment variable of this name holds a secret, rather than the place of one."""
     name = name.upper()
     return _NAME.search(name) is not None and _PLACE.search(name) is None
 

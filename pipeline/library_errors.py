@@ -1,4 +1,4 @@
-"""What LanceDB, Arrow and tokenizers throw, as one class that can be caught where it can be meant.
+"""Errors of LanceDB, Arrow and tokenizers as one class, which can be caught where it can be meant.
 
 Their errors are of many classes, and a panic in Rust code is no `Exception` at all: where it is not caught it ends the
 process with a traceback and exit 1, which a supervisor takes for final.
@@ -17,7 +17,7 @@ that what the library holds in memory is not to be trusted, and only a new proce
 
 
 class LibraryError(Exception):
-    """What a library threw, in one line, for the code that knows what it had asked for. No user sees it as it is."""
+    """An error of a library in one line, for the code that knows what it had asked for. No user sees it as it is."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(" ".join(str(cause).split())[:300] or type(cause).__name__)

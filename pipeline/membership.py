@@ -133,7 +133,7 @@ class Membership:
 
     @property
     def careful(self) -> bool:
-        """Whether any of them is taken with care, or alone."""
+        """True when any of them is taken with care, or alone."""
         return any(mark.careful for mark in self.marks.values())
 
     def is_joining(self) -> bool:
@@ -167,7 +167,7 @@ class Membership:
         return described
 
     def poll(self, timeout_ms: int, *, full: bool) -> tuple[Polled, set[TopicPartition]]:
-        """What has come, and the partitions of which everything that came before must be forgotten.
+        """New records, and the partitions of which everything that came before must be forgotten.
 
         A `full` buffer takes no more, but the group must see us at every turn.
 

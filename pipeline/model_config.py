@@ -122,7 +122,7 @@ def _model(path: Path) -> _Model:
 
 
 def _metric(folder: Path, named: str | None, *, normalized: bool) -> tuple[Metric, tuple[str, ...]]:
-    """How the model's vectors are to be compared. Those of length 1 have one order by cosine, dot and distance."""
+    """The metric of the model's vectors. Those of length 1 have one order by cosine, dot and distance."""
     if named == "manhattan":
         raise UsageError(f"{folder}: the model's vectors are compared by manhattan distance, which LanceDB does not do")
     if named not in METRICS:

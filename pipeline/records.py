@@ -252,6 +252,6 @@ def valid_page_id(page_id: str) -> bool:
 
 
 def valid_key(key: str) -> bool:
-    """Whether a message key can be one of a page: `wiki:page_id`."""
+    """True when a message key can be one of a page: `wiki:page_id`."""
     wiki, _, page_id = key.partition(":")
     return valid_wiki(wiki) and valid_page_id(page_id)

@@ -21,7 +21,7 @@ _SERVER = re.compile(r"(?:(?P<scheme>[^:/\[\]]*)://)?(?P<host>\[[^\[\]]*\]|[^:\[
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a client connects first."""
+    """An address that a client connects to first."""
 
     host: str
     """A name, an IPv4 address, or an IPv6 address without its brackets."""

@@ -1,4 +1,4 @@
-"""What each topic must be: one table, for who makes topics, for every stage's start, for the doctor and for Kubernetes.
+"""The configuration of each topic: one table, for who makes topics, every stage's start, the doctor and Kubernetes.
 
 A rule is held against the values that are in force, so a broker's default that nobody chose counts like a setting.
 """
@@ -66,7 +66,7 @@ def rules(kind: str, replicas: int) -> tuple[Rule, ...]:
 
 
 def configs(kind: str, replicas: int) -> dict[str, str]:
-    """What a topic of this kind is made with."""
+    """The settings that a topic of this kind is made with."""
     return {rule.key: rule.value for rule in rules(kind, replicas) if rule.made}
 
 

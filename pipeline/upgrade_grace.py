@@ -1,4 +1,4 @@
-"""How long a stage waits for its own upgrade when it meets a record of a newer schema: 15 minutes, then it goes on.
+"""Time for a stage's own upgrade when it meets a record of a newer schema: 15 minutes, then it goes on.
 
 In a rolling upgrade a process may meet what a newer one wrote. It ends with code 75 until it is replaced, and nothing
 is lost. But whoever has a worker's password can write such a record, too, and no upgrade will come. So after the time
@@ -18,7 +18,7 @@ OVER_SECONDS = 86_400
 
 
 def current(beginnings: Iterable[int], now: int) -> int | None:
-    """When the grace of today began, in seconds since 1970; None: none has. One from the future is of a wrong clock."""
+    """Unix time at which today's grace began; None: none has. One from the future is of a wrong clock."""
     return min((at for at in beginnings if 0 <= now - at < OVER_SECONDS), default=None)
 
 
@@ -33,7 +33,7 @@ class Grace:
     beginning: int | None = None
 
     def has_passed(self) -> bool:
-        """Whether a record of a newer schema may be passed by now; the first time that this is asked, it begins."""
+        """True when a record of a newer schema may be passed by now; the first such question begins the grace."""
         now = int(time.time())
         self.beginning = current(() if self.beginning is None else (self.beginning,), now)
         if self.beginning is None:

@@ -26,7 +26,7 @@ VOID_AGE_S = 3_600.0
 
 @dataclass(slots=True)
 class CleanUp:
-    """What leases have to do with one clean-up."""
+    """The leases' part in one clean-up."""
 
     leases: int = 0
     """Leases that hold a version."""
@@ -64,7 +64,7 @@ def clean_up(lance: LanceTable, age: timedelta, share: float) -> CleanUp:
 
 
 def look(lance: LanceTable, age: timedelta) -> CleanUp:
-    """What leases keep now of versions older than `age`, with nothing removed. Raises NoLeases."""
+    """Versions older than `age` that leases keep now, with nothing removed. Raises NoLeases."""
     folder, now = LeaseFolder(str(lance.uri)), time.time()
     leases = judged(folder.files(), version_times(lance), now)
     held = held_bytes(lance, folder, now - age.total_seconds()) if leases.held else 0
@@ -96,7 +96,7 @@ def _remove_void(folder: LeaseFolder, leases: Leases, now: float) -> list[tuple[
 
 
 def _reach(held: list[Held], now: float) -> timedelta:
-    """How far back versions are needed."""
+    """The time back to which versions are needed."""
     return timedelta(seconds=max(0, now - held[0].lease.time) + MARGIN_S) if held else timedelta(0)
 
 
@@ -106,7 +106,7 @@ def _bound(lance: LanceTable, share: float) -> int:
 
 
 def held_bytes(lance: LanceTable, folder: LeaseFolder, before: float) -> int:
-    """What the versions older than the last one before this Unix time need, beyond what that one needs itself.
+    """Bytes that versions older than the last one before this Unix time need, beyond what that one needs itself.
 
     Files are told by when they were written, for LanceDB does not say which version needs which: those of a merge that
     failed are counted too, until Lance removes them after a week.

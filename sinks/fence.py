@@ -95,7 +95,7 @@ def version_of(place: int, offset: int) -> Version:
 
 
 def place_and_offset(version: Version) -> tuple[int, int]:
-    """What `version_of` was made of."""
+    """The place and offset that a version was made of."""
     return version >> PLACE_SHIFT, version & MAX_OFFSET
 
 

@@ -70,7 +70,7 @@ class Intake:
 
 
 def weight(page: EmbeddedPage) -> int:
-    """What a page counts in a batch: its rows, or more when they will be large."""
+    """The weight of a page in a batch: its rows, or more when they will be large."""
     return max(1, len(page.spans), RowBytes.of(page).total // BYTES_PER_ROW)
 
 

@@ -116,7 +116,7 @@ class Sink:
         )
 
     def impossible(self, version: Version, partition: int) -> bool:
-        """Whether `pages` cannot have this version, which the table has."""
+        """True when `pages` cannot have this version, which the table has."""
         return self._origins.is_beyond_end(version, partition, self.table.fence)
 
     def wrote(self, pages: Sequence[EmbeddedPage], written: Written) -> None:

@@ -58,7 +58,7 @@ class LeaseFolder:
             return [file for info in ours[:MAX_FILES] if (file := self._file(info)) is not None]
 
     def table_files(self) -> list[tuple[float, int]]:
-        """When each of the table's own files was written, and its bytes."""
+        """The time at which each of the table's own files was written, and its bytes."""
         with _faults():
             found = self._store.get_file_info(fs.FileSelector(self._table, recursive=True, allow_not_found=True))
             return [((info.mtime_ns or 0) / 1e9, info.size or 0) for info in found if info.type is fs.FileType.File]

@@ -26,7 +26,7 @@ SKEW_S = 300.0
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """What a lease file says, as JSON."""
+    """The contents of a lease file, as JSON."""
 
     version: int
     """Of the table, as Lance counts them."""
@@ -48,14 +48,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """What was found: the leases that hold, the oldest version first, and why each other file holds nothing."""
+    """The leases that hold, the oldest version first, and why each other file holds nothing."""
 
     held: list[Held] = field(default_factory=list)
     void: list[tuple[LeaseFile, str]] = field(default_factory=list)
 
     @property
     def oldest(self) -> float | None:
-        """When the oldest version that is held was committed."""
+        """The Unix time at which the oldest version that is held was committed."""
         return self.held[0].lease.time if self.held else None
 
 
@@ -78,7 +78,7 @@ def judged(files: Iterable[LeaseFile], versions: Mapping[int, float], now: float
 
 
 def version_times(lance: LanceTable) -> dict[int, float]:
-    """When each version that the table still has was committed, in Unix time."""
+    """The Unix time at which each version that the table still has was committed."""
     return {int(version["version"]): version["timestamp"].timestamp() for version in lance.list_versions()}
 
 

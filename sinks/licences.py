@@ -40,7 +40,7 @@ class _Metadata(msgspec.Struct):
 
 
 def host_of(url: str) -> str:
-    """Who published a page: the host of its address; empty when it has none."""
+    """The host that published a page, from its address; empty when it has none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""Where a page says that it comes from, held against what Kafka says.
+"""A page's own word on where it comes from, held against Kafka's.
 
 Whoever has an embedder's or a chunker's password can write any source into a record. One with an offset that `pages`
 does not have yet would win against every later version of its page, the repaired one included, for good. One of
@@ -34,7 +34,7 @@ class Origins:
     _former: set[str] = field(default_factory=set)
 
     def fault(self, source: Source, partition: int, fence: Fence) -> Fault | None:
-        """What is wrong with the source of a record that stands in this partition of `vectors`, or None.
+        """The fault in the source of a record that stands in this partition of `vectors`, or None.
 
         Raises:
             UnknownPagesTopic: `pages` was made anew, and the operator has not said what to do.
@@ -57,8 +57,8 @@ class Origins:
         return None
 
     def is_beyond_end(self, version: Version, partition: int, fence: Fence) -> bool:
-        """Whether the table has a version that this partition of `pages` has not reached: one from before sources were
-        checked, or another hand's. The repair of its page would lose against it for good.
+        """True when the table has a version that this partition of `pages` has not reached: one from before
+        sources were checked, or another hand's. The repair of its page would lose against it for good.
         """
         place, offset = place_and_offset(version)
         if place >= len(fence.pages):

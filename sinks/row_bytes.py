@@ -1,4 +1,4 @@
-"""What the rows of a page will take in memory, told before they are made: each of them repeats the page's own columns.
+"""The memory that a page's rows will take, told before they are made: each of them repeats the page's own columns.
 
 A message of 1.5 MB with a megabyte of metadata and 250 chunks makes 250 MB of rows. LanceDB takes four times that to
 merge them, its join gives up somewhere below 1 GB, and Arrow's columns of strings end at 2 GiB: beyond that a page can

@@ -48,7 +48,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 
 @dataclass(frozen=True, slots=True)
 class VectorRule:
-    """What every vector of a table is: its dimension, its type, whether its norm is 1, and its metric."""
+    """The common traits of a table's vectors: dimension, type, whether their norm is 1, and metric."""
 
     dimension: int
     vector_type: VectorType = "f32"
@@ -200,7 +200,7 @@ def _vector_fault(record: EmbeddedPage, rule: VectorRule) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class VectorFault:
-    """What is wrong with a vector: its place, the kind it is counted under, and the end of the sentence."""
+    """A fault in a vector: its place, the kind it is counted under, and the end of the sentence."""
 
     row: int
     kind: str

@@ -34,7 +34,7 @@ _VECTOR_TYPES = {pa.float32(): "f32", pa.float16(): "f16"}
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What is not as in a table of our making."""
+    """The columns that are not as in a table of our making."""
 
     missing: tuple[pa.Field, ...]
     """Describing columns that the table lacks."""

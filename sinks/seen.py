@@ -1,4 +1,4 @@
-"""How far the pages in the table have come out of `chunks`: the bound for trimming that topic.
+"""The place in `chunks` behind which every page is in the table: the bound for trimming that topic.
 
 The embedders' commits alone are no proof that anybody has read what they cover: whoever has an embedder's password can
 commit the end of the topic, and a sink that believed it would delete what is not embedded yet.
@@ -16,7 +16,7 @@ from pipeline.records import EmbeddedPage
 
 @dataclass(slots=True)
 class Seen:
-    """What this process has written of `chunks`; nothing right after its start, so trimming waits for the next page."""
+    """Pages of `chunks` that this process has written; none at its start, so trimming waits for the next page."""
 
     next_offsets: dict[int, int] = field(default_factory=dict)
     """Partition of `chunks` -> the offset behind the last record that came through to the table."""

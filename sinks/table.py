@@ -342,7 +342,7 @@ def open_table(database: lancedb.DBConnection, name: str) -> LanceTable:
 
 
 def has_table(database: lancedb.DBConnection, name: str) -> bool:
-    """Whether there is a table of this name, ours or not."""
+    """True when there is a table of this name, ours or not."""
     return _opened(database, name) is not None
 
 
@@ -432,7 +432,7 @@ def _stored(page: str, rows: Sequence[tuple[str | None, int | None, Version | No
 
 
 def _condition(overruled: Set[str]) -> str:
-    """When a stored row gives way: also to an older version, in pages whose stored one cannot be."""
+    """The condition for replacing a stored row: also by an older version, in pages whose stored one cannot be."""
     newer = "source.source > target.source"
     return CONDITION.format(newer=f"{newer} OR target.page IN ({_listed(overruled)})" if overruled else newer)
 

@@ -1,4 +1,4 @@
-"""Where a topic may be trimmed to, given what its readers have committed: the rule alone, without Kafka.
+"""The rule for how far a topic may be trimmed, given what its readers have committed. Knows no Kafka.
 
 A reader is a group with a commit in the topic, whether it runs or not: one that stands still keeps what comes after its
 place. It is a reader no longer when its commit is gone (removed by an operator, or forgotten by Kafka after
@@ -43,7 +43,7 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one round may delete, and what it leaves though the topic's own reader is done with it."""
+    """Records that one round may delete, and those that it leaves though the topic's own reader is done with them."""
 
     limits: dict[int, int]
     """Offset of each partition below which records may go."""

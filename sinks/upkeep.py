@@ -263,7 +263,7 @@ class Upkeep:
         return next((index for index in self._table.lance.list_indices() if index.columns == ["vector"]), None)
 
     def _has_metric(self, index: IndexConfig) -> bool:
-        """Whether searches can use the index: LanceDB reads every row where it was trained for another metric."""
+        """True when searches can use the index: LanceDB reads every row where it was trained for another metric."""
         stats = self._table.lance.index_stats(index.name)
         return stats is not None and stats.distance_type == self._table.rule.metric
 

@@ -127,7 +127,7 @@ class Subject:
 
     @property
     def pipeline(self) -> Pipeline:
-        """What a dead letter must be of to excuse a page."""
+        """The topics that a dead letter must be of to excuse a page."""
         topics = frozenset({self.corpus.pages, self.model.chunks, self.model.vectors})
         return Pipeline(self.corpus.pages, self.pages_id, self.files.tag, topics)
 

@@ -29,7 +29,7 @@ OF_NO_PAGE = frozenset(FORGED) - {"newer_schema"}
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What a letter must be of to count: one `pages` topic, and one model's topics behind it."""
+    """The topics that a letter must be of to count: one `pages` topic, and one model's topics behind it."""
 
     pages: str
     pages_id: str
@@ -63,7 +63,7 @@ class Sent:
 
 @dataclass(slots=True)
 class Letters:
-    """What the letters of one pipeline account for."""
+    """Pages that the letters of one pipeline account for."""
 
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Stage and reason of each letter, those of other pipelines too."""

@@ -1,4 +1,4 @@
-"""Who else reads what the sink trims: a group that is forgotten keeps its records in Kafka for ever."""
+"""Other readers of what the sink trims: a group that is forgotten keeps its records in Kafka for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who keeps old versions of the table, and how much of the disk they take."""
+"""Leases on old versions of the table, and the disk that they take."""
 
 from __future__ import annotations
 

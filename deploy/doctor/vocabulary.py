@@ -1,4 +1,4 @@
-"""How much of the table's text the model knows, wiki by wiki: a sample of the rows is tokenised again."""
+"""The share of the table's text that the model knows, wiki by wiki: a sample of the rows is tokenised again."""
 
 from __future__ import annotations
 

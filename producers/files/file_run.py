@@ -111,7 +111,7 @@ class FileRun(Generic[S]):
         return msgspec.structs.replace(before, run=self.run_id, finished=self.is_whole(before))
 
     def is_whole(self, progress: Progress) -> bool:
-        """Whether a shard was read to its end, and everything is known of it that this version writes down."""
+        """True when a shard was read to its end, and everything is known of it that this version writes down."""
         return progress.finished
 
     def is_done(self, progress: Progress | None, found: Found) -> bool:

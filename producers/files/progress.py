@@ -23,7 +23,7 @@ class PagesTopic(NamedTuple):
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
-    """What a whole shard of a snapshot is like, to be compared with that of the snapshot before."""
+    """Figures of a whole shard of a snapshot, to be compared with those of the snapshot before."""
 
     pages: int
     """Those that were chosen, sent or not."""

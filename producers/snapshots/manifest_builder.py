@@ -44,7 +44,7 @@ class ManifestBuilder:
 
     @property
     def shape(self) -> Shape:
-        """What was added so far, in numbers."""
+        """Figures of everything added so far."""
         return Shape(pages=self._pages, unnamed=self._unnamed, fields=dict(self._fields))
 
     def add(self, page_id: str, content: int, details: int) -> None:

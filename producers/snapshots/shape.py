@@ -43,7 +43,7 @@ class SnapshotShape:
         )
 
     def unlike(self, last: SnapshotShape) -> list[str]:
-        """What is far from the last snapshot's, with both figures; empty when nothing is."""
+        """Figures that are far from the last snapshot's, each with both; empty when none is."""
         return [*self._documents(last), *self._redirects(last), *self._fields(last)]
 
     def _documents(self, last: SnapshotShape) -> Iterator[str]:
@@ -71,5 +71,5 @@ def _share(part: int, whole: int) -> float:
 
 
 def _slack(count: int) -> float:
-    """What chance alone moves in a wiki of so few pages."""
+    """The difference that chance alone makes in a wiki of so few pages."""
     return 1 / math.sqrt(max(1, count))
