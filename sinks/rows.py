@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.model_config import Metric
@@ -29,8 +30,8 @@ DEAD = "n >= 0 AND start IS NULL"
 LEFTOVER = "n > 0 AND start IS NULL"
 """Dead rows that may go: their page has row 0, live or dead, which remembers the same version."""
 
-NOT_DEAD = "(n >= 0 OR n IS NULL) AND (start IS NOT NULL OR vector IS NOT NULL)"
-"""All that could be taken for live, damaged or not, for who proves it: a dead row has neither text nor vector."""
+OF_PAGES = "n >= 0 OR n IS NULL"
+"""All rows of pages, damaged or not, for who proves them: every row but the fence's."""
 
 
 def is_live(n: int | None, start: int | None) -> bool:
@@ -73,6 +74,25 @@ class StoredPage:
     numbers: frozenset[int]
     damaged: bool = False
     """Two rows have the same number, or one has another id than its page and number: a merge would leave them both."""
+
+
+def stored_pages(rows: pa.Table) -> dict[str, StoredPage]:
+    """What rows with the columns `page`, `id`, `n` and `source` tell of their pages."""
+    whole = pc.binary_join_element_wise(rows["page"], rows["n"].cast(pa.string()), "#")
+    sound = pc.and_(pc.equal(whole, rows["id"]).fill_null(False), rows["source"].is_valid())
+    damaged = set(rows["page"].filter(pc.invert(sound)).to_pylist())
+    versions: dict[str, int] = {}
+    numbers: dict[str, list[int]] = {}
+    columns = (rows["page"], rows["n"].fill_null(-1), rows["source"].fill_null(-1))
+    for page, number, version in zip(*(column.to_pylist() for column in columns), strict=True):
+        numbers.setdefault(page, []).append(number)
+        if version > versions.get(page, -1):
+            versions[page] = version
+    found = {page: frozenset(own) for page, own in numbers.items()}
+    return {
+        page: StoredPage(Version(versions.get(page, -1)), own, page in damaged or len(own) < len(numbers[page]))
+        for page, own in found.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,7 +26,7 @@ from pipeline.records import EmbeddedPage
 from pipeline.service import Watch, unwatched
 from pipeline.settings import MIB
 from sinks.fence import Fence, Stamp, Stamped, Version, decode_fence, new_stamp, refuse_other_model
-from sinks.rows import FENCE_ROW, NewPage, StoredPage, VectorRule, fence_row, page_rows, table_schema
+from sinks.rows import FENCE_ROW, NewPage, StoredPage, VectorRule, fence_row, page_rows, stored_pages, table_schema
 from sinks.schema import checked, conformed
 
 CACHE_BYTES = 16 * MIB
@@ -228,22 +228,16 @@ class Table:
 
     def _look_up(self, keys: Sequence[str]) -> dict[str, StoredPage]:
         """All rows of these pages, live or dead."""
-        found: dict[str, list[tuple[str | None, int | None, Version | None]]] = {}
+        stored: dict[str, StoredPage] = {}
         for start in range(0, len(keys), LOOK_UP_PAGES):
-            for page, *row in self._rows_of(keys[start : start + LOOK_UP_PAGES]):
-                found.setdefault(page, []).append((row[0], row[1], row[2]))
-        return {page: _stored(page, rows) for page, rows in found.items()}
+            stored |= stored_pages(self._rows_of(keys[start : start + LOOK_UP_PAGES]))
+        return stored
 
-    def _rows_of(self, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    def _rows_of(self, keys: Sequence[str]) -> pa.Table:
         condition = f"page IN ({_listed(keys)})"
-        columns = ["page", "id", "n", "source"]
-        found = retried(
-            lambda: self.lance.search().where(condition).select(columns).to_arrow(),
-            self.name,
-            self._pause,
-            self._watch,
-        )
-        return zip(*(found[name].to_pylist() for name in columns), strict=True)
+        query = self.lance.search().where(condition).select(["page", "id", "n", "source"])
+        found: pa.Table = retried(query.to_arrow, self.name, self._pause, self._watch)
+        return found
 
     def _remove_damaged(self, pages: Sequence[NewPage]) -> None:
         """Removes the rows of damaged pages, which the merge that follows writes anew.
@@ -420,15 +414,6 @@ def _final_fault(table: str, error: LibraryError) -> CirrostreamError | None:
     if isinstance(error.cause, ValueError) or "Ambiguous merge" in str(error):
         return WorkFailed(f"table {table}: LanceDB refuses these rows, please report it: {error}")
     return storage_fault(table, error)
-
-
-def _stored(page: str, rows: Sequence[tuple[str | None, int | None, Version | None]]) -> StoredPage:
-    numbers = frozenset(number for _, number, _ in rows if number is not None)
-    sound = all(
-        number is not None and version is not None and row == f"{page}#{number}" for row, number, version in rows
-    )
-    newest = max((version for _, _, version in rows if version is not None), default=Version(-1))
-    return StoredPage(newest, numbers, damaged=not sound or len(numbers) < len(rows))
 
 
 def _condition(overruled: Set[str]) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.records import valid_key
 from sinks.fence import version_of
 from sinks.reader import Reader
-from sinks.rows import NOT_DEAD, norms_of, vector_faults
+from sinks.rows import OF_PAGES, norms_of, vector_faults
 from sinks.verify_pages import NewestPages, key_hash
 from sinks.verify_report import Check, Problems
 
@@ -168,13 +168,21 @@ class RowScan:
 
 
 def batches(reader: Reader, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """All rows of the table but fence and dead rows, a batch at a time."""
+    """All rows of the table but fence and dead rows, a batch at a time.
+
+    A row is dead that has neither span nor vector; what has either could be found or counted. The dead are left out
+    here and not by Lance: a filter that asks for null vectors makes the scan take twice as long.
+    """
 
     def query(lance: LanceTable) -> Iterator[pa.RecordBatch]:
-        scan: Any = lance.search().where(NOT_DEAD).select(columns).to_batches(batch_size=BATCH_ROWS)
+        scan: Any = lance.search().where(OF_PAGES).select([*columns, "start"]).to_batches(batch_size=BATCH_ROWS)
         return iter(scan)
 
-    return reader.stream(query)
+    for batch in reader.stream(query):
+        alive = batch["start"].is_valid()
+        if "vector" in columns:
+            alive = pc.or_(alive, batch["vector"].is_valid())
+        yield batch if alive.true_count == len(batch) else batch.filter(alive)
 
 
 def _page_of(row_id: str | None) -> str | None:
