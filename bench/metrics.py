@@ -51,7 +51,8 @@ from sinks.fence import Fence
 from sinks.intake import Intake, weight
 from sinks.origin import Origins
 from sinks.rows import VectorRule
-from sinks.table import Table, connect
+from sinks.storage import connect
+from sinks.table import Table
 from sinks.upkeep import Upkeep, UpkeepRules
 
 SCRAPE_SECONDS = 15.0

@@ -28,7 +28,8 @@ from sinks.memory import AT_START, bound_memory
 from sinks.reader import Reader
 from sinks.rows import VectorRule
 from sinks.searcher import nearest
-from sinks.table import Table, connect
+from sinks.storage import connect
+from sinks.table import Table
 from sinks.upkeep import IDLE_S, Upkeep, UpkeepRules, fragments
 
 DIMENSION = 384

@@ -31,7 +31,8 @@ from sinks.rows import VectorRule
 from sinks.search_probe import search_probe
 from sinks.seen import Seen
 from sinks.start import Log, accepted, start_positions
-from sinks.table import READ_SECONDS, Table, Written, connect, has_table
+from sinks.storage import READ_SECONDS, connect, has_table
+from sinks.table import Table, Written
 from sinks.trim import Trimmer
 from sinks.upkeep import Upkeep, UpkeepRules
 

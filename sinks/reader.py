@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from lancedb.table import LanceTable
 
-from pipeline.errors import TryAgain, UsageError
-from pipeline.library_errors import LibraryError, library_errors, panic_line
+from pipeline.errors import UsageError
+from pipeline.library_errors import LibraryError, library_errors
 from pipeline.settings import MIB, TableSettings
 from sinks.fence import Fence
 from sinks.rows import LIVE
-from sinks.table import connect, has_table, open_table, read_fence, storage_fault
+from sinks.storage import connect, has_table, no_answer, open_table, read_fence
 
 R = TypeVar("R")
 
@@ -69,7 +69,7 @@ class Reader:
                     return query(self.lance)
             except LibraryError as error:
                 if attempt == 2 or not (error.panicked or "Not found" in str(error)):
-                    raise self._fault(error) from None
+                    raise no_answer(self.name, "read", error) from None
                 if not error.panicked:
                     self._catch_up(error)
         raise AssertionError("unreachable")
@@ -86,7 +86,7 @@ class Reader:
         except LibraryError as error:
             if "Not found" in str(error):
                 self._catch_up(error)
-            raise self._fault(error) from None
+            raise no_answer(self.name, "read", error) from None
 
     def fence(self) -> Fence:
         """What the fence row says. Raises Fatal when there is not exactly one."""
@@ -101,12 +101,7 @@ class Reader:
             with library_errors():
                 self.lance.checkout_latest()  # type: ignore[no-untyped-call]
         except LibraryError:
-            raise self._fault(why) from None
-
-    def _fault(self, error: LibraryError) -> Exception:
-        if error.panicked:
-            return panic_line(f"table {self.name}", "a read", error)
-        return storage_fault(self.name, error) or TryAgain(f"table {self.name}: cannot be read: {error}")
+            raise no_answer(self.name, "read", why) from None
 
 
 def refuse_other_model(fence: Fence, tag: str, table: str) -> None:

@@ -18,7 +18,7 @@ from pipeline.records import valid_wiki
 from sinks.licences import host_of, licence_of
 from sinks.reader import Reader
 from sinks.rows import LIVE, is_live
-from sinks.table import quoted
+from sinks.storage import quoted
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

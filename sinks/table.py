@@ -13,32 +13,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import lancedb
 import pyarrow as pa
 import structlog
 from lancedb.table import LanceTable
 
-from pipeline.errors import CirrostreamError, Fatal, Replaced, TryAgain, WorkFailed
+from pipeline.errors import CirrostreamError, Replaced, TryAgain, WorkFailed
 from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors, panic_line
 from pipeline.records import EmbeddedPage
 from pipeline.service import Watch, unwatched
-from pipeline.settings import MIB
-from sinks.fence import Fence, Stamp, Stamped, Version, decode_fence, new_stamp, refuse_other_model
-from sinks.rows import FENCE_ROW, NewPage, StoredPage, VectorRule, fence_row, page_rows, stored_pages, table_schema
+from sinks.fence import Fence, Stamp, Stamped, Version, new_stamp, refuse_other_model
+from sinks.rows import NewPage, StoredPage, VectorRule, fence_row, page_rows, stored_pages, table_schema
 from sinks.schema import checked, conformed
-
-CACHE_BYTES = 16 * MIB
-"""Each of a writer's two caches. Over 500 merges: 566 MB with LanceDB's defaults, 375 MB and flat with this."""
+from sinks.storage import Pause, no_answer, open_table, quoted, read_fence, retried, storage_fault
 
 MERGE_TIMEOUT = timedelta(minutes=5)
 ATTEMPTS = 8
 MERGE_SECONDS = MERGE_TIMEOUT.total_seconds() + 30
 """Longest that one merge may take: its own time limit ends it before that, unless LanceDB hangs."""
-
-READ_SECONDS = 300.0
-"""Longest that one read may take: object storage is asked again for three minutes."""
 
 TAKE_OVER_SECONDS = 10.0
 LOOK_UP_PAGES = 1_000
@@ -49,8 +42,6 @@ CONDITION = "(target.n >= 0 AND ({newer})) OR (target.n < 0 AND 1 / CAST(target.
 """A stored row gives way to a newer version only. On the fence row, a stamp that has moved divides by zero: a condition
 that is merely false would keep the fence and let all other rows in, an error stops the merge, also in Lance's own
 retries. On all other rows `stamp` is null, and so is the division."""
-
-Pause = Callable[[float], None]
 
 Impossible = Callable[[Version, int], bool]
 """Whether no page in this partition of `pages` can have this version: a forged source got into the table."""
@@ -67,22 +58,6 @@ class Written:
     dead_rows: int
     bytes: int = 0
     """Of all these rows in memory; on disk texts take less."""
-
-
-def connect(
-    location: str, *, consistency: timedelta = timedelta(0), index_cache_bytes: int = CACHE_BYTES
-) -> lancedb.DBConnection:
-    """LanceDB's folder or bucket, with caches small enough for a process that lives for months.
-
-    Raises:
-        Fatal: there can be none at that place.
-    """
-    session = lancedb.Session(index_cache_size_bytes=index_cache_bytes, metadata_cache_size_bytes=CACHE_BYTES)
-    try:
-        with library_errors():
-            return lancedb.connect(location, read_consistency_interval=consistency, session=session)
-    except LibraryError as error:
-        raise storage_fault(location, error) or Fatal(f"{location}: not a place for tables: {error}") from None
 
 
 class Table:
@@ -137,7 +112,7 @@ class Table:
                 database.create_table(name, row, mode="create", on_bad_vectors="null")
         except LibraryError as error:
             if "already exists" not in str(error):
-                raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be made: {error}") from None
+                raise no_answer(name, "made", error) from None
         return cls.take_over(database, name, fence, rule, watch=watch)
 
     @classmethod
@@ -316,97 +291,6 @@ class Table:
     def _check_owner(self, found: Stamped) -> None:
         if found.stamp != self._read.stamp:
             raise Replaced(f"table {self.name}: another writer has taken it over; this one ends, nothing is lost")
-
-
-def open_table(database: lancedb.DBConnection, name: str) -> LanceTable:
-    """The table, whose columns are ours (`schema.checked`).
-
-    Raises:
-        Fatal: there is no such table, or it cannot be used.
-        UsageError: it is another program's.
-        TryAgain: the storage does not answer.
-    """
-    table = _opened(database, name)
-    if table is None:
-        raise Fatal(f"there is no table {name} in {database.uri}; sinks.lance makes it")
-    if not isinstance(table, LanceTable):
-        raise Fatal(f"{database.uri} is a LanceDB service, not a folder or a bucket: set CIRROSTREAM_LANCE_URI")
-    checked(retried(lambda: table.schema, name), name)
-    return table
-
-
-def has_table(database: lancedb.DBConnection, name: str) -> bool:
-    """True when there is a table of this name, ours or not."""
-    return _opened(database, name) is not None
-
-
-def _opened(database: lancedb.DBConnection, name: str) -> lancedb.table.Table | None:
-    try:
-        with library_errors():
-            return database.open_table(name)
-    except LibraryError as error:
-        if "was not found" in str(error):
-            return None
-        raise storage_fault(name, error) or TryAgain(f"table {name}: cannot be opened: {error}") from None
-
-
-def read_fence(lance: LanceTable, pause: Pause = time.sleep, watch: Watch = unwatched) -> Stamped:
-    """Stamp and fence of the table as it is now.
-
-    Raises:
-        Fatal: the table is gone, or has no fence row or several.
-    """
-    name = str(lance.name)
-    rows = retried(
-        lambda: lance.search().where(FENCE_ROW).select(["stamp", "fence"]).to_arrow().to_pylist(), name, pause, watch
-    )
-    if len(rows) != 1:
-        raise Fatal(f"table {name} has {len(rows)} fence rows instead of one: it is damaged or not ours; use another")
-    return Stamped(Stamp(rows[0]["stamp"]), decode_fence(rows[0]["fence"], name))
-
-
-def retried(read: Callable[[], Any], table: str, pause: Pause = time.sleep, watch: Watch = unwatched) -> Any:
-    """The answer of a read, which may fail for a moment when an old version is cleaned up or the storage is slow.
-
-    Raises:
-        Fatal: the table is gone, the storage refuses us, or LanceDB panics.
-        TryAgain: four tries failed.
-    """
-    for attempt in range(4):
-        try:
-            with watch(f"reading table {table}", READ_SECONDS), library_errors():
-                return read()
-        except LibraryError as error:
-            last = error
-            if fault := storage_fault(table, error):
-                raise fault from None
-        pause(0.1 * 4**attempt)
-    if last.panicked:
-        raise panic_line(f"table {table}", "a read", last)
-    raise TryAgain(f"table {table}: cannot be read: {last}")
-
-
-def quoted(text: str) -> str:
-    """A string literal of DataFusion's SQL, which knows no escape but the doubled quote."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def storage_fault(table: str, error: LibraryError) -> Fatal | None:
-    """What the operator must mend, if this error says so."""
-    text = str(error)
-    remedies = {
-        "/_versions": "it vanished under its writer; if that was meant, start sinks.lance again: it tells what to do",
-        "No space left": "the disk is full; make room, then start again: nothing was lost",
-        "File too large": "the file system or a limit (ulimit -f) refuses larger files; raise it, then start again",
-        "Disk quota": "the disk quota is used up; make room, then start again: nothing was lost",
-        "Read-only file system": "its file system is read-only; make it writable, then start again",
-        "Permission denied": "this user may not write there; change owner or CIRROSTREAM_LANCE_URI, then start again",
-        "Not a directory": "its place is not a folder; choose another CIRROSTREAM_LANCE_URI",
-    }
-    for mark, remedy in remedies.items():
-        if mark in text and (mark != "/_versions" or "Not found" in text):
-            return Fatal(f"table {table}: {remedy} ({error})")
-    return None
 
 
 def _final_fault(table: str, error: LibraryError) -> CirrostreamError | None:

@@ -27,7 +27,8 @@ from pipeline.settings import MIB
 from sinks.clean_up import CleanUp, clean_up
 from sinks.row_bytes import BYTES_PER_ROW
 from sinks.rows import DEAD, LEFTOVER, LIVE
-from sinks.table import MERGE_TIMEOUT, Table, Written, retried, storage_fault
+from sinks.storage import retried, storage_fault
+from sinks.table import MERGE_TIMEOUT, Table, Written
 
 KEEP_VERSIONS = max(timedelta(hours=1), 4 * MERGE_TIMEOUT)
 """Lance checks a merge for conflicts only against versions that still exist: with younger ones cleaned up, a writer

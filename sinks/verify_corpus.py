@@ -17,7 +17,7 @@ from pipeline.records import Page, Undecodable, decode
 from pipeline.settings import Unit
 from sinks.fence import version_of
 from sinks.reader import Reader
-from sinks.table import quoted
+from sinks.storage import quoted
 from sinks.verify_content import StoredRow, page_fault
 from sinks.verify_letters import Letters, Sent
 from sinks.verify_pages import NewestPages, text_of

@@ -10,7 +10,8 @@ from lancedb.table import LanceTable
 from pipeline.records import EmbeddedPage, Page, Source, Span
 from sinks.fence import Fence
 from sinks.rows import VectorRule
-from sinks.table import Table, connect
+from sinks.storage import connect
+from sinks.table import Table
 
 DIMENSION = 8
 RULE = VectorRule(DIMENSION)

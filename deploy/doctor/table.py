@@ -20,7 +20,7 @@ from sinks.fence import Fence, refuse_other_model
 from sinks.logs import read_logs
 from sinks.schema import Columns, checked
 from sinks.start import accepted, start_positions
-from sinks.table import connect, has_table, open_table, read_fence
+from sinks.storage import connect, has_table, open_table, read_fence
 
 RECENT_S = 120.0
 """A table that changed since has a writer, or had one until a moment ago."""

@@ -8,7 +8,7 @@ from deploy.doctor.findings import Finding, in_bytes, ok, warn
 from deploy.doctor.patient import Patient
 from sinks.clean_up import look
 from sinks.lease_folder import NoLeases
-from sinks.table import connect, has_table, open_table
+from sinks.storage import connect, has_table, open_table
 from sinks.upkeep import KEEP_VERSIONS
 
 

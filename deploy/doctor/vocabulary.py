@@ -13,7 +13,7 @@ from consumers.vocabulary import Unknown
 from deploy.doctor.findings import Finding, ok, warn
 from deploy.doctor.patient import Patient, known
 from pipeline.records import Page
-from sinks.table import connect, has_table, open_table
+from sinks.storage import connect, has_table, open_table
 
 SAMPLE_ROWS = 1_000
 UNKNOWN_SHARE = 0.05

@@ -49,7 +49,7 @@ def outcome_of(supervisor: Supervisor, view: View, *, stopped: bool, follow: boo
 
 def table_has_all(cluster: Cluster, settings: RunSettings, vectors: str) -> bool:
     """Whether the table's fence is at the end of `vectors`: commits alone do not know that a table was deleted."""
-    from sinks.table import connect, open_table, read_fence
+    from sinks.storage import connect, open_table, read_fence
 
     try:
         fence = read_fence(open_table(connect(settings.lance_location), settings.table)).fence
@@ -119,7 +119,7 @@ class Reckoning:
 
     def _rows(self) -> int | None:
         from sinks.rows import LIVE
-        from sinks.table import connect, has_table, open_table, retried
+        from sinks.storage import connect, has_table, open_table, retried
 
         try:
             database = connect(self.settings.lance_location)

@@ -40,7 +40,8 @@ from pipeline.topics import (
 )
 from sinks.fence import Fence
 from sinks.rows import VectorRule
-from sinks.table import Table, connect
+from sinks.storage import connect
+from sinks.table import Table
 from tests.conftest import SettingsEnv
 from tests.programs import missing, needed
 

@@ -23,7 +23,7 @@ from pipeline.publisher import Message, Publisher
 from pipeline.records import EmbeddedPage, Source, encode
 from pipeline.settings import ModelSettings
 from pipeline.topics import ensure_corpus, ensure_model, lance_group, topic_ids
-from sinks.table import connect, open_table, read_fence
+from sinks.storage import connect, open_table, read_fence
 from sinks.trim import Trimmer
 from tests.conftest import SettingsEnv
 from tests.faults.killers import Trap, armed, sprung

@@ -29,7 +29,7 @@ from pipeline.records import EmbeddedPage, Page, Source, Span, encode
 from pipeline.resend import resend
 from pipeline.topics import topic_ids
 from sinks.seen import Seen
-from sinks.table import connect, open_table
+from sinks.storage import connect, open_table
 from sinks.trim import Trimmer
 from tests.broker.secured_kafka import MANIFESTS, SecuredKafka, as_user, running, secured_kafka
 from tests.kustomization import objects_of

@@ -24,7 +24,7 @@ from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.settings import ModelSettings, TableSettings
 from sinks.memory import AT_START
-from sinks.table import connect, has_table, open_table, read_fence
+from sinks.storage import connect, has_table, open_table, read_fence
 from tests.dumps import pair, write_shard
 from tests.waiting import wait_until
 

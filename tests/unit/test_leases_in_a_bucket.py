@@ -12,7 +12,8 @@ from pipeline.settings import TableSettings
 from sinks import clean_up as cleaning
 from sinks.clean_up import clean_up
 from sinks.pinned import pinned
-from sinks.table import Table, connect
+from sinks.storage import connect
+from sinks.table import Table
 from sinks.verify_rows import batches
 from tests.s3_server import Bucket, s3_server
 from tests.tables import FENCE, RULE, embedded

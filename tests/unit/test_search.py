@@ -162,7 +162,7 @@ def test_a_read_that_panics_is_asked_once_more_and_then_told_in_one_line(table: 
         return panic() or "" if len(calls) == 1 else "the answer"
 
     assert reader.read(query) == "the answer"
-    with pytest.raises(Fatal, match="table wikipedia: a read makes a library written in Rust panic"):
+    with pytest.raises(Fatal, match="table wikipedia: being read makes a library written in Rust panic"):
         reader.read(panic)
 
 

@@ -15,7 +15,8 @@ from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors
 from pipeline.records import Source
 from sinks.fence import FENCE_ID, Fence, UnknownPagesTopic, Version, new_stamp
 from sinks.rows import VectorRule, fence_row
-from sinks.table import Table, connect, read_fence, retried
+from sinks.storage import connect, read_fence, retried
+from sinks.table import Table
 from tests.panics import panic
 from tests.tables import FENCE, RULE, contents, deletion, embedded, new_table, takeover, texts
 
@@ -378,7 +379,7 @@ def test_a_merge_that_goes_on_panicking_ends_the_process_in_one_line(tmp_path: P
 
 
 def test_a_read_that_goes_on_panicking_ends_the_process_in_one_line() -> None:
-    with pytest.raises(Fatal, match="table wikipedia: a read makes a library written in Rust panic"):
+    with pytest.raises(Fatal, match="table wikipedia: being read makes a library written in Rust panic"):
         retried(panic, "wikipedia", lambda _: None)
     calls: list[int] = []
 

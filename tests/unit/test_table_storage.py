@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import Fatal
-from sinks.table import connect, storage_fault
+from sinks.storage import connect, storage_fault
 from tests.tables import contents, embedded, new_table, takeover, texts
 
 WRITE_LARGE_BATCH = """
