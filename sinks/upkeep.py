@@ -36,6 +36,7 @@ that slept wrote 300 rows twice."""
 
 TMP_AGE_S = 24 * 3600.0
 RETRY_S = 60.0
+TAG_REMEDY = "in Python: lancedb.connect(URI).open_table(NAME).tags.delete(TAG); a reader takes a lease instead"
 IDLE_S = 5.0
 STEP_SECONDS = 4 * 3600.0
 """Longest that a step may take. An index over 100 million vectors takes an hour on 16 cores."""
@@ -276,10 +277,22 @@ class Upkeep:
     def _optimize(self) -> None:
         if self._table.lance.count_rows(LEFTOVER):
             self._table.lance.delete(LEFTOVER)
-        self._note_leases(clean_up(self._table.lance, KEEP_VERSIONS, self._rules.lease_share))
+        self._clean_up()
         self._state.rows = self._state.fragments = 0
         self._state.optimized = self._clock()
         self._gauges()
+
+    def _clean_up(self) -> None:
+        """Compacts, and removes old versions. A tag that somebody has set keeps Lance from removing any: that is said,
+        and not tried again every minute, for the table is compacted by then.
+        """
+        try:
+            self._note_leases(clean_up(self._table.lance, KEEP_VERSIONS, self._rules.lease_share))
+        except RuntimeError as error:
+            if "tagged version" not in str(error):
+                raise
+            tags = sorted(self._table.lance.tags.list())
+            self._log.warning("upkeep.tagged", tags=tags, meaning="no old version is removed", remedy=TAG_REMEDY)
 
     def _note_leases(self, done: CleanUp) -> None:
         """Tells what leases keep, and which of them this clean-up has ended."""

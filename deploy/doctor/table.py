@@ -21,6 +21,7 @@ from sinks.logs import read_logs
 from sinks.schema import Columns, checked
 from sinks.start import accepted, start_positions
 from sinks.storage import connect, has_table, open_table, read_fence
+from sinks.upkeep import TAG_REMEDY
 
 RECENT_S = 120.0
 """A table that changed since has a writer, or had one until a moment ago."""
@@ -98,16 +99,18 @@ def _fence(patient: Patient) -> Finding:
         return fail(str(error), f"export CIRROSTREAM_TABLE={name}-{settings.unit}-2, or the settings it was made with")
     patient.fence = found
     what = f"table {name}: {found.model}, {found.dimension} x {found.vector_type}, its fence is readable"
-    return _columns(what, checked(lance.schema, name))
+    return _touched(what, checked(lance.schema, name), sorted(lance.tags.list()))
 
 
-def _columns(what: str, columns: Columns) -> Finding:
-    """The table is usable; says what its user, or another release, has made of its columns."""
+def _touched(what: str, columns: Columns, tags: list[str]) -> Finding:
+    """The table is usable; says what its user, or another release, has made of its columns, and which tags it has."""
     if columns.missing:
         return warn(
             f"{what}; it lacks the columns {', '.join(field.name for field in columns.missing)}",
             "start sinks.lance: it adds them, empty in the rows that are there (docs/upgrading.md)",
         )
+    if tags:
+        return warn(f"{what}; tags keep every old version on disk: {', '.join(tags)}", TAG_REMEDY)
     if columns.extra:
         what += f"; columns of others, kept and empty in the rows that the sink writes: {', '.join(columns.extra)}"
     return ok(what)

@@ -187,11 +187,13 @@ class Model:
     dimension = DIMENSION
 
 
-def test_the_doctor_says_what_has_become_of_the_columns(tmp_path: Path) -> None:
+def test_the_doctor_says_what_has_become_of_columns_and_tags(tmp_path: Path) -> None:
     filled(tmp_path)
     of_user(tmp_path).add_columns(pa.schema([NOTE]))
     assert look(tmp_path).verdict is Verdict.OK
     assert "kept and empty in the rows that the sink writes: note" in look(tmp_path).found
+    of_user(tmp_path).tags.create("mine", 2)  # type: ignore[no-untyped-call]
+    assert "tags keep every old version on disk: mine" in look(tmp_path).found
     of_user(tmp_path).drop_columns(["title"])
     assert look(tmp_path).verdict is Verdict.WARN
     assert "lacks the columns title" in look(tmp_path).found

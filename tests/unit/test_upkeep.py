@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
+import structlog.testing
 from lancedb.index import IvfRq
 
 from pipeline.errors import Fatal, Replaced
@@ -220,6 +222,26 @@ def test_a_full_disk_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(table.lance, "optimize", full)
     with pytest.raises(Fatal, match="the disk is full; make room"):
         upkeep(table).do(Step.OPTIMIZE)
+
+
+def test_a_users_tag_keeps_old_versions_and_nothing_else_from_upkeep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.upkeep.KEEP_VERSIONS", timedelta(milliseconds=1))
+    table = new_table(tmp_path)
+    care = upkeep(table)
+    for offset in range(1, 6):
+        care.wrote(table.write([embedded("enwiki:1", offset, 2)], {0: offset}))
+    table.lance.tags.create("mine", 2)  # type: ignore[no-untyped-call]
+    with structlog.testing.capture_logs() as said:
+        care.do(Step.OPTIMIZE)
+    assert [(line["event"], line["tags"]) for line in said] == [("upkeep.tagged", ["mine"])]
+    assert fragments(table) <= 2
+    assert care.turn() is not Step.OPTIMIZE
+    table.lance.tags.delete("mine")  # type: ignore[no-untyped-call]
+    before = len(table.lance.list_versions())
+    care.do(Step.OPTIMIZE)
+    assert len(table.lance.list_versions()) < before
 
 
 def test_only_old_temporary_files_are_swept(tmp_path: Path) -> None:
