@@ -20,6 +20,7 @@ from rich.table import Column
 from rich.text import Text
 
 from pipeline.addresses import without_secrets
+from pipeline.known_secrets import known
 
 _DIRECTIONS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufff9-\ufffb"
@@ -84,7 +85,7 @@ def byte_bars(console: Console) -> Progress:
 
 def say(text: str, *, file: TextIO | None = None) -> None:
     """Prints one or more lines of ours, on stdout when no other file is given; with or without the last newline."""
-    print(plain(without_secrets(text.removesuffix("\n"))), file=file, flush=True)
+    _print(without_secrets(text), file)
 
 
 def say_aside(text: str) -> None:
@@ -93,10 +94,18 @@ def say_aside(text: str) -> None:
 
 
 def write_json(document: bytes | str) -> None:
-    r"""Prints a JSON document on stdout, the same one on every terminal: what it may not get is an escape `\u…`."""
+    r"""Prints a JSON document on stdout, the same one on every terminal: what it may not get is an escape `\u…`.
+
+    Addresses stand in it as they are, for a page's may need its query; who makes a document of an address that somebody
+    gave us leaves its secrets out. Those that this process was given are in no document.
+    """
     text = document if isinstance(document, str) else document.decode()
     carries_all = (sys.stdout.encoding or "utf-8").lower().replace("-", "") in ("utf8", "utf16", "utf32")
-    say((_UNSAFE_IN_JSON if carries_all else _NOT_ASCII).sub(_json_escape, text))
+    _print(known.hide((_UNSAFE_IN_JSON if carries_all else _NOT_ASCII).sub(_json_escape, text)), sys.stdout)
+
+
+def _print(text: str, file: TextIO | None) -> None:
+    print(plain(text.removesuffix("\n")), file=file, flush=True)
 
 
 def plain_values(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

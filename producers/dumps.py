@@ -11,6 +11,7 @@ from pydantic import Field
 from rich import box
 from rich.table import Table
 
+from pipeline.addresses import without_secrets
 from pipeline.cli import FLAG, command, new_app, run
 from pipeline.errors import Exit
 from pipeline.terminal import Console, write_json
@@ -83,13 +84,13 @@ def _download(server: HttpFiles, snapshot: Snapshot, folder: Path) -> list[int |
 
 def _listed(snapshot: Snapshot, folder: Path, sizes: list[int | None], downloaded: bool) -> SnapshotListed:
     shards = [
-        ShardListed(name=file.name, address=file.address, size=size, path=str(folder / file.place))
+        ShardListed(name=file.name, address=without_secrets(file.address), size=size, path=str(folder / file.place))
         for file, size in zip(snapshot.files, sizes, strict=True)
     ]
     return SnapshotListed(
         wiki=snapshot.wiki,
         snapshot=snapshot.date,
-        address=snapshot.address,
+        address=without_secrets(snapshot.address),
         folder=str((folder / snapshot.files[0].place).parent),
         downloaded=downloaded,
         shards=shards,

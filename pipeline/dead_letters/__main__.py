@@ -14,6 +14,7 @@ from pydantic import AwareDatetime, Field
 from rich.table import Table
 
 from pipeline import cli, dead_letters, topics
+from pipeline.addresses import without_secrets
 from pipeline.dead_letters.headers import MAX_BYTES
 from pipeline.dead_letters.retry import Fate, retry
 from pipeline.errors import Exit, UsageError
@@ -209,7 +210,7 @@ def _row(record: ConsumerRecord) -> Row:
         letter.key.decode("utf-8", "replace"),
         stage,
         letter.reason,
-        letter.error,
+        without_secrets(letter.error),
         letter.topic,
         letter.partition,
         letter.offset,

@@ -137,6 +137,12 @@ def test_json_is_the_same_document_whatever_the_terminal_shows(monkeypatch: pyte
     assert "云" not in written
 
 
+def test_a_pages_address_in_json_keeps_its_query(capsys: pytest.CaptureFixture[str]) -> None:
+    document = {"url": "https://wiki.example/w/index.php?curid=12&title=A", "hits": 1}
+    write_json(json.dumps(document))
+    assert json.loads(capsys.readouterr().out) == document
+
+
 LOGGING = """
 import logging, sys
 from pipeline import logs
