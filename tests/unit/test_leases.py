@@ -174,13 +174,15 @@ def test_a_place_that_arrow_does_not_know_has_no_leases() -> None:
         LeaseFolder("ftp://somewhere/wikipedia.lance")
 
 
-def test_upkeep_says_how_many_leases_hold_how_much(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", [Step.OPTIMIZE, Step.GAUGES])
+def test_upkeep_says_how_many_leases_hold_how_much(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
     monkeypatch.setattr("sinks.upkeep.KEEP_VERSIONS", AT_ONCE)
     metrics = Metrics("lance")
     care = Upkeep(shelf.table, UpkeepRules(), metrics)
     shelf.lease(shelf.merge())
     shelf.merge(2)
-    care.do(Step.OPTIMIZE)
+    shelf.merge(2)
+    care.do(step)
     labels = {"stage": "lance"}
     assert metrics.registry.get_sample_value("cirrostream_table_leases", labels) == 1
     assert (metrics.registry.get_sample_value("cirrostream_table_leased_bytes", labels) or 0) > 0
