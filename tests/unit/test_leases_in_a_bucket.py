@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.errors import TryAgain
 from pipeline.settings import TableSettings
-from sinks import clean_up as cleaning
 from sinks.clean_up import clean_up
 from sinks.pinned import pinned
 from sinks.storage import connect
@@ -25,7 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:optimize.cleanup_older_than=0")
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    monkeypatch.setattr(cleaning, "MARGIN_S", 0.05)
     with s3_server() as (address, found):
         for name, value in {
             "AWS_ENDPOINT": address,

@@ -31,7 +31,9 @@ def test_every_field_of_a_record_is_described_in_its_order(kind: type[msgspec.St
 
 
 def test_every_header_of_a_dead_letter_is_described() -> None:
-    letter = DeadLetter("chunks", 1, 2, b"enwiki:1", b"x" * (25 * 1024 * 1024), "too_large", "why", Source("id", 1, 3))
+    letter = DeadLetter(
+        "chunks", 1, 2, b"enwiki:1", b"x" * (25 * 1024 * 1024), "too_large", "why", Source("id", 1, 3), model="m"
+    )
     assert sorted(first_column("Dead letters")) == sorted(name for name, _ in letter.headers("embed"))
 
 
