@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.local.prometheus import LAG_JOB, STAGES_JOB, LocalPrometheus, Targets, find_prometheus
@@ -51,7 +51,7 @@ class Monitor:
             say(MISSING)
         else:
             prometheus = LocalPrometheus.prepare(data_dir.absolute() / "prometheus", scrape_seconds)
-            plans.append(_plan("prometheus", prometheus.command(program), environment, logs))
+            plans.append(replace(_plan("prometheus", prometheus.command(program), environment, logs), foreign=True))
             say(f"Prometheus at {prometheus.address}, alerts at {prometheus.address}/alerts")
             say(f"Grafana: add {prometheus.address} as a Prometheus data source, then import {DASHBOARDS}/*.json")
         return cls(supervisor_of(plans), announce_dir, prometheus)

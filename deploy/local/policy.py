@@ -63,6 +63,8 @@ class RestartPolicy:
     rules: RestartRules = field(default_factory=RestartRules)
     endless: bool = True
     jitter: Callable[[], float] = random.random
+    foreign: bool = False
+    """Another's program: what it ends with is its last word, not what a library did over a record."""
     exhausted: bool = False
     """Whether it was given up for having ended too often."""
     _ends: deque[tuple[float, int]] = field(default_factory=deque)
@@ -89,7 +91,7 @@ class RestartPolicy:
         if killed_by(code) is not None or code in (Exit.DONE, Exit.FATAL, Exit.TRY_AGAIN):
             return True
         # None of our words: a library has ended the process, perhaps over what a worker had in hand.
-        return self.endless and code not in (Exit.USAGE, Exit.REPLACED)
+        return self.endless and not self.foreign and code not in (Exit.USAGE, Exit.REPLACED)
 
 
 def killed_by(code: int) -> str | None:

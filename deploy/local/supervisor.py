@@ -41,6 +41,8 @@ class Plan:
     environment: Mapping[str, str]
     log: Path
     endless: bool = True
+    foreign: bool = False
+    """Another's program, such as Prometheus."""
 
     @property
     def name(self) -> str:
@@ -78,7 +80,7 @@ class Supervisor:
 
     plans: Sequence[Plan]
     spawn: Spawn
-    policy: Callable[[Plan], RestartPolicy] = lambda plan: RestartPolicy(endless=plan.endless)
+    policy: Callable[[Plan], RestartPolicy] = lambda plan: RestartPolicy(endless=plan.endless, foreign=plan.foreign)
     clock: Callable[[], float] = time.monotonic
     replicas: list[Replica] = field(init=False)
     on_restart: Callable[[Replica], None] = lambda _: None

@@ -34,7 +34,8 @@ class Site:
             Plan("embed", 1, [], {}, self.folder / "embed-1.log"),
         )
         sidecars = self.supervisor(
-            Plan("lag", 0, [], {}, self.folder / "lag.log"), Plan("prometheus", 0, [], {}, self.folder / "p.log")
+            Plan("lag", 0, [], {}, self.folder / "lag.log"),
+            Plan("prometheus", 0, [], {}, self.folder / "p.log", foreign=True),
         )
         self.prometheus = LocalPrometheus.prepare(self.folder / "prometheus", 1)
         self.monitor = Monitor(sidecars, self.folder / "announce", self.prometheus)
