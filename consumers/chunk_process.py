@@ -122,7 +122,7 @@ class ChunkProcess:
         return chunk_protocol.decode_reply(reply)
 
     def _end(self, *, kill: bool = False) -> int:
-        """Its exit code: its own, if it has ended or does so now that nobody asks."""
+        """Ends the process; the exit code is its own, if it has ended or does so now that nobody asks."""
         child, self._child = self._child, None
         if child is None:
             return Exit.DONE

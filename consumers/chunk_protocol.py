@@ -18,7 +18,7 @@ from pipeline.settings import Unit
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process is told when it starts."""
+    """The first message to the process."""
 
     files: ModelFiles
     unit: Unit

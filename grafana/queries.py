@@ -141,8 +141,3 @@ def fill(expression: str, window: str = "1m", shown: str = "1h") -> str:
     """The expression as Grafana sends it, with every variable on "All"."""
     filled = expression.replace(RATE, window).replace(RANGE, shown)
     return re.sub(r"\$(group|stage|replica)\b", ".+", filled)
-
-
-def metric_names(expression: str) -> set[str]:
-    """The metrics that an expression reads; recorded ones have a colon in them."""
-    return set(re.findall(r"\b[a-z_:]*(?:cirrostream_|process_)[a-z_:0-9]+", expression))

@@ -23,7 +23,6 @@ FENCE_SCHEMA = 1
 
 PLACE_SHIFT = 48
 MAX_OFFSET = (1 << PLACE_SHIFT) - 1
-MAX_PLACES = 1 << 15
 
 Stamp = NewType("Stamp", int)
 """Random 63 bits: one merge of one writer."""

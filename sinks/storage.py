@@ -110,7 +110,7 @@ def retried(read: Callable[[], Any], table: str, pause: Pause = time.sleep, watc
 
 
 def no_answer(table: str, doing: str, error: LibraryError) -> CirrostreamError:
-    """What a process ends with whose table cannot be `opened`, `read` or `made`."""
+    """The error that ends a process whose table cannot be `opened`, `read` or `made`."""
     if error.panicked:
         return panic_line(f"table {table}", f"being {doing}", error)
     return storage_fault(table, error) or TryAgain(f"table {table}: cannot be {doing}: {error}")
