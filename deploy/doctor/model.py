@@ -31,7 +31,16 @@ def _files(patient: Patient) -> Finding:
     if files.notices:
         return warn("; ".join(files.notices), "correct the model's files, or export CIRROSTREAM_MODEL=another")
     dimension = files.dimension or "unknown"
-    return ok(f"{files.name}: {dimension} dimensions, {files.max_tokens} tokens at most; topics end with {files.tag}")
+    return ok(
+        f"{files.name}: {dimension} dimensions, {files.max_tokens} tokens at most, {_prompts(files)}; topics end with "
+        f"{files.tag}"
+    )
+
+
+def _prompts(files: ModelFiles) -> str:
+    if not files.query_prompt and not files.document_prompt:
+        return "no prompts"
+    return f"prompts {files.query_prompt!r} for questions and {files.document_prompt!r} for documents"
 
 
 def _remedy(problem: str, model: str) -> str:

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 
 from deploy.doctor.findings import Check, Finding, fail, ok, skip, warn
+from deploy.doctor.languages import look_at_languages
 from deploy.doctor.machines import groups, is_local, members_of
 from deploy.doctor.patient import Patient, known
 from deploy.doctor.table_leases import look_at_leases
@@ -179,4 +180,5 @@ CHECKS = (
     Check("table.writer", _writer, AGAIN, ("table.place", "model.files")),
     Check("table.leases", look_at_leases, AGAIN, ("table.fence",), 60),
     Check("table.vocabulary", look_at_vocabulary, AGAIN, ("table.fence",), 60),
+    Check("table.languages", look_at_languages, AGAIN, ("table.fence",), 60),
 )

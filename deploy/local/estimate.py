@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
+from pipeline.model_card import language_code
 from pipeline.rates import duration
 from producers.cirrussearch.cirrus_documents import DocumentReader
 from producers.cirrussearch.dump_entries import read_entries
@@ -19,6 +21,7 @@ from producers.files.dump_blocks import Damaged, DumpFile
 from producers.files.dump_lines import read_lines
 from producers.files.sources import Shard
 from producers.ledger import Ledger
+from sinks.languages import language_of
 
 SAMPLE_SHARDS = 6
 SAMPLE_BYTES = 512 * 1024
@@ -33,6 +36,8 @@ CHUNKS_A_BYTE = 0.85
 ROW_BYTES = 350
 """A table row besides its vector and its text: keys, title, url, categories."""
 SPARE = 1.1
+LANGUAGE_SHARE = 0.02
+"""Of the pages, from which on a language is one of the corpus; a few pages say another one than their wiki's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Estimate:
     table_bytes: int
     seconds: float
     basis: str
+    languages: tuple[str, ...] = ()
+    """Codes, the most frequent first."""
 
     @property
     def disk_bytes(self) -> int:
@@ -61,10 +68,13 @@ class _Sample:
     text_bytes: float = 0
     opening_bytes: float = 0
     rows: float = 0
+    languages: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: _Sample, scale: float) -> None:
         for name in ("pages", "dropped", "text_bytes", "opening_bytes", "rows"):
             setattr(self, name, getattr(self, name) + scale * getattr(other, name))
+        for language, pages in other.languages.items():
+            self.languages[language] += max(1, round(scale * pages))
 
 
 def forecast(
@@ -79,6 +89,7 @@ def forecast(
         sample, compressed = _read(shard, settings)
         whole.add(sample, unread * shard.size / max(1, compressed))
         seen += sample.pages
+    languages = tuple(code for code, pages in whole.languages.most_common() if pages >= LANGUAGE_SHARE * whole.pages)
     if settings.limit is not None and whole.pages > settings.limit:
         limited = _Sample()
         limited.add(whole, settings.limit / whole.pages)
@@ -92,6 +103,7 @@ def forecast(
         table_bytes=round(vectors + _stored_text(whole, settings)),
         seconds=whole.rows / max(0.001, rows_per_second),
         basis=f"the first {seen:,.0f} pages of {len(chosen)} of {len(shards)} files ({total / 1e6:,.1f} MB); {rate}",
+        languages=languages,
     )
 
 
@@ -159,7 +171,9 @@ def _read(shard: Shard, settings: RunSettings) -> tuple[_Sample, int]:
             page = pages.take(entry).page
             if page is not None:
                 text, opening = (len(part.encode("utf-8", "replace")) for part in (page.text, page.opening_text))
-                sample.add(_Sample(1, 0, text, opening, _rows(text, opening, settings)), 1)
+                language = language_code(language_of(page.language, page.wiki))
+                found = Counter([language] if language else ())
+                sample.add(_Sample(1, 0, text, opening, _rows(text, opening, settings), found), 1)
     sample.dropped = sum(ledger.dropped.values())
     return sample, dump.bytes_read
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +35,7 @@ from deploy.local.tidy import run_claim_path
 from deploy.local.watch import Watcher
 from pipeline.backlog import ClusterLog, model_steps
 from pipeline.kafka import Cluster
+from pipeline.model_card import languages_warning
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.replay import set_back
 from pipeline.settings import kafka_settings
@@ -42,6 +43,7 @@ from pipeline.terminal import say_aside, write_json
 from pipeline.topics import ensure_corpus, ensure_model
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
 from producers.files.feeds import Feed, open_feed
+from sinks.languages import language_of
 
 STOP_S = 30.0
 DEFAULT_DIMENSION = 384
@@ -92,13 +94,20 @@ def _estimate(settings: RunSettings, feed: Feed, model: ModelFiles, machine: Mac
     if not settings.estimate:
         return None
     if not feed.here:
+        _warn_of_languages(model, [language_of(None, file.origin.wiki) for file in feed.expected])
         say_aside(f"no estimate: {len(feed.expected):,} files are downloaded first, into {settings.data_dir / 'dumps'}")
         return None
     rate, basis = expected_rate(settings.data_dir / "reports", model.tag, machine)
     forecast = estimates.forecast(feed.here, settings, model.dimension or DEFAULT_DIMENSION, rate, basis)
     say_aside(estimates.describe(forecast))
+    _warn_of_languages(model, forecast.languages)
     estimates.check_disk(forecast, settings, local_kafka=not kafka_settings().bootstrap_servers)
     return forecast
+
+
+def _warn_of_languages(model: ModelFiles, languages: Iterable[str]) -> None:
+    if warning := languages_warning(model.name, model.languages, languages):
+        say_aside(f"warning: {warning}")
 
 
 @dataclass

@@ -477,6 +477,24 @@ def test_text_that_the_model_does_not_know_is_a_warning_that_names_the_wikis(tmp
     assert "enwiki" not in found.found
 
 
+def test_a_language_that_the_models_card_does_not_list_is_a_warning_that_names_another_model(tmp_path: Path) -> None:
+    tag = resolve(ModelSettings(), weights=False).tag
+    assert examined("table.languages", data_dir=tmp_path)["table.languages"].verdict is Verdict.OK
+    ahead = examined("table.languages", data_dir=tmp_path, wiki="dewiki")["table.languages"]
+    assert (ahead.verdict, "not for de:" in ahead.found) == (Verdict.WARN, True)
+    table = new_table(tmp_path / "lance", Fence(model=tag, dimension=384, vectors="v", pages=("p",)), VectorRule(384))
+    table.write([embedded(f"enwiki:{n}", n, 30, topic="p", dimension=384) for n in range(5)], {0: 10})
+    english = examined("table.languages", data_dir=tmp_path)["table.languages"]
+    assert english == ok("en: the model's card lists them")
+    table.write([embedded("arwiki:1", 10, 1, topic="p", dimension=384)], {0: 11})
+    assert examined("table.languages", data_dir=tmp_path)["table.languages"] == english, "1 row of 151"
+    table.write([embedded("arwiki:2", 11, 9, topic="p", dimension=384)], {0: 12})
+    found = examined("table.languages", data_dir=tmp_path)["table.languages"]
+    assert found.verdict is Verdict.WARN
+    assert "a model for en, not for ar:" in found.found
+    assert "granite-embedding-97m-multilingual-r2" in found.remedy
+
+
 def test_a_model_that_asks_for_more_than_it_has_is_a_warning(tmp_path: Path) -> None:
     folder = wheel_model(tmp_path / "long")
     (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 1024}')

@@ -58,6 +58,7 @@ def test_files_that_are_read_whole_are_counted_exactly(settings: RunSettings) ->
     assert found.seconds == pytest.approx(found.rows / 50)
     assert found.table_bytes > found.rows * 384 * 4
     assert "50 rows/s" in describe(found)
+    assert found.languages == ("en",)
 
 
 def test_files_that_were_not_looked_at_count_by_their_size(settings: RunSettings, tmp_path: Path) -> None:
