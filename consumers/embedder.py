@@ -146,6 +146,7 @@ class Embedder:
         passes = Passes(self.encoder, self.budget, self.stats, rows, lengths, between, self.pause)
         vectors, row_errors = passes.run(groups, self.dimension)
         embedded = []
+        at = int(time.time() * 1000)
         for index, page in enumerate(pages):
             if index in failed:
                 continue
@@ -155,7 +156,7 @@ class Embedder:
             if failure:
                 failed[index] = failure
             else:
-                embedded.append(self._record(page, vectors[span.start : span.stop]))
+                embedded.append(self._record(page, vectors[span.start : span.stop], at))
         return Embedded(embedded, sorted(failed.items(), key=lambda item: item[0]))
 
     def take_stats(self) -> Stats:
@@ -182,7 +183,7 @@ class Embedder:
             rows.append(ids)
         return rows
 
-    def _record(self, page: ChunkedPage, vectors: Vectors) -> EmbeddedPage:
+    def _record(self, page: ChunkedPage, vectors: Vectors, at: int) -> EmbeddedPage:
         return EmbeddedPage(
             key=page.key,
             source=page.source,
@@ -193,6 +194,7 @@ class Embedder:
             vectors=vectors.astype(f"<{self.vector_type}").tobytes(),
             device=self.device_name,
             dtype=self.dtype,
+            embedded_at=at,
         )
 
 

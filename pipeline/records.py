@@ -153,6 +153,9 @@ class EmbeddedPage(msgspec.Struct, frozen=True, kw_only=True):
     """The precision they were computed in, such as `float32` or `bfloat16`."""
     chunks_offset: int | None = None
     """Where the ChunkedPage stands in `chunks`, in the same partition; None: the embedder is older than this field."""
+    embedded_at: int | None = None
+    """The embedder's time at which the vectors were there, in milliseconds since 1970, UTC; None: it is older than
+    this field."""
 
     def __post_init__(self) -> None:
         expected = len(self.spans) * self.dimension * int(self.vector_type[1])

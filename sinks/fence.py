@@ -15,11 +15,15 @@ import msgspec
 
 from pipeline.errors import Fatal
 from pipeline.records import Source
+from sinks.about import About
+from sinks.measured import Measured
 
 FENCE_ID = "#fence"
 """The fence row's `id` and `page`. No page can have it: a key starts with its wiki, which has no `#`."""
 
-FENCE_SCHEMA = 1
+FENCE_SCHEMA = 2
+"""1: as of 8c9e2ef. 2: the table has derived columns, in which those who know schema 1 alone would leave nulls; the
+first of them, 8c9e2ef, cannot merge into a table with more columns than its own at all."""
 
 PLACE_SHIFT = 48
 MAX_OFFSET = (1 << PLACE_SHIFT) - 1
@@ -51,6 +55,10 @@ class Fence(msgspec.Struct, frozen=True, kw_only=True):
     """Topic ids of `pages`, oldest first: a recreated topic starts again at offset 0, yet is newer."""
     offsets: dict[int, int] = {}
     """Partition of `vectors` -> the next offset to read."""
+    search: Measured | None = None
+    """Measurements of this table that searches go by; None: none were made yet."""
+    about: About | None = None
+    """How its vectors were made; None: the table is older than this field."""
 
     def version(self, source: Source) -> Version:
         """The source as a number that grows with newness.

@@ -1,4 +1,5 @@
-"""The memory that a page's rows will take, told before they are made: each of them repeats the page's own columns.
+"""The memory that a page's rows will take, told before they are made: each of them repeats the page's own columns, and
+has its text twice, the second time for the full-text index of its language.
 
 A message of 1.5 MB with a megabyte of metadata and 250 chunks makes 250 MB of rows. LanceDB takes four times that to
 merge them, its join gives up somewhere below 1 GB, and Arrow's columns of strings end at 2 GiB: beyond that a page can
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 
 from pipeline.records import EmbeddedPage, Page
 from pipeline.settings import MIB
+from sinks.derived import facets_of
+from sinks.names import MAX_NAMES
 
 MAX_PAGE_BYTES = 128 * MIB
 """Of the rows of one page. A merge of so much peaks at 0.8 GB of resident memory, of twice as much at 1.3 to 1.8 GB."""
@@ -19,8 +22,8 @@ MAX_PAGE_BYTES = 128 * MIB
 BYTES_PER_ROW = 4096
 """What a row of usual size has at most. A larger one counts as several: a batch of 10,000 has 41 MB, or one page."""
 
-ROW_BYTES = 160
-"""Of a row's numbers, offsets, hashes and dates."""
+ROW_BYTES = 280
+"""Of a row's numbers, offsets, hashes and dates, and of the columns that are empty in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class RowBytes:
     own: int
     """What each row has of its own: text, vector, numbers."""
     repeated: int
-    """What all of them repeat: title, address, categories, aliases, metadata."""
+    """What all of them repeat: title, address, categories, aliases, metadata, and its fields once more as facets."""
 
     @property
     def total(self) -> int:
@@ -44,8 +47,8 @@ class RowBytes:
             return cls(ROW_BYTES, 0)
         characters = sum(max(0, span.end - span.start) for span in record.spans)
         texts = math.ceil(characters * _utf8(page.text) / max(1, len(page.text)))
-        own = texts + rows * (ROW_BYTES + 4 * record.dimension + 3 * len(record.key))
-        return cls(own, rows * _repeated(page))
+        own = 2 * texts + rows * (ROW_BYTES + 4 * record.dimension + 3 * len(record.key)) + _names(page)
+        return cls(own, rows * (_repeated(page) + _utf8(record.device) + _utf8(record.dtype)))
 
 
 def too_large(record: EmbeddedPage) -> str | None:
@@ -61,9 +64,14 @@ def too_large(record: EmbeddedPage) -> str | None:
 
 
 def _repeated(page: Page) -> int:
-    lists = (*page.categories, *page.aliases)
-    strings = (page.title, page.url, page.metadata, *lists)
+    lists = (*page.categories, *page.aliases, *(facets_of(page.metadata) or ()))
+    strings = (page.title, page.title, page.url, page.metadata, *lists)
     return sum(map(_utf8, strings)) + 4 * len(lists)
+
+
+def _names(page: Page) -> int:
+    """About what row 0 has of the page's names."""
+    return min(sum(map(_utf8, (page.title, page.title, *page.aliases))), MAX_NAMES)
 
 
 def _utf8(text: str) -> int:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.model_config import Metric
 from pipeline.records import EmbeddedPage, Page, valid_key
+from sinks import derived
 from sinks.fence import FENCE_ID, MAX_OFFSET, Fence, Stamp, VectorType, Version, encode_fence
 from sinks.row_bytes import too_large
 
@@ -45,6 +46,8 @@ component by up to 5e-4 of itself, bfloat16 by 4e-3."""
 
 _INT32 = range(-(1 << 31), 1 << 31)
 _INT64 = range(-(1 << 63), 1 << 63)
+_TIMES = range(253_402_300_800_000)
+"""Milliseconds from 1970 to the end of the year 9999, the last that Python can show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,13 @@ class NewPage:
         return (0, *self.leftovers)
 
 
+MADE_BY = (
+    pa.field("device", pa.string()),
+    pa.field("dtype", pa.string()),
+    pa.field("embedded_at", pa.timestamp("ms", "UTC")),
+)
+"""How a row's vector came about. Two runs over the same pages differ in these three columns, and in no other."""
+
 _PAGE_COLUMNS = pa.schema(
     [
         ("page", pa.string()),
@@ -132,6 +142,7 @@ _PAGE_COLUMNS = pa.schema(
         ("snapshot", pa.string()),
         ("text_hash", pa.string()),
         ("metadata", pa.string()),
+        *MADE_BY,
     ]
 )
 """Equal in all rows of a page."""
@@ -150,7 +161,7 @@ def table_schema(rule: VectorRule) -> pa.Schema:
         pa.field("expected", pa.int64()),
         pa.field("fence", pa.string()),
     ]
-    return pa.schema([*own, *_PAGE_COLUMNS])
+    return pa.schema([*own, *_PAGE_COLUMNS, *derived.FIELDS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +181,7 @@ def fault(record: EmbeddedPage, rule: VectorRule) -> Fault | None:
         return Fault("bad_key", error)
     if record.page is None:
         return Fault("bad_chunks", "a deletion with chunks") if record.spans else None
-    if error := _page_fault(record.page):
+    if error := _page_fault(record.page, record.embedded_at):
         return Fault("bad_page", error)
     if error := _span_fault(record, len(record.page.text)):
         return Fault("bad_chunks", error)
@@ -190,7 +201,9 @@ def _key_fault(record: EmbeddedPage) -> str | None:
     return None
 
 
-def _page_fault(page: Page) -> str | None:
+def _page_fault(page: Page, embedded_at: int | None) -> str | None:
+    if (embedded_at or 0) not in _TIMES:
+        return f"its embedded_at {embedded_at} is no time in milliseconds"
     if page.namespace not in _INT32:
         return "its namespace is no 32-bit number"
     if (page.revision or 0) not in _INT64 or (page.incoming_links or 0) not in _INT64:
@@ -286,6 +299,7 @@ def _live_rows(pages: Sequence[NewPage], rule: VectorRule) -> pa.Table:
         "vector": pa.FixedSizeListArray.from_arrays(values, rule.dimension),
     }
     own |= {name: columns[name] for name in _PAGE_COLUMNS.names}
+    own |= derived.derived_columns(pa.table({name: own[name] for name in derived.SOURCES}))
     return _completed(own, table_schema(rule), len(spans))
 
 
@@ -314,4 +328,5 @@ def _page_row(new: NewPage) -> dict[str, object]:
     row: dict[str, object] = {name: getattr(page, name, None) for name in _PAGE_COLUMNS.names}
     row |= {"page": new.page.key, "source": new.version, "partition": new.page.source.partition}
     row["n_chunks"] = len(new.page.spans)
+    row |= {field.name: getattr(new.page, field.name) for field in MADE_BY}
     return row

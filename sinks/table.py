@@ -15,6 +15,7 @@ from datetime import timedelta
 from functools import partial
 
 import lancedb
+import msgspec
 import pyarrow as pa
 import structlog
 from lancedb.table import LanceTable
@@ -23,7 +24,7 @@ from pipeline.errors import CirrostreamError, Replaced, TryAgain, WorkFailed
 from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors, panic_line
 from pipeline.records import EmbeddedPage
 from pipeline.service import Watch, unwatched
-from sinks.fence import Fence, Stamp, Stamped, Version, new_stamp, refuse_other_model
+from sinks.fence import FENCE_SCHEMA, Fence, Stamp, Stamped, Version, new_stamp, refuse_other_model
 from sinks.rows import NewPage, StoredPage, VectorRule, fence_row, page_rows, stored_pages, table_schema
 from sinks.schema import checked, conformed
 from sinks.storage import Pause, no_answer, open_table, quoted, read_fence, retried, storage_fault
@@ -187,6 +188,14 @@ class Table:
         dead = sum(len(page.dead) for page in new)
         return Written(len(new), messages - len(new), rows.num_rows - dead, dead, rows.nbytes)
 
+    def note(self, change: Callable[[Fence], Fence]) -> None:
+        """Writes a changed fence and no rows: what upkeep has measured, say.
+
+        Raises:
+            Replaced, Fatal, TryAgain: as `write` does.
+        """
+        self._merge(table_schema(self.rule).empty_table(), change(self.fence))
+
     def still_mine(self) -> None:
         """Raises Replaced when another writer has taken the table over. Ask before every step of upkeep."""
         self._check_owner(read_fence(self.lance, self._pause, self._watch))
@@ -232,6 +241,7 @@ class Table:
 
     def _merge(self, rows: pa.Table, fence: Fence, overruled: Set[str] = frozenset()) -> None:
         """One conditional merge of rows and fence, tried again as long as the fence says that nothing happened."""
+        fence = msgspec.structs.replace(fence, schema=FENCE_SCHEMA)
         sent: set[Stamp] = set()  # a merge that timed out may land after its successor was sent
         panics = 0
         for attempt in range(ATTEMPTS):

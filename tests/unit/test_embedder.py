@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -138,7 +139,9 @@ def reference_model(files: ModelFiles) -> SentenceTransformer:
 
 def test_pages_come_back_in_order_with_their_spans_and_source(embedder: Embedder, chunker: Chunker) -> None:
     pages = [chunked(chunker, name, text, offset) for offset, (name, text) in enumerate(TEXTS.items())]
+    before = time.time()
     result = embedder.embed(pages)
+    assert all(before - 1 <= (page.embedded_at or 0) / 1000 <= time.time() for page in result.pages)
     assert [(page.key, page.source, page.page) for page in result.pages] == [
         (page.key, page.source, page.page) for page in pages
     ]

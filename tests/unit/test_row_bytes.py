@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import numpy as np
 import pytest
@@ -38,6 +40,8 @@ def with_chunks(chunks: int, *, dimension: int = DIMENSION, span: int = 10, **co
         with_chunks(300, dimension=384, span=900),
         with_chunks(300, metadata="m" * 20_000),
         with_chunks(300, metadata="ß漢" * 5_000),
+        with_chunks(300, metadata=json.dumps({"k" * 150: [f"{n:03}" for n in range(100)]})),
+        with_chunks(1, aliases=tuple(f"{n} name " * 30 for n in range(30))),
         with_chunks(300, text="漢" * 2_000, span=2_000),
         with_chunks(300, categories=("a" * 30,) * 200, aliases=("Ω" * 10,) * 500),
     ],

@@ -13,7 +13,9 @@ import pytest
 from pipeline.errors import Fatal, Replaced, TryAgain, UsageError, WorkFailed
 from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors
 from pipeline.records import Source
+from sinks.about import About
 from sinks.fence import FENCE_ID, Fence, UnknownPagesTopic, Version, new_stamp
+from sinks.measured import LegWeights, Measured
 from sinks.rows import VectorRule, fence_row
 from sinks.storage import connect, read_fence, retried
 from sinks.table import Table
@@ -99,6 +101,20 @@ def test_the_fence_never_goes_back(tmp_path: Path) -> None:
     table.write([], {0: 9, 1: 4})
     table.write([], {0: 3, 2: 1})
     assert takeover(tmp_path).fence.offsets == {0: 9, 1: 4, 2: 1}
+
+
+def test_a_note_in_the_fence_stays_through_merges_and_take_overs(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded("enwiki:1", 1, 2)], {0: 2})
+    found = Measured(at="2026-01-01T00:00:00Z", rows=2, weights={"de": LegWeights(vector=0.5)})
+    table.note(lambda fence: msgspec.structs.replace(fence, search=found, about=About(model="a/b")))
+    table.write([embedded("enwiki:2", 2, 1)], {0: 3})
+    again = takeover(tmp_path)
+    assert (again.fence.search, again.fence.about) == (found, About(model="a/b"))
+    assert again.fence.reset({0: 1}).search == found
+    assert again.fence.offsets == {0: 3}
+    with pytest.raises(Replaced):
+        table.note(lambda fence: fence)
 
 
 def test_pages_of_a_recreated_topic_are_newer_than_all_before(tmp_path: Path) -> None:

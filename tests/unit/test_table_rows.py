@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import msgspec
 import numpy as np
 import pytest
 
+from pipeline.errors import Fatal
 from pipeline.records import EmbeddedPage, Source, Span
+from sinks.derived import FIELDS, RULES
 from sinks.fence import MAX_OFFSET, Stamp, Version, decode_fence, encode_fence, new_stamp
-from sinks.rows import NewPage, VectorRule, fault, fence_row, page_rows, table_schema
+from sinks.languages import TEXT_COLUMNS
+from sinks.rows import MADE_BY, NewPage, VectorRule, fault, fence_row, page_rows, table_schema
 from tests.tables import DIMENSION, FENCE, RULE, deletion, embedded
 
 GOOD = embedded("enwiki:1", 5, 3)
@@ -48,6 +53,8 @@ BAD = {
     "negative": (changed(source=Source("pages-id", 0, -1)), "bad_key", "out of range"),
     "revision": (page_with(revision=1 << 63), "bad_page", "64-bit"),
     "namespace": (page_with(namespace=1 << 31), "bad_page", "32-bit"),
+    "time": (changed(embedded_at=1 << 60), "bad_page", "no time in milliseconds"),
+    "negative time": (changed(embedded_at=-1), "bad_page", "no time in milliseconds"),
     "repeated": (
         page_with(metadata="x" * (50 * 1024 * 1024)),
         "too_large",
@@ -87,6 +94,42 @@ def test_rows_have_the_text_of_their_span_and_the_columns_of_their_page() -> Non
     assert rows[0]["title"] == "enwiki:1"
     assert rows[0]["categories"] == ["a", "b"]
     assert rows[3]["vector"] is None
+
+
+def test_live_rows_have_what_searches_need_and_dead_ones_have_none_of_it() -> None:
+    page = page_with(title="Größe", aliases=("GRÖSSE", "Groes"), language="de", metadata='{"rank": 3, "tags": ["x", "y"]}')
+    made = changed(page=page.page, device="cpu", dtype="float32", embedded_at=1_700_000_000_123)
+    first, second, _, dead = page_rows([NewPage(made, Version(5), leftovers=(3,))], RULE).to_pylist()
+    assert first["text_de"] == "Größe\nenwiki:1@5 chunk 0. "
+    assert second["text_de"] == "Größe\nenwiki:1@5 chunk 1. "
+    assert {first[name] for name in TEXT_COLUMNS if name != "text_de"} == {None}
+    assert (first["name"], first["names"], second["name"], second["names"]) == ("grosse", "grosse\ngroes", None, None)
+    assert first["facets"] == second["facets"] == ["rank=3", "tags=x", "tags=y"]
+    assert first["derived"] == RULES
+    assert (first["device"], first["dtype"]) == ("cpu", "float32")
+    assert first["embedded_at"] == datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
+    assert {dead[field.name] for field in (*FIELDS, *MADE_BY)} == {None}
+
+
+def test_rows_of_an_embedder_that_says_no_time_have_none() -> None:
+    assert [row["embedded_at"] for row in page_rows([NewPage(GOOD, Version(5))], RULE).to_pylist()] == [None] * 3
+
+
+def test_each_chunk_stands_in_the_column_of_its_script_and_language() -> None:
+    text = "Words of English. " + "維基百科是多語言的百科全書" * 3
+    half = len("Words of English. ")
+    page = page_with(text=text, title="T", language="")
+    made = changed(page=page.page, spans=(Span(0, 0, half), Span(1, half, len(text)), Span(2, 0, 5)))
+    rows = page_rows([NewPage(made, Version(5))], RULE).to_pylist()
+    there = [[name for name in TEXT_COLUMNS if row[name] is not None] for row in rows]
+    assert there == [["text_en"], ["text_icu"], ["text_en"]], "the wiki tells the language where the page does not"
+
+
+def test_a_fence_of_the_first_schema_is_read_and_a_newer_one_refused() -> None:
+    first = '{"schema":1,"model":"m","dimension":8,"vectors":"v","pages":["p"],"offsets":{"0":5}}'
+    assert decode_fence(first, "t").offsets == {0: 5}
+    with pytest.raises(Fatal, match="written by a newer Cirrostream"):
+        decode_fence(first.replace('"schema":1', '"schema":3'), "t")
 
 
 def test_no_pages_make_no_rows() -> None:
