@@ -14,7 +14,7 @@ RESTARTS = 3
 WATCHDOG_SHARE = 0.5
 DISK_TICKET, DISK_PAGE, DISK_FILLING = 0.15, 0.05, 0.4
 FRAGMENTS = 1_000
-"""An optimize is due at 300 merges (sinks/upkeep.py)."""
+"""An optimize is due at 300 merges (sinks/upkeep/rules.py)."""
 UNINDEXED_SHARE = 0.75
 """An optimize brings the index up to date when the table has grown by half."""
 

@@ -176,7 +176,7 @@ def test_a_place_that_arrow_does_not_know_has_no_leases() -> None:
 
 @pytest.mark.parametrize("step", [Step.OPTIMIZE, Step.GAUGES])
 def test_upkeep_says_how_many_leases_hold_how_much(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
-    monkeypatch.setattr("sinks.upkeep.KEEP_VERSIONS", AT_ONCE)
+    monkeypatch.setattr("sinks.upkeep.steps.KEEP_VERSIONS", AT_ONCE)
     metrics = Metrics("lance")
     care = Upkeep(shelf.table, UpkeepRules(), metrics)
     shelf.lease(shelf.merge())

@@ -227,7 +227,7 @@ def test_a_full_disk_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_users_tag_keeps_old_versions_and_nothing_else_from_upkeep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sinks.upkeep.KEEP_VERSIONS", timedelta(milliseconds=1))
+    monkeypatch.setattr("sinks.upkeep.steps.KEEP_VERSIONS", timedelta(milliseconds=1))
     table = new_table(tmp_path)
     care = upkeep(table)
     for offset in range(1, 6):

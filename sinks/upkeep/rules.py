@@ -1,0 +1,128 @@
+"""Rules of upkeep: which step is due when, told by what has happened since. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+
+from pipeline.settings import MIB
+from sinks.table import MERGE_TIMEOUT
+
+KEEP_VERSIONS = max(timedelta(hours=1), 4 * MERGE_TIMEOUT)
+"""Lance checks a merge for conflicts only against versions that still exist: with younger ones cleaned up, a writer
+that slept wrote 300 rows twice."""
+
+TMP_AGE_S = 24 * 3600.0
+IDLE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepRules:
+    """When a step is due. Rows count as often as they are written, dead ones too."""
+
+    btree_merges: int = 20
+    """Merges that the two BTREEs may miss: at 200 a merge takes 15 times as long, a rebuild takes 0.1 to 0.4 s."""
+    btree_large_bytes: int = 96 * MIB
+    """And bytes of large rows: a merge reads what a BTREE lacks, whole, which takes twice its size in memory."""
+    optimize_rows: int = 200_000
+    optimize_share: float = 0.5
+    """And no sooner than after so many of the live rows: a table that grows by half between two is written over
+    three times in all, and its vector index is brought up to date as seldom."""
+    optimize_merges: int = 300
+    """Each merge leaves a fragment, and every read opens all of them."""
+    optimize_seconds: float = 900
+    idle_rows: int = 20_000
+    """Rows that are worth an optimize as soon as nothing else is to do."""
+    index_rows: int = 100_000
+    """Live rows from which on a vector index pays: below, an exact search takes less than 0.1 s."""
+    retrain_factor: float = 4
+    """Growth after which the index is trained anew: one that grew by optimize alone has partitions of unlike size."""
+    lease_share: float = 1.0
+    """Bytes that old versions may take which readers have leases on, as a share of the table's."""
+    gauge_seconds: float = 60
+    search_seconds: float = 60
+    search_share: float = 0.005
+    """Of the writer's time, at most, for searches that nobody asked for."""
+
+
+class Step(Enum):
+    """A step of upkeep, the more urgent first."""
+
+    BTREE = "btree"
+    OPTIMIZE = "optimize"
+    INDEX = "index"
+    SWEEP = "sweep"
+    GAUGES = "gauges"
+    SEARCH = "search"
+
+
+@dataclass(slots=True)
+class State:
+    """What has happened since which step; times are monotonic seconds, -inf for never."""
+
+    merges: int = 0
+    """Merges since the last rebuild of the BTREEs."""
+    large_bytes: int = 0
+    """Of the rows of these merges, what they had in memory beyond `BYTES_PER_ROW` each."""
+    rows: int = 0
+    """Rows written since the last optimize."""
+    fragments: int = 0
+    """Merges since the last optimize."""
+    changed: float = float("-inf")
+    optimized: float = float("-inf")
+    swept: float = float("-inf")
+    measured: float = float("-inf")
+    next_search: float = float("inf")
+    live_rows: int = 0
+    leases: int = 0
+    """Leases that held old versions at the last clean-up: when they have ended, it is due again."""
+    trained_rows: int = 0
+    """Live rows when the vector index was trained; 0: there is none."""
+    later: dict[Step, float] = field(default_factory=dict)
+    """Steps that failed, and when to try again."""
+    panics: dict[Step, int] = field(default_factory=dict)
+    """How often in a row LanceDB has panicked in a step."""
+
+
+def due(state: State, rules: UpkeepRules, now: float) -> Step | None:
+    """The most urgent step to do now, if any: one that failed waits its turn. Pure."""
+    return next((step for step in all_due(state, rules, now) if state.later.get(step, now) <= now), None)
+
+
+def all_due(state: State, rules: UpkeepRules, now: float) -> list[Step]:
+    """All steps that are due, the most urgent first, those that failed among them. Pure."""
+    conditions = {
+        Step.BTREE: _btree_due(state, rules, now),
+        Step.OPTIMIZE: _optimize_due(state, rules, now),
+        Step.INDEX: index_due(state, rules),
+        Step.SWEEP: now - state.swept >= TMP_AGE_S,
+        Step.GAUGES: now - state.measured >= rules.gauge_seconds and state.changed >= state.measured,
+        Step.SEARCH: now >= state.next_search and state.live_rows > 0,
+    }
+    return [step for step, is_due in conditions.items() if is_due]
+
+
+def _btree_due(state: State, rules: UpkeepRules, now: float) -> bool:
+    if state.large_bytes >= rules.btree_large_bytes:
+        return True
+    idle = now - state.changed >= IDLE_S
+    return state.merges >= (max(1, rules.btree_merges // 4) if idle else rules.btree_merges)
+
+
+def index_due(state: State, rules: UpkeepRules) -> bool:
+    return state.live_rows >= max(rules.index_rows, rules.retrain_factor * state.trained_rows)
+
+
+def _optimize_due(state: State, rules: UpkeepRules, now: float) -> bool:
+    since = now - state.optimized
+    enough = max(rules.optimize_rows, rules.optimize_share * state.live_rows)
+    if state.rows >= enough or state.fragments >= rules.optimize_merges:
+        return True
+    if (state.rows or state.leases) and since >= rules.optimize_seconds:
+        return True
+    if now - state.changed >= IDLE_S and state.rows >= rules.idle_rows:
+        return True
+    # Old versions are cleaned up by optimize: once more when the last of them has come of age.
+    old = state.changed + KEEP_VERSIONS.total_seconds()
+    return state.optimized <= old <= now

@@ -1,0 +1,192 @@
+"""Steps of upkeep: what each does to the table, and what it notes for the rules."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import structlog
+from lancedb.index import BTree, IndexConfig, IvfRq
+
+from pipeline.metrics import Metrics
+from sinks.clean_up import CleanUp, clean_up, look
+from sinks.lease_folder import NoLeases
+from sinks.rows import DEAD, LEFTOVER, LIVE
+from sinks.table import Table
+from sinks.upkeep.rules import KEEP_VERSIONS, TMP_AGE_S, State, Step, UpkeepRules, index_due
+
+TAG_REMEDY = "in Python: lancedb.connect(URI).open_table(NAME).tags.delete(TAG); a reader takes a lease instead"
+
+
+class Steps:
+    """All steps on one table, as one call each."""
+
+    def __init__(
+        self,
+        table: Table,
+        rules: UpkeepRules,
+        state: State,
+        metrics: Metrics,
+        *,
+        clock: Callable[[], float],
+        search: Callable[[Table], object] | None,
+    ) -> None:
+        self._table = table
+        self._rules = rules
+        self._state = state
+        self._metrics = metrics
+        self._clock = clock
+        self._search_table = search
+        self._log = structlog.get_logger().bind(table=table.name)
+        self._actions: dict[Step, Callable[[], None]] = {
+            Step.BTREE: self._btree,
+            Step.OPTIMIZE: self._optimize,
+            Step.INDEX: self._index,
+            Step.SWEEP: self._sweep,
+            Step.GAUGES: self._gauges,
+            Step.SEARCH: self._search,
+        }
+
+    def do(self, step: Step) -> None:
+        """One step, whose errors are LanceDB's."""
+        self._actions[step]()
+
+    def _btree(self) -> None:
+        for column in ("id", "page"):
+            self._table.lance.create_index(column, config=BTree(), replace=True)
+        self._state.merges = self._state.large_bytes = 0
+
+    def _optimize(self) -> None:
+        if self._table.lance.count_rows(LEFTOVER):
+            self._table.lance.delete(LEFTOVER)
+        self._clean_up()
+        self._state.rows = self._state.fragments = 0
+        self._state.optimized = self._clock()
+        self._gauges()
+
+    def _clean_up(self) -> None:
+        """Compacts, and removes old versions. A tag that somebody has set keeps Lance from removing any: that is said,
+        and not tried again every minute, for the table is compacted by then.
+        """
+        try:
+            self._note_leases(clean_up(self._table.lance, KEEP_VERSIONS, self._rules.lease_share))
+        except RuntimeError as error:
+            if "tagged version" not in str(error):
+                raise
+            tags = sorted(self._table.lance.tags.list())
+            self._log.warning("upkeep.tagged", tags=tags, meaning="no old version is removed", remedy=TAG_REMEDY)
+
+    def _note_leases(self, done: CleanUp) -> None:
+        """Tells what leases keep, and which of them this clean-up has ended."""
+        self._state.leases = done.leases
+        if done.leases:
+            self._log.info("upkeep.leases", leases=done.leases, bytes=done.bytes)
+        for held in done.ended:
+            self._metrics.lease_ended("too_large")
+            self._log.warning("upkeep.lease_ended", holder=held.lease.holder, version=held.lease.version)
+        for name, why in done.void:
+            self._metrics.lease_ended(why.partition(":")[0])
+            self._log.info("upkeep.lease_void", file=name, why=why)
+        if done.unreadable:
+            self._log.warning("upkeep.leases_unreadable", error=done.unreadable)
+
+    def _measure_leases(self) -> None:
+        """Every minute, not at each clean-up alone: the first may come a quarter of an hour after the start."""
+        with suppress(NoLeases):  # the clean-up says so
+            found = look(self._table.lance, KEEP_VERSIONS)
+            self._metrics.table_leases.set(found.leases)
+            self._metrics.table_leased_bytes.set(found.bytes)
+
+    def _index(self) -> None:
+        """IVF_RQ with 4 bits: 500,000 x 384 in 16 s, recall@10 0.956 with 20 probes and refine factor 5 in 7 ms."""
+        self._state.live_rows = self._table.lance.count_rows(LIVE)
+        if not index_due(self._state, self._rules):
+            return
+        config = IvfRq(distance_type=self._table.rule.metric, num_bits=4)
+        self._table.lance.create_index("vector", config=config, replace=True)
+        self._state.trained_rows = self._state.live_rows
+        self._log.info("upkeep.indexed", rows=self._state.live_rows)
+
+    def _sweep(self) -> None:
+        for path in stale_temporary_files(self._table.location, time.time() - TMP_AGE_S):
+            path.unlink(missing_ok=True)
+        self._state.swept = self._clock()
+
+    def _gauges(self) -> None:
+        lance = self._table.lance
+        self._state.live_rows = lance.count_rows(LIVE)
+        self._metrics.table_rows.set(self._state.live_rows)
+        self._metrics.table_dead_rows.set(lance.count_rows(DEAD))
+        self._metrics.table_fragments.set(fragments(self._table))
+        self._metrics.table_bytes.set(_stats(self._table)["total_bytes"])
+        self._metrics.table_unindexed_rows.set(self._unindexed_rows())
+        self._metrics.table_versions.set(len(lance.list_versions()))
+        self._measure_leases()
+        self._state.measured = self._clock()
+
+    def _unindexed_rows(self) -> int:
+        """Live rows that every search must read one by one."""
+        index = _vector_index(self._table)
+        return self._state.live_rows if index is None else index.num_unindexed_rows or 0
+
+    def _search(self) -> None:
+        """One search as a reader's, so that their latency is known when none of them serves metrics.
+
+        Not while it would read more rows than a table without index may have: in the midst of a load.
+        """
+        start = self._clock()
+        if self._search_table is not None and self._unindexed_rows() <= self._rules.index_rows:
+            with self._metrics.timed(Step.SEARCH.value):
+                self._search_table(self._table)
+        took = self._clock() - start
+        self._state.next_search = start + max(self._rules.search_seconds, took / self._rules.search_share)
+
+
+def state_at_start(table: Table, rules: UpkeepRules, now: float) -> State:
+    """What the writer before left to do, as far as the table tells."""
+    found = {tuple(index.columns): index for index in table.lance.list_indices()}
+    state = State(changed=now, optimized=now)
+    if any((column,) not in found or found[(column,)].num_unindexed_rows for column in ("id", "page")):
+        state.merges = rules.btree_merges
+    if ("vector",) in found and _has_metric(table, found[("vector",)]):
+        state.trained_rows = max(1, found[("vector",)].num_indexed_rows or 0)
+        state.rows = found[("vector",)].num_unindexed_rows or 0
+    state.live_rows = table.lance.count_rows(LIVE)
+    state.fragments = fragments(table)
+    return state
+
+
+def _vector_index(table: Table) -> IndexConfig | None:
+    return next((index for index in table.lance.list_indices() if index.columns == ["vector"]), None)
+
+
+def _has_metric(table: Table, index: IndexConfig) -> bool:
+    """True when searches can use the index: LanceDB reads every row where it was trained for another metric."""
+    stats = table.lance.index_stats(index.name)
+    return stats is not None and stats.distance_type == table.rule.metric
+
+
+def fragments(table: Table) -> int:
+    """Fragments of the table's newest version."""
+    return int(_stats(table)["fragment_stats"]["num_fragments"])
+
+
+def _stats(table: Table) -> dict[str, Any]:
+    stats: Any = table.lance.stats()  # a mapping, though its annotation says otherwise
+    return cast("dict[str, Any]", stats)
+
+
+def stale_temporary_files(uri: str, before: float) -> list[Path]:
+    """What killed writers left behind in a table on local disk: `.tmp*` in `data`, last touched before this time.
+
+    Nothing else removes them: 20 kills left 1.7 GB.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("", "file"):
+        return []
+    found = Path(parts.path if parts.scheme else uri, "data").glob(".tmp*")
+    return [path for path in found if path.is_file() and path.stat().st_mtime < before]

@@ -1,0 +1,111 @@
+"""Turns of upkeep: the step that is due, done or put off, and what is known of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import structlog
+
+from pipeline.errors import TryAgain
+from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors, panic_line
+from pipeline.metrics import Metrics
+from pipeline.service import Watch, unwatched
+from sinks.row_bytes import BYTES_PER_ROW
+from sinks.storage import retried, storage_fault
+from sinks.table import Table, Written
+from sinks.upkeep.rules import Step, UpkeepRules, all_due, due
+from sinks.upkeep.steps import Steps, state_at_start
+
+RETRY_S = 60.0
+STEP_SECONDS = 4 * 3600.0
+"""Longest that a step may take. An index over 100 million vectors takes an hour on 16 cores."""
+
+
+class Upkeep:
+    """Does what is due on one table, a step a call, so that the loop turns in between."""
+
+    def __init__(
+        self,
+        table: Table,
+        rules: UpkeepRules,
+        metrics: Metrics,
+        watch: Watch = unwatched,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        search: Callable[[Table], object] | None = None,
+    ) -> None:
+        self._table = table
+        self._rules = rules
+        self._metrics = metrics
+        self._watch = watch
+        self._clock = clock
+        self._log = structlog.get_logger().bind(table=table.name)
+        self._state = retried(lambda: state_at_start(table, rules, clock()), table.name)
+        if search is not None:
+            self._state.next_search = clock() + rules.search_seconds
+        self._steps = Steps(table, rules, self._state, metrics, clock=clock, search=search)
+        self._due_since = dict.fromkeys(Step, 0.0)
+        for step in Step:
+            metrics.upkeep_due_since[step.value].set(0)
+
+    def wrote(self, written: Written) -> None:
+        """Takes note of a merge."""
+        self._state.merges += 1
+        usual = BYTES_PER_ROW * (written.rows + written.dead_rows)
+        self._state.large_bytes += max(0, written.bytes - usual)
+        self._state.fragments += 1
+        self._state.rows += written.rows + written.dead_rows
+        self._state.changed = self._clock()
+        self._state.live_rows += written.rows
+
+    def turn(self) -> Step | None:
+        """Does the step that is due, if one is, and says which.
+
+        Raises:
+            Replaced: another writer has taken the table over.
+            Fatal: the disk is full.
+        """
+        self._note_due()
+        step = due(self._state, self._rules, self._clock())
+        if step is not None:
+            self.do(step)
+            self._note_due()
+        return step
+
+    def do(self, step: Step) -> None:
+        """One step, whether it is due or not."""
+        self._table.still_mine()
+        try:
+            # A search times itself: while too many rows lack the index, none is made.
+            timed = nullcontext() if step is Step.SEARCH else self._metrics.timed(step.value)
+            watched = self._watch(f"upkeep of table {self._table.name}: {step.value}", STEP_SECONDS)
+            with timed, watched, library_errors():
+                self._steps.do(step)
+        except (LibraryError, TryAgain) as error:
+            self._put_off(step, error)
+        else:
+            self._state.later.pop(step, None)
+            self._state.panics.pop(step, None)
+            self._metrics.upkeep_last_success[step.value].set(time.time())
+
+    def _put_off(self, step: Step, error: LibraryError | TryAgain) -> None:
+        """Leaves the step for later, unless somebody must act, or LanceDB panics over it again and again."""
+        if isinstance(error, LibraryError):
+            if fault := storage_fault(self._table.name, error):
+                raise fault from None
+            self._state.panics[step] = self._state.panics.get(step, 0) + 1 if error.panicked else 0
+            if self._state.panics[step] >= MOST_PANICS:
+                raise panic_line(f"table {self._table.name}", f"upkeep, step {step.value},", error) from None
+        self._state.later[step] = self._clock() + RETRY_S
+        self._metrics.retry(step.value)
+        self._log.warning("upkeep.later", step=step.value, error=str(error)[:300])
+
+    def _note_due(self) -> None:
+        """Since when each step is due, a step that keeps failing included: nothing else tells that upkeep is behind."""
+        now_due = all_due(self._state, self._rules, self._clock())
+        for step, since in self._due_since.items():
+            if (step in now_due) != bool(since):
+                self._due_since[step] = time.time() if step in now_due else 0.0
+                self._metrics.upkeep_due_since[step.value].set(self._due_since[step])
