@@ -27,7 +27,7 @@ from sinks.fence import Fence
 from sinks.memory import AT_START, bound_memory
 from sinks.reader import Reader
 from sinks.rows import VectorRule
-from sinks.searcher import nearest
+from sinks.search.nearest import nearest
 from sinks.storage import connect
 from sinks.table import Table
 from sinks.upkeep import IDLE_S, Upkeep, UpkeepRules, fragments

@@ -28,7 +28,7 @@ from sinks.logs import read_logs
 from sinks.memory import bound_memory
 from sinks.origin import Origins
 from sinks.rows import VectorRule
-from sinks.search_probe import search_probe
+from sinks.search.probe import search_probe
 from sinks.seen import Seen
 from sinks.start import Log, accepted, start_positions
 from sinks.storage import READ_SECONDS, connect, has_table

@@ -24,7 +24,8 @@ from producers.files.progress import read_progress
 from producers.files.sources import find_shards
 from producers.ledger import total
 from sinks import verify_report
-from sinks.search import Answer, Search, SearchSettings, credits_of, snippet
+from sinks.search import Answer, Search, SearchOptions
+from sinks.search.screen import credits_of, snippet
 from sinks.verify import VerifySettings, verified
 
 
@@ -95,15 +96,15 @@ def _prove(cluster: Cluster, settings: VerifySettings, console: Console) -> None
 
 
 def _ask(chosen: dict[str, object], console: Console) -> None:
-    search = Search.open(SearchSettings(**chosen, k=3))  # type: ignore[arg-type]
     surprises, hits = [], []
-    for question in QUESTIONS:
-        answer = search.answer(question.text)
-        _show(answer, console)
-        hits += answer.hits
-        found = answer.hits[0].title if answer.hits else "nothing"
-        if found != question.expected:
-            surprises.append(f"{question.text} found {found}, not {question.expected}")
+    with Search.open(SearchOptions(**chosen)) as search:  # type: ignore[arg-type]
+        for question in QUESTIONS:
+            answer = search.answer(question.text, k=3)
+            _show(answer, console)
+            hits += answer.hits
+            found = answer.hits[0].title if answer.hits else "nothing"
+            if found != question.expected:
+                surprises.append(f"{question.text} found {found}, not {question.expected}")
     for line in credits_of(hits):
         console.print(f"\n{line}")
     if surprises:

@@ -9,7 +9,8 @@ import pytest
 from pipeline import model_files
 from pipeline.settings import ModelSettings, TableSettings
 from sinks.reader import Reader
-from sinks.searcher import QuestionEncoder, nearest
+from sinks.search.encoder import QuestionEncoder
+from sinks.search.nearest import nearest
 from tests.faults.conftest import NewWorld
 from tests.faults.world import World
 from tests.wiki_server import FakeWiki, served

@@ -15,8 +15,8 @@ from deploy.local.run_settings import DemoSettings, RunSettings
 from pipeline.errors import CheckFailed, Exit
 from pipeline.settings import Settings
 from producers.ledger import Ledger
-from sinks.search import Answer, SearchSettings
-from sinks.searcher import Hit
+from sinks.search import Answer, SearchOptions
+from sinks.search.answers import Hit
 from sinks.verify_report import Report
 
 
@@ -61,14 +61,20 @@ class ScriptedPipeline:
     def verified(self, *_: object) -> tuple[Report, list[str]]:
         return Report(ok=self.complete, table="t", model="m", pages=1, rows=1, seconds=0.1, checks=()), []
 
-    def open(self, _: SearchSettings) -> ScriptedPipeline:
+    def open(self, _: SearchOptions) -> ScriptedPipeline:
         return self
 
-    def answer(self, question: str) -> Answer:
+    def __enter__(self) -> ScriptedPipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def answer(self, question: str, *, k: int) -> Answer:
         self.asked.append(question)
         title = self.titles[question]
         hits = [hit(title)] if title else []
-        return Answer(question=question, table="t", model="m", mode="vector", wiki="", k=3, seconds=0.1, hits=hits)
+        return Answer(question=question, table="t", model="m", mode="vector", wiki="", k=k, seconds=0.1, hits=hits)
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 
 from pipeline.terminal import Console
 from sinks.licences import CC_BY_SA_3, CC_BY_SA_3_AND_GFDL, CC_BY_SA_4, Licence, licence_of
-from sinks.search import Answer, show
-from sinks.searcher import Hit, hit_of
+from sinks.search import Answer, Hit
+from sinks.search.hits import hit_of
+from sinks.search.screen import show
 
 ALBEDO = "https://en.wikipedia.org/wiki/Albedo"
 
@@ -47,9 +48,9 @@ def found(**fields: object) -> Hit:
     row = {
         "id": "enwiki:1#0", "page": "enwiki:1", "wiki": "enwiki", "title": "Albedo", "url": ALBEDO, "text": "Snow.",
         "n": 0, "n_chunks": 1, "start": 0, "end": 5, "revision": 1, "timestamp": "2016-04-30T00:00:00Z",
-        "snapshot": "20160501", "metadata": "", "_distance": 0.5,
+        "snapshot": "20160501", "metadata": "", "language": "en",
     }  # fmt: skip
-    return hit_of(1, row | fields)
+    return hit_of(1, row | fields, 0.5)
 
 
 def test_a_search_names_source_and_licence_in_both_its_forms() -> None:

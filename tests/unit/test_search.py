@@ -21,13 +21,16 @@ from pipeline.model_files import resolve
 from pipeline.records import EmbeddedPage, Page
 from pipeline.settings import ModelSettings, TableSettings
 from pipeline.terminal import Console
-from sinks import search
 from sinks.fence import Fence
 from sinks.reader import Reader
 from sinks.rows import LIVE, VectorRule
-from sinks.search import Answer, Search, SearchSettings, clean, show, snippet
-from sinks.search_probe import search_probe
-from sinks.searcher import Hit, QuestionEncoder, checked_question, nearest, wiki_filter
+from sinks.search import Answer, Filters, Hit, Search, SearchOptions
+from sinks.search import __main__ as search
+from sinks.search.encoder import QuestionEncoder
+from sinks.search.nearest import nearest
+from sinks.search.probe import search_probe
+from sinks.search.question import checked_question
+from sinks.search.screen import clean, show, snippet
 from sinks.table import Table
 from sinks.upkeep import Step, Upkeep, UpkeepRules
 from tests.panics import panic
@@ -107,7 +110,7 @@ def test_dead_rows_and_the_fence_are_never_found(table: Table) -> None:
 
 
 def test_a_wiki_is_filtered_before_the_search_not_after(table: Table) -> None:
-    hits = nearest(open_reader(), vector(21, 1).astype(np.float32), 40, wiki_filter("bwiki"))
+    hits = nearest(open_reader(), vector(21, 1).astype(np.float32), 40, Filters(wiki=("bwiki",)).condition())
     assert len(hits) == 40
     assert {hit.wiki for hit in hits} == {"bwiki"}
 
@@ -198,7 +201,7 @@ def test_a_reader_sees_what_was_written_after_it_was_opened(table: Table) -> Non
 @pytest.mark.parametrize("wiki", ["enwiki' OR 'a'='a", "EN wiki", "../x", "a" * 80])
 def test_only_a_wikis_name_gets_into_the_condition(wiki: str) -> None:
     with pytest.raises(UsageError, match="not a wiki's name"):
-        wiki_filter(wiki)
+        Filters(wiki=(wiki,)).condition()
 
 
 def test_a_question_must_have_words_and_an_end() -> None:
@@ -211,7 +214,7 @@ def test_a_question_must_have_words_and_an_end() -> None:
 def test_json_is_one_document_and_nothing_else(
     table: Table, encoder: EncoderOf, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = run(capsys, "what floats?", "--json", "--k", "3", "--wiki", "awiki")
+    code, out, err = run(capsys, "what floats?", "--json", "--k", "3", "--wiki", "awiki", "--mode", "vector")
     document = json.loads(out)
     assert (code, err) == (0, "")
     assert encoder.asked == ["what floats?"]
@@ -224,7 +227,7 @@ def test_without_a_question_it_answers_until_the_input_ends(
     table: Table, encoder: EncoderOf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("what floats?\n\n  \nand now?\n"))
-    code, out, _ = run(capsys, "--k", "2")
+    code, out, _ = run(capsys, "--k", "2", "--mode", "vector")
     assert code == 0
     assert encoder.asked == ["what floats?", "and now?"]
     assert out.count("awiki:21@21 chunk 1.") == 2
@@ -294,7 +297,7 @@ def test_a_long_text_is_cut_between_words() -> None:
 
 
 def test_the_real_model_finds_the_text_that_answers(settings_environment: Path) -> None:
-    settings = SearchSettings()
+    settings = SearchOptions()
     files = resolve(settings, weights=True)
     encoder = QuestionEncoder.load(files, "cpu")
     texts = [

@@ -22,7 +22,7 @@ from pipeline.settings import TableSettings
 from sinks.reader import Reader
 from sinks.rows import VectorRule, table_schema
 from sinks.schema import checked, conformed
-from sinks.searcher import nearest
+from sinks.search.nearest import nearest
 from sinks.table import Table
 from tests.tables import DIMENSION, RULE, contents, embedded, new_table, takeover, texts
 

@@ -25,8 +25,8 @@ from pipeline.errors import CheckFailed
 from pipeline.settings import Settings
 from pipeline.terminal import Console, byte_bars, plain, say, write_json
 from sinks.search import Answer
-from sinks.search import show as show_answer
-from sinks.searcher import Hit
+from sinks.search.answers import Hit
+from sinks.search.screen import show as show_answer
 from sinks.verify_report import Check, Report
 from sinks.verify_report import show as show_report
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from sinks.reader import Reader
-from sinks.searcher import Hit, nearest
+from sinks.search.answers import Hit
+from sinks.search.nearest import nearest
 from sinks.table import Table
 
 CHUNKS = 10

@@ -1,0 +1,74 @@
+"""The model, for questions."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import Fatal, UsageError, first_line, is_fault
+from pipeline.model_files import ModelFiles
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionEncoder:
+    """The model, for questions: many models give them another prompt than documents."""
+
+    model: SentenceTransformer
+    prompt: str
+    _one: threading.Lock = field(default_factory=threading.Lock)
+    """Tokenizers are no use to two threads: theirs says `Already borrowed`."""
+
+    @classmethod
+    def load(cls, files: ModelFiles, device: str = "auto") -> QuestionEncoder:
+        """Takes seconds, most of them for the import. In fp32 whatever the documents were embedded in.
+
+        Raises:
+            UsageError: the model cannot be loaded, or there is no such device.
+        """
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read at import; the files are all here
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        import torch
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        try:
+            model = SentenceTransformer(
+                str(files.path),
+                device=None if device == "auto" else device,
+                local_files_only=True,
+                model_kwargs={"dtype": torch.float32, "use_safetensors": True},
+            )
+        except BaseException as error:
+            if not is_fault(error):
+                raise
+            line = f"{type(error).__name__}: {first_line(error)}"
+            raise UsageError(f"cannot load the model {files.name} on --device {device}: {line}") from error
+        model.max_seq_length = files.max_tokens  # the model's own may be more than it can place
+        return cls(model, files.query_prompt)
+
+    def encode(self, question: str) -> NDArray[np.float32]:
+        """The question's vector, of shape (dimension,).
+
+        Raises:
+            Fatal: the model fails on it.
+        """
+        try:
+            with self._one:
+                vector: NDArray[np.float32] = self.model.encode_query(
+                    question, prompt=self.prompt, convert_to_numpy=True, show_progress_bar=False
+                )
+        except BaseException as error:
+            if not is_fault(error):
+                raise
+            line = f"{type(error).__name__}: {first_line(error)}"
+            raise Fatal(f"the model cannot embed this question: {line}") from error
+        return vector.astype(np.float32)

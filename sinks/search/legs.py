@@ -1,0 +1,189 @@
+"""Legs: the ways to find candidates in the table, each a query of its own against LanceDB.
+
+They read a chunk's id, page and language alone, and the few rows that are shown are read at the end: 100 candidates
+with their texts take three times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from lancedb import query as lance_query
+from lancedb.table import LanceTable
+from numpy.typing import NDArray
+from rapidfuzz import fuzz
+
+from pipeline.model_config import Metric
+from sinks.languages import language_of
+from sinks.names import folded
+from sinks.reader import Reader
+from sinks.rows import LIVE, is_live
+from sinks.search.fusion import LIKE, Candidate
+from sinks.search.hits import similarity
+from sinks.search.state import State
+from sinks.storage import quoted
+
+CANDIDATES = 100
+"""Chunks of each leg that fusion sees."""
+
+MAX_NAME_WORDS = 10
+"""Words of a question that may be a name."""
+ALIAS = 0.98
+"""An alias counts a little less than a title: of two pages with this name the one so titled comes first."""
+
+MAX_WORDS = 100
+"""Words of a question that are looked for; its first ones. 10,000 characters of words took seconds."""
+
+MatchQuery: Any = lance_query.MatchQuery
+"""With the defaults that its annotations leave out."""
+
+_BRIEF = ("id", "page", "wiki", "language", "n", "start")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as every leg gets it."""
+
+    reader: Reader
+    state: State
+    where: str | None = None
+    limit: int = CANDIDATES
+
+    def columns(self, *more: str) -> list[str]:
+        """The columns of a brief row that this table has, and these."""
+        return [*(name for name in (*_BRIEF, *more) if name in self.state.columns)]
+
+
+def vector_leg(asked: Asked, vector: NDArray[np.float32], metric: Metric) -> list[Candidate]:
+    """The chunks nearest to a vector of shape (dimension,), best first."""
+    return [
+        _candidate(row, similarity(row["_distance"], metric))
+        for row in nearest_rows(asked, vector, metric, asked.columns())
+    ]
+
+
+def nearest_rows(asked: Asked, vector: NDArray[np.float32], metric: Metric, columns: Sequence[str]) -> list[Row]:
+    """Rows nearest to a vector, best first, with these columns and `_distance`; fewer when there are fewer.
+
+    Needs no condition against dead rows: null vectors are never found, and such a filter costs 5 to 10 times. Only
+    when somebody has given a vector to a row that is not live, it is asked once more with one.
+    """
+    rows = asked.reader.read(lambda lance: _rows(vector_query(lance, asked, vector, metric, asked.where), columns))
+    if not all(is_live(row.get("n"), row.get("start")) for row in rows):
+        only_live = f"{LIVE} AND ({asked.where})" if asked.where else LIVE
+        rows = asked.reader.read(lambda lance: _rows(vector_query(lance, asked, vector, metric, only_live), columns))
+    return rows
+
+
+def vector_query(
+    lance: LanceTable, asked: Asked, vector: NDArray[np.float32], metric: Metric, where: str | None
+) -> Any:
+    """LanceDB's query of the vector leg."""
+    query = lance.search(vector, vector_column_name="vector").distance_type(metric)
+    if asked.state.vector_index:
+        query = query.nprobes(asked.state.nprobes).refine_factor(asked.state.refine)
+    return (query.where(where, prefilter=True) if where else query).limit(asked.limit)
+
+
+def _rows(query: Any, columns: Sequence[str]) -> list[Row]:
+    rows: list[Row] = query.select([*columns, "_distance"]).to_arrow().to_pylist()
+    return rows
+
+
+def text_leg(asked: Asked, question: str, pool: Executor) -> list[Candidate]:
+    """The chunks with the question's words, best first: of every full-text column, for nobody knows its language.
+
+    BM25 of different columns is compared as it is: its own scale per column did no better.
+    """
+    words = " ".join(question.split()[:MAX_WORDS])
+    asks = [
+        pool.submit(asked.reader.read, partial(_matches, asked, words, column, indexed))
+        for column, indexed in asked.state.text.items()
+    ]
+    found = [_candidate(row, row["_score"]) for ask in asks for row in ask.result() if is_live(row["n"], row["start"])]
+    return sorted(found, key=lambda candidate: (-candidate.score, candidate.id))[: asked.limit]
+
+
+def _matches(asked: Asked, words: str, column: str, indexed: bool, lance: LanceTable) -> list[Row]:
+    query = text_query(lance, asked, words, column, indexed=indexed)
+    rows: list[Row] = query.select([*asked.columns(), "_score"]).to_arrow().to_pylist()
+    return rows
+
+
+def text_query(lance: LanceTable, asked: Asked, words: str, column: str, *, indexed: bool) -> Any:
+    """LanceDB's query of the text leg in one column.
+
+    With an index, rows that it lacks are left out: beside 50,000 of them a query takes 675 ms instead of 8.
+    """
+    return _words_query(lance, asked, MatchQuery(words, column), indexed=indexed)
+
+
+def names_leg(asked: Asked, question: str) -> list[Candidate]:
+    """Pages with the question as title or alias, exactly or but for a few letters, best first.
+
+    The score is how like the names are, 0 to 1; only row 0 of a page has names.
+    """
+    name = folded(question)
+    if not name or len(name.split()) > MAX_NAME_WORDS:
+        return []
+    columns = asked.columns("name", "names")
+    exact = f"name = {quoted(name)}"
+    rows = asked.reader.read(
+        lambda lance: _found(lance, f"{exact} AND ({asked.where})" if asked.where else exact, columns)
+    )
+    for fuzziness in (0, 1, 2):
+        rows += asked.reader.read(partial(_named, asked, name, fuzziness, columns))
+        best = max((likeness(name, row) for row in rows), default=0.0)
+        if best >= ALIAS:
+            break
+    unique = {row["id"]: row for row in rows if is_live(row["n"], row["start"])}
+    found = [_candidate(row, like) for row in unique.values() if (like := likeness(name, row)) > LIKE]
+    return sorted(found, key=lambda candidate: (-candidate.score, candidate.id))[: asked.limit]
+
+
+def _found(lance: LanceTable, condition: str, columns: Sequence[str]) -> list[Row]:
+    rows: list[Row] = lance.search().where(condition).select(list(columns)).limit(CANDIDATES).to_arrow().to_pylist()
+    return rows
+
+
+def _named(asked: Asked, name: str, fuzziness: int, columns: Sequence[str], lance: LanceTable) -> list[Row]:
+    match = MatchQuery(name, "names", fuzziness=fuzziness, prefix_length=1 if fuzziness else 0)
+    query = _words_query(lance, asked, match, indexed=asked.state.names_index)
+    rows: list[Row] = query.select([*columns, "_score"]).to_arrow().to_pylist()
+    return rows
+
+
+def _words_query(lance: LanceTable, asked: Asked, match: Any, *, indexed: bool) -> Any:
+    search: Any = lance.search
+    query = search(match, query_type="fts")
+    if indexed:
+        query = query.fast_search()
+    return (query.where(asked.where, prefilter=True) if asked.where else query).limit(asked.limit)
+
+
+def likeness(name: str, row: Mapping[str, Any]) -> float:
+    """How like a folded name and a page's names are, 0 to 1: by the share of letters that stay in place."""
+    title = row.get("name") or ""
+    best = fuzz.ratio(name, title) / 100 if title else 0.0
+    if best < 1:
+        for alias in (row.get("names") or "").split("\n"):
+            best = max(best, ALIAS * fuzz.ratio(name, alias) / 100)
+    return best
+
+
+def rows_of(reader: Reader, ids: Iterable[str], columns: Sequence[str]) -> dict[str, Row]:
+    """The rows with these ids, by id; one that has gone meanwhile is missing."""
+    condition = f"id IN ({', '.join(map(quoted, ids))})"
+    rows = reader.read(lambda lance: lance.search().where(condition).select(list(columns)).to_arrow().to_pylist())
+    return {row["id"]: row for row in rows}
+
+
+def _candidate(row: Row, score: float) -> Candidate:
+    return Candidate(row["id"], row["page"], language_of(row.get("language"), row.get("wiki")), score)

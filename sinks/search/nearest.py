@@ -1,0 +1,25 @@
+"""Nearest chunks to a vector, whole: the vector leg alone, for who has no question."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.model_config import Metric
+from sinks.reader import Reader
+from sinks.search.answers import Hit
+from sinks.search.hits import READ, completed, hit_of, similarity
+from sinks.search.legs import Asked, nearest_rows
+from sinks.search.state import look
+
+
+def nearest(
+    reader: Reader, vector: NDArray[np.float32], k: int, where: str | None = None, metric: Metric = "cosine"
+) -> list[Hit]:
+    """The `k` chunks nearest to `vector` by the model's metric, best first; fewer when there are fewer."""
+    state = look(reader)
+    columns = [name for name in READ if name in state.columns]
+    rows = nearest_rows(Asked(reader, state, where, k), vector, metric, columns)
+    return [
+        hit_of(rank, completed(row), similarity(row["_distance"], metric)) for rank, row in enumerate(rows, start=1)
+    ]

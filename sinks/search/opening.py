@@ -1,0 +1,78 @@
+"""Opening a table for searches: all that can be wrong is said before the model is loaded, which takes seconds."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+import structlog
+from lancedb.table import LanceTable
+from pydantic import Field
+
+from pipeline.errors import CirrostreamError, TryAgain
+from pipeline.model_files import ModelFiles, resolve
+from pipeline.settings import ModelSettings, TableSettings
+from sinks.languages import TEXT_COLUMNS
+from sinks.reader import FILL, Reader, refuse_other_model
+from sinks.search.encoder import QuestionEncoder
+
+PREWARMED = ("id", "name", "names", "vector", *TEXT_COLUMNS)
+"""Columns whose indexes a search reads."""
+PREWARM_BYTES = 2 << 30
+"""Of indexes that are read at the start, in all; what is beyond is read by the first questions."""
+
+
+class SearchOptions(ModelSettings, TableSettings):
+    """Table, model and device of a search; each a flag or a variable of the environment, as everywhere."""
+
+    device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: the first GPU, else the CPU.")
+
+
+def open_reader(options: TableSettings) -> Reader:
+    """The table of these settings.
+
+    Raises:
+        UsageError: there is no such table.
+        TryAgain: nothing is in it yet.
+    """
+    reader = Reader.open(options)
+    if not reader.live_rows():
+        raise TryAgain(f"table {options.table} has no rows yet: wait for the pipeline, or {FILL}")
+    return reader
+
+
+def model_of(options: ModelSettings, reader: Reader) -> ModelFiles:
+    """The model that the table's vectors are of.
+
+    Raises:
+        UsageError: these settings mean another one, or it cannot be had.
+    """
+    files = resolve(options, weights=True)
+    refuse_other_model(reader.fence(), files.tag, reader.name)
+    return files
+
+
+def load(options: SearchOptions, files: ModelFiles) -> QuestionEncoder:
+    """The model, loaded for questions."""
+    return QuestionEncoder.load(files, options.device)
+
+
+def prewarm(reader: Reader, pool: Executor) -> None:
+    """Has the indexes read into memory, beside all else: a first question takes as long as the tenth then."""
+    pool.submit(_prewarm, reader)
+
+
+def _prewarm(reader: Reader) -> None:
+    try:
+        reader.read(_read_indexes)
+    except CirrostreamError as error:
+        structlog.get_logger().warning("search.prewarm", error=str(error))
+
+
+def _read_indexes(lance: LanceTable) -> None:
+    room = PREWARM_BYTES
+    found = [index for index in lance.list_indices() if index.columns[0] in PREWARMED]
+    for index in sorted(found, key=lambda index: PREWARMED.index(index.columns[0])):
+        room -= index.size_bytes or 0
+        if room < 0:
+            return
+        lance.prewarm_index(index.name)

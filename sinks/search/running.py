@@ -1,0 +1,50 @@
+"""Running the legs of a question, each in a thread, until they are done or it is late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, wait
+
+from pipeline.errors import CirrostreamError
+from sinks.search.answers import LegReport
+from sinks.search.fusion import Candidate, Leg
+
+Timed = tuple[list[Candidate], float]
+
+
+def run_legs(
+    pool: Executor, work: Mapping[Leg, Callable[[], list[Candidate]]], late: float | None
+) -> tuple[dict[Leg, list[Candidate]], list[LegReport]]:
+    """The candidates of each leg that answered in time, and a report of every one.
+
+    Args:
+        late: `time.perf_counter()` of the deadline; None: there is none.
+
+    Raises:
+        CirrostreamError: no leg answered, and this one failed first.
+    """
+    runs = {leg: pool.submit(_timed, task) for leg, task in work.items()}
+    wait(runs.values(), None if late is None else max(0.0, late - time.perf_counter()))
+    found: dict[Leg, list[Candidate]] = {}
+    reports, errors = [], []
+    for leg, run in runs.items():
+        if not run.done():
+            run.cancel()
+            reports.append(LegReport(name=leg, state="late", why="had not answered at the deadline"))
+            continue
+        try:
+            found[leg], seconds = run.result()
+        except CirrostreamError as error:
+            errors.append(error)
+            reports.append(LegReport(name=leg, state="failed", why=str(error)))
+        else:
+            reports.append(LegReport(name=leg, state="ran", seconds=round(seconds, 4), candidates=len(found[leg])))
+    if errors and not found:
+        raise errors[0]
+    return found, reports
+
+
+def _timed(task: Callable[[], list[Candidate]]) -> Timed:
+    start = time.perf_counter()
+    return task(), time.perf_counter() - start

@@ -1,0 +1,324 @@
+"""The search itself: a question to each leg, their candidates fused, the best rows read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UsageError
+from pipeline.model_config import Metric
+from pipeline.model_files import ModelFiles
+from sinks.fence import Fence
+from sinks.names import folded
+from sinks.reader import Reader
+from sinks.search.answers import Answer, By, Hit, LegReport, Mode
+from sinks.search.filters import Filters
+from sinks.search.fusion import Candidate, Fused, Leg, alone, fuse
+from sinks.search.hits import READ, completed, hit_of, passage_of
+from sinks.search.legs import (
+    CANDIDATES,
+    MAX_NAME_WORDS,
+    Asked,
+    names_leg,
+    rows_of,
+    text_leg,
+    text_query,
+    vector_leg,
+    vector_query,
+)
+from sinks.search.opening import SearchOptions, load, model_of, open_reader, prewarm
+from sinks.search.question import checked_k, checked_question
+from sinks.search.reranking import RERANKED, Reranker, reranked
+from sinks.search.running import run_legs
+from sinks.search.state import FLAT_ROWS, State, States
+from sinks.storage import quoted
+
+THREADS = 16
+"""Of one search: each leg of a question has one, and each full-text column that is asked."""
+
+PASSAGES = 2
+"""Of a page, besides its best one."""
+
+MOST_TITLES = 1_000
+"""Titles with the letters typed so far that are read, to show the most popular; one or two letters fit more."""
+MOST = "\U0010ffff"
+"""After every other character: the end of the titles that begin so."""
+
+_TITLE_COLUMNS: tuple[str, ...] = ("title", "popularity_score", "incoming_links")
+
+LEGS: Mapping[Mode, tuple[Leg, ...]] = {
+    "hybrid": ("vector", "text", "names"),
+    "vector": ("vector",),
+    "text": ("text", "names"),
+}
+
+
+class Encoder(Protocol):
+    """The model, as a search uses it."""
+
+    def encode(self, question: str) -> NDArray[np.float32]:
+        """The question's vector."""
+
+
+class Search:
+    """A table and the model that its vectors are of, ready to answer; for any number of threads.
+
+    Make one with `open`, and close it, or use it in a `with`.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        encoder: Encoder | None,
+        tag: str,
+        metric: Metric = "cosine",
+        *,
+        reranker: Reranker | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """`open` is the usual way.
+
+        Args:
+            encoder: None: no model; only words are looked for.
+            tag: of the model, as the fence has it.
+            notes: sentences that belong to every answer.
+        """
+        self.reader = reader
+        self._encoder = encoder
+        self._tag = tag
+        self._metric: Metric = metric
+        self._reranker = reranker
+        self._notes = tuple(notes)
+        self._pool = ThreadPoolExecutor(THREADS, "search")
+        self._columns = ThreadPoolExecutor(THREADS, "search-column")
+        self._states = States(reader, self._columns)
+
+    @classmethod
+    def open(cls, options: SearchOptions | None = None, *, meaning: bool = True, **chosen: Any) -> Self:
+        """The table and its model.
+
+        Args:
+            options: settings; None: those of the environment.
+            meaning: False loads no model: only mode `text` can be asked for.
+            chosen: settings by name, such as `table="wikipedia"`, `lance_uri="data/lance"`, `model=…`, `device="cpu"`.
+
+        Raises:
+            UsageError: there is no such table, its model is another one, or cannot be loaded.
+            TryAgain: the table is empty.
+        """
+        options = options or SearchOptions(**chosen)
+        reader = open_reader(options)
+        files: ModelFiles | None = model_of(options, reader) if meaning else None
+        fence: Fence = reader.fence()
+        metric: Metric = files.metric if files else "cosine"
+        search = cls(reader, None, fence.model, metric)
+        prewarm(reader, search._columns)
+        if files:
+            search._encoder = load(options, files)
+        return search
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends its threads; a leg that is late is not waited for."""
+        for pool in (self._pool, self._columns):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def answer(
+        self,
+        question: str,
+        *,
+        k: int = 10,
+        mode: Mode = "hybrid",
+        filters: Filters | None = None,
+        by: By = "page",
+        deadline_ms: float | None = None,
+        explain: bool = False,
+    ) -> Answer:
+        """The best pages, or chunks, for a question.
+
+        Args:
+            question: in any language of the table.
+            k: hits, at most.
+            mode: `hybrid`: meaning, words and names; `vector`: meaning; `text`: words and names.
+            filters: pages that may be found.
+            by: `page`: each page once, with its best passages; `chunk`: each chunk.
+            deadline_ms: milliseconds after which legs that have not answered are left out, and said to be late.
+            explain: with LanceDB's plans.
+
+        Raises:
+            UsageError: question, `k` or filters are none.
+            Fatal, TryAgain: no leg could answer.
+        """
+        start = time.perf_counter()
+        asked_for = checked_question(question)
+        checked_k(k)
+        if mode not in LEGS or by not in ("page", "chunk"):
+            raise UsageError(f"mode {mode!r} or by {by!r} is unknown: hybrid, vector or text; page or chunk")
+        if mode == "vector" and self._encoder is None:
+            raise UsageError("this search was opened without its model: only mode text can be asked for")
+        chosen = filters or Filters()
+        state = self._states.now()
+        asked = Asked(self.reader, state, chosen.condition(), max(CANDIDATES, k if by == "chunk" else 2 * k))
+        late = None if deadline_ms is None else start + deadline_ms / 1000
+        useless = {leg: why for leg in LEGS[mode] if (why := self._useless(leg, state, asked_for))}
+        work = {leg: self._work(leg, asked, asked_for) for leg in LEGS[mode] if leg not in useless}
+        found, reports = run_legs(self._pool, work, late)
+        reports += [LegReport(name=leg, state="left out", why=why) for leg, why in useless.items()]
+        pages = self._fused(found, state, mode, by)
+        hits, rerank = self._hits(asked_for, pages, k, late)
+        return Answer(
+            question=asked_for,
+            table=self.reader.name,
+            model=self._tag,
+            mode=mode,
+            wiki=chosen.wiki[0] if len(chosen.wiki) == 1 else "",
+            k=k,
+            seconds=round(time.perf_counter() - start, 4),
+            hits=hits,
+            by=by,
+            filters=chosen.shown(),
+            legs=[*reports, *rerank],
+            notes=[*self._notes, *_notes(state, mode, found)],
+            plan=self._plan(asked, asked_for, list(found)) if explain else {},
+        )
+
+    def similar(self, chunk: str, *, k: int = 10, filters: Filters | None = None, by: By = "page") -> Answer:
+        """More like this: what is nearest to a chunk of the table, its own page left out.
+
+        Args:
+            chunk: `id` of a hit or a passage, such as `enwiki:12#3`.
+
+        Raises:
+            UsageError: the table has no such chunk.
+        """
+        start = time.perf_counter()
+        checked_k(k)
+        chosen = filters or Filters()
+        row = rows_of(self.reader, [checked_question(chunk)], ["id", "page", "vector"]).get(chunk)
+        if row is None or row["vector"] is None:
+            raise UsageError(
+                f"table {self.reader.name} has no chunk {chunk!r}: give the id of a hit, such as enwiki:12#3"
+            )
+        state = self._states.now()
+        asked = Asked(self.reader, state, chosen.condition(), max(CANDIDATES, 2 * k))
+        candidates = vector_leg(asked, np.array(row["vector"], np.float32), self._metric)
+        others = [candidate for candidate in candidates if candidate.page != row["page"]]
+        hits, _ = self._hits(chunk, self._fused({"vector": others}, state, "vector", by), k, None, rerank=False)
+        seconds = round(time.perf_counter() - start, 4)
+        return Answer(
+            question=chunk,
+            table=self.reader.name,
+            model=self._tag,
+            mode="vector",
+            k=k,
+            seconds=seconds,
+            hits=hits,
+            by=by,
+            filters=chosen.shown(),
+            legs=[LegReport(name="vector", state="ran", seconds=seconds, candidates=len(candidates))],
+        )
+
+    def titles(self, typed: str, *, k: int = 10, filters: Filters | None = None) -> list[str]:
+        """Titles that begin with what was typed so far, the most popular first; for a list under a search field."""
+        name = folded(checked_question(typed))
+        state = self._states.now()
+        if not name or not state.names:
+            return []
+        chosen = (filters or Filters()).condition()
+        within = f"name >= {quoted(name)} AND name < {quoted(name + MOST)}"
+        where = f"{within} AND ({chosen})" if chosen else within
+        columns = [name for name in _TITLE_COLUMNS if name in state.columns]
+        rows = self.reader.read(
+            lambda lance: lance.search().where(where).select(columns).limit(MOST_TITLES).to_arrow().to_pylist()
+        )
+        rows.sort(key=lambda row: (-(row["popularity_score"] or 0), -(row["incoming_links"] or 0), len(row["title"])))
+        return [row["title"] for row in rows[: checked_k(k)]]
+
+    def _useless(self, leg: Leg, state: State, question: str) -> str:
+        """Why this leg can add nothing; "": it can."""
+        if leg == "vector":
+            return "" if self._encoder else "the model is not loaded"
+        if leg == "names":
+            if not state.names:
+                return "the table has no column of names yet: sinks.lance makes it"
+            words = len(folded(question).split())
+            return "" if 0 < words <= MAX_NAME_WORDS else f"no name has {words} words"
+        if not any(state.text.values()) and state.rows > FLAT_ROWS:
+            return f"{state.rows} rows have no full-text index yet: sinks.lance makes it"
+        return ""
+
+    def _work(self, leg: Leg, asked: Asked, question: str) -> Callable[[], list[Candidate]]:
+        if leg == "text":
+            return lambda: text_leg(asked, question, self._columns)
+        if leg == "names":
+            return lambda: names_leg(asked, question)
+        return lambda: vector_leg(asked, self._vector(question), self._metric)
+
+    def _vector(self, question: str) -> NDArray[np.float32]:
+        if self._encoder is None:
+            raise UsageError("this search was opened without its model: only words can be looked for")
+        return self._encoder.encode(question)
+
+    def _fused(self, found: Mapping[Leg, Sequence[Candidate]], state: State, mode: Mode, by: By) -> list[Fused]:
+        if mode == "vector":
+            return alone("vector", found.get("vector", ()), by_page=by == "page")
+        return fuse(found, state.measured.weights, by_page=by == "page")
+
+    def _hits(
+        self, question: str, fused: Sequence[Fused], k: int, late: float | None, *, rerank: bool = True
+    ) -> tuple[list[Hit], list[LegReport]]:
+        """The first `k` as hits, ordered anew by the reranker where there is one."""
+        reranker = self._reranker if rerank else None
+        best = list(fused[: max(k, RERANKED) if reranker else k])
+        columns = [name for name in READ if name in self._states.now().columns]
+        wanted = dict.fromkeys(one.id for page in best for one in (page, *page.others[:PASSAGES]))
+        rows = {key: completed(row) for key, row in rows_of(self.reader, wanted, columns).items()} if wanted else {}
+        best = [page for page in best if page.id in rows]  # the others have gone meanwhile
+        reports: list[LegReport] = []
+        if reranker is not None and best:
+            best, report = reranked(self._pool, reranker, question, best, rows=rows, late=late)
+            reports.append(report)
+        return [_hit(rank, page, rows) for rank, page in enumerate(best[:k], start=1)], reports
+
+    def _plan(self, asked: Asked, question: str, legs: Sequence[Leg]) -> dict[str, str]:
+        """LanceDB's plan of each query of these legs."""
+        queries: dict[str, Callable[[Any], Any]] = {}
+        if "vector" in legs:
+            vector = self._vector(question)
+            queries["vector"] = lambda lance: vector_query(lance, asked, vector, self._metric, asked.where)
+        if "text" in legs:
+            queries |= {
+                column: partial(text_query, asked=asked, words=question, column=column, indexed=indexed)
+                for column, indexed in asked.state.text.items()
+            }
+        return {leg: self.reader.read(partial(_explained, query, asked)) for leg, query in queries.items()}
+
+
+def _explained(query: Callable[[Any], Any], asked: Asked, lance: Any) -> str:
+    return str(query(lance).select(asked.columns()).explain_plan())
+
+
+def _hit(rank: int, page: Fused, rows: Mapping[str, dict[str, Any]]) -> Hit:
+    others = tuple(passage_of(rows[one.id], one.score) for one in page.others[:PASSAGES] if one.id in rows)
+    return hit_of(rank, rows[page.id], page.score, page.legs, others)
+
+
+def _notes(state: State, mode: Mode, found: Mapping[Leg, Sequence[Candidate]]) -> list[str]:
+    """Sentences on what an answer from this state may lack."""
+    notes = []
+    if state.waiting and mode != "vector":
+        notes.append(f"{state.waiting} rows are not in the full-text index yet: words do not find them")
+    if mode == "hybrid" and not state.measured.weights and {"vector", "text"} <= found.keys():
+        notes.append("the legs' weights were not measured on this table yet: they count alike")
+    return notes
