@@ -1,18 +1,12 @@
-"""The table, as its one writer sees it: every change is one merge that moves the fence, or no change at all.
-
-LanceDB has no transactions over several rows, and a merge of a writer that slept too long may lose, win or report a
-success that never happened. So each merge carries the stamp that this writer saw last, fails as a whole when the fence
-has another one by now, and is believed only after the fence was read again.
-"""
+"""The table, as its one writer sees it: every change is one merge that moves the fence, or no change at all."""
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import lancedb
 import msgspec
@@ -20,29 +14,21 @@ import pyarrow as pa
 import structlog
 from lancedb.table import LanceTable
 
-from pipeline.errors import CirrostreamError, Replaced, TryAgain, WorkFailed
-from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors, panic_line
+from pipeline.errors import Replaced
+from pipeline.library_errors import LibraryError, library_errors
 from pipeline.records import EmbeddedPage
 from pipeline.service import Watch, unwatched
-from sinks.fence import FENCE_SCHEMA, Fence, Stamp, Stamped, Version, new_stamp, refuse_other_model
-from sinks.rows import NewPage, StoredPage, VectorRule, fence_row, page_rows, stored_pages, table_schema
-from sinks.schema import checked, conformed
-from sinks.storage import Pause, no_answer, open_table, quoted, read_fence, retried, storage_fault
-
-MERGE_TIMEOUT = timedelta(minutes=5)
-ATTEMPTS = 8
-MERGE_SECONDS = MERGE_TIMEOUT.total_seconds() + 30
-"""Longest that one merge may take: its own time limit ends it before that, unless LanceDB hangs."""
+from sinks.backfill import filled, stale_rows
+from sinks.derived import FIELDS, SOURCES
+from sinks.fence import FENCE_SCHEMA, Fence, Stamped, Version, new_stamp, refuse_other_model
+from sinks.merge import FILLED, NEWER, Merger, Way, listed, overruling
+from sinks.rows import MADE_BY, NewPage, StoredPage, VectorRule, fence_row, page_rows, stored_pages, table_schema
+from sinks.storage import Pause, no_answer, open_table, quoted, read_fence, retried
 
 TAKE_OVER_SECONDS = 10.0
 LOOK_UP_PAGES = 1_000
 """Pages asked for in one filter; the index answers each in about 20 microseconds."""
 DELETE_PAGES = 100
-
-CONDITION = "(target.n >= 0 AND ({newer})) OR (target.n < 0 AND 1 / CAST(target.stamp = source.expected AS INT) = 1)"
-"""A stored row gives way to a newer version only. On the fence row, a stamp that has moved divides by zero: a condition
-that is merely false would keep the fence and let all other rows in, an error stops the merge, also in Lance's own
-retries. On all other rows `stamp` is null, and so is the division."""
 
 Impossible = Callable[[Version, int], bool]
 """Whether no page in this partition of `pages` can have this version: a forged source got into the table."""
@@ -79,10 +65,7 @@ class Table:
     ) -> None:
         self.lance = lance
         self.rule = rule
-        self._read = read
-        self._pause = pause
-        self._watch = watch
-        self.merges = 0
+        self._merger = Merger(lance, rule, read, pause, watch)
 
     @property
     def name(self) -> str:
@@ -96,7 +79,7 @@ class Table:
     @property
     def fence(self) -> Fence:
         """The fence as this writer last read it; what it says is in the table."""
-        return self._read.fence
+        return self._merger.last.fence
 
     @classmethod
     def create(
@@ -148,7 +131,7 @@ class Table:
             table = cls(lance, rule, read, watch=watch)
             try:
                 table._merge(table_schema(rule).empty_table(), change(read.fence))
-                table._add_missing()
+                table._merger.add_missing()
                 return table
             except Replaced:
                 if time.monotonic() > deadline:
@@ -170,7 +153,7 @@ class Table:
             Fatal: the table is gone, full, or cannot be written to.
             TryAgain: it did not work for minutes.
         """
-        self._add_missing()
+        self._merger.add_missing()
         newest, messages = self._newest(pages)
         stored = self._look_up(list(newest))
         overruled = {
@@ -184,7 +167,7 @@ class Table:
         new = [page for page in fresh if page is not None]
         self._remove_damaged([page for page in new if page.page.key in stored and stored[page.page.key].damaged])
         rows = page_rows(new, self.rule)
-        self._merge(rows, self.fence.moved(next_offsets), overruled)
+        self._merge(rows, self.fence.moved(next_offsets), overruling(overruled))
         dead = sum(len(page.dead) for page in new)
         return Written(len(new), messages - len(new), rows.num_rows - dead, dead, rows.nbytes)
 
@@ -196,9 +179,41 @@ class Table:
         """
         self._merge(table_schema(self.rule).empty_table(), change(self.fence))
 
+    def backfill(self, limit: int) -> int:
+        """Makes the derived columns of at most `limit` rows that lack them; says of how many, 0: of all that can be.
+
+        A row keeps its version and whatever others have in columns of their own. One that changed meanwhile is left
+        as it is by then.
+
+        Raises:
+            Replaced, Fatal, TryAgain: as `write` does.
+        """
+        self._merger.add_missing()
+        if not {"derived", *SOURCES}.issubset(self._retried(lambda: self.lance.schema).names):
+            return 0  # they could not be added, and that was said
+        rows: pa.Table = self._retried(lambda: stale_rows(self.lance, limit))
+        if rows.num_rows:
+            self._merge(filled(rows), self.fence, FILLED)
+        return int(rows.num_rows)
+
+    def give_back(self) -> None:
+        """Takes the derived columns away with all their indexes, and this version's marks in the fence, so that an
+        older version writes the table on. It is that version's then; whoever takes it over makes them anew.
+
+        Raises:
+            Replaced, Fatal, TryAgain: as `write` does.
+        """
+        self.still_mine()
+        ours = {field.name for field in (*FIELDS, *MADE_BY)}
+        there = [name for name in self._retried(lambda: self.lance.schema).names if name in ours]
+        if there:
+            self._retried(partial(self.lance.drop_columns, there))
+        fence = msgspec.structs.replace(self.fence, schema=1, search=None, about=None)
+        self._merger.merge(table_schema(self.rule).empty_table(), fence)
+
     def still_mine(self) -> None:
         """Raises Replaced when another writer has taken the table over. Ask before every step of upkeep."""
-        self._check_owner(read_fence(self.lance, self._pause, self._watch))
+        self._merger.still_mine()
 
     def _newest(self, pages: Iterable[EmbeddedPage]) -> tuple[dict[str, tuple[Version, EmbeddedPage]], int]:
         newest: dict[str, tuple[Version, EmbeddedPage]] = {}
@@ -218,9 +233,9 @@ class Table:
         return stored
 
     def _rows_of(self, keys: Sequence[str]) -> pa.Table:
-        condition = f"page IN ({_listed(keys)})"
+        condition = f"page IN ({listed(keys)})"
         query = self.lance.search().where(condition).select(["page", "id", "n", "source"])
-        found: pa.Table = retried(query.to_arrow, self.name, self._pause, self._watch)
+        found: pa.Table = self._retried(query.to_arrow)
         return found
 
     def _remove_damaged(self, pages: Sequence[NewPage]) -> None:
@@ -236,88 +251,14 @@ class Table:
             condition = " OR ".join(
                 f"(page = {quoted(new.page.key)} AND (source < {new.version} OR source IS NULL))" for new in part
             )
-            retried(partial(self.lance.delete, condition), self.name, self._pause, self._watch)
+            self._retried(partial(self.lance.delete, condition))
             structlog.get_logger().warning("damaged pages are written anew", table=self.name, pages=len(part))
 
-    def _merge(self, rows: pa.Table, fence: Fence, overruled: Set[str] = frozenset()) -> None:
-        """One conditional merge of rows and fence, tried again as long as the fence says that nothing happened."""
-        fence = msgspec.structs.replace(fence, schema=FENCE_SCHEMA)
-        sent: set[Stamp] = set()  # a merge that timed out may land after its successor was sent
-        panics = 0
-        for attempt in range(ATTEMPTS):
-            stamp = new_stamp()
-            sent.add(stamp)
-            row = fence_row(fence, stamp, self._read.stamp, self.rule)
-            error = self._attempt(pa.concat_tables([rows, row]), overruled)
-            found = read_fence(self.lance, self._pause, self._watch)
-            if found.stamp in sent:
-                self._read = found
-                self.merges += 1
-                return
-            self._check_owner(found)
-            if error is not None and (fault := _final_fault(self.name, error)):
-                raise fault from None
-            panics += error is not None and error.panicked
-            if error is not None and panics == MOST_PANICS:
-                fault = panic_line(f"table {self.name}", "a merge", error)
-                raise (WorkFailed(str(fault)) if rows.num_rows else fault) from None  # the rows may be what does it
-            self._pause(random.uniform(0.5, 1.0) * min(10.0, 0.1 * 2**attempt))  # noqa: S311 - jitter
-        last = error or "no error, and no effect"
-        raise TryAgain(f"table {self.name}: {ATTEMPTS} merges came to nothing; the last: {last}")
+    def _merge(self, rows: pa.Table, fence: Fence, way: Way = NEWER) -> None:
+        self._merger.merge(rows, msgspec.structs.replace(fence, schema=FENCE_SCHEMA), way)
 
-    def _attempt(self, rows: pa.Table, overruled: Set[str]) -> LibraryError | None:
-        """What LanceDB says of this merge; the fence alone knows whether it happened."""
-        try:
-            with self._watch(f"a merge into table {self.name}", MERGE_SECONDS), library_errors():
-                schema = self.lance.schema  # asked each time: its user may add a column while we write
-                checked(schema, self.name, self.rule)
-                (
-                    self.lance.merge_insert("id")
-                    .when_matched_update_all(where=_condition(overruled))
-                    .when_not_matched_insert_all()
-                    .execute(conformed(rows, schema), on_bad_vectors="null", timeout=MERGE_TIMEOUT)
-                )
-        except LibraryError as error:
-            return error
-        return None
-
-    def _add_missing(self) -> None:
-        """Adds the describing columns that the table lacks, empty; what else does so at the same time does no harm."""
-        schema = retried(lambda: self.lance.schema, self.name, self._pause, self._watch)
-        missing = checked(schema, self.name, self.rule).missing
-        if not missing:
-            return
-        log = structlog.get_logger().bind(table=self.name, columns=[field.name for field in missing])
-        try:
-            with library_errors():
-                self.lance.add_columns(pa.schema(missing))
-        except LibraryError as error:
-            if fault := storage_fault(self.name, error):
-                raise fault from None
-            log.warning("missing columns could not be added, rows are written without them", error=str(error))
-        else:
-            log.warning("columns that were missing were added, empty in the rows that were there")
-
-    def _check_owner(self, found: Stamped) -> None:
-        if found.stamp != self._read.stamp:
-            raise Replaced(f"table {self.name}: another writer has taken it over; this one ends, nothing is lost")
-
-
-def _final_fault(table: str, error: LibraryError) -> CirrostreamError | None:
-    """The fault that another try of the same merge would meet again."""
-    if isinstance(error.cause, ValueError) or "Ambiguous merge" in str(error):
-        return WorkFailed(f"table {table}: LanceDB refuses these rows, please report it: {error}")
-    return storage_fault(table, error)
-
-
-def _condition(overruled: Set[str]) -> str:
-    """The condition for replacing a stored row: also by an older version, in pages whose stored one cannot be."""
-    newer = "source.source > target.source"
-    return CONDITION.format(newer=f"{newer} OR target.page IN ({_listed(overruled)})" if overruled else newer)
-
-
-def _listed(keys: Iterable[str]) -> str:
-    return ", ".join(map(quoted, keys))
+    def _retried(self, read: Callable[[], Any]) -> Any:
+        return retried(read, self.name, self._merger.pause, self._merger.watch)
 
 
 def _against(page: EmbeddedPage, version: Version, stored: StoredPage | None, overruled: bool) -> NewPage | None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from enum import Enum
 
 from pipeline.settings import MIB
-from sinks.table import MERGE_TIMEOUT
+from sinks.merge import MERGE_TIMEOUT
 
 KEEP_VERSIONS = max(timedelta(hours=1), 4 * MERGE_TIMEOUT)
 """Lance checks a merge for conflicts only against versions that still exist: with younger ones cleaned up, a writer

@@ -56,7 +56,7 @@ def test_zombies_in_every_stage_change_nothing_and_the_woken_sink_exits_3(new_wo
     chunker = zombie(world, "zombie-chunk", "consumers.chunk", CHUNK_SENDS)
     embedder = zombie(world, "zombie-embed", "consumers.embed", "pipeline.publisher:Publisher.publish")
     # Its first merge is the take-over.
-    sink = zombie(world, "zombie-sink", "sinks.lance", "sinks.table:Table._attempt", 2, batch_seconds="0.3")
+    sink = zombie(world, "zombie-sink", "sinks.lance", "sinks.merge:Merger._attempt", 2, batch_seconds="0.3")
     world.add_producer(corpus)
 
     world.until(lambda: stopped(chunker), "the chunker is about to send", 120)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pipeline.errors import Fatal, Replaced, TryAgain, UsageError, WorkFailed
-from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors
+from pipeline.library_errors import MOST_PANICS
 from pipeline.records import Source
 from sinks.about import About
 from sinks.fence import FENCE_ID, Fence, UnknownPagesTopic, Version, new_stamp
@@ -19,6 +19,7 @@ from sinks.measured import LegWeights, Measured
 from sinks.rows import VectorRule, fence_row
 from sinks.storage import connect, read_fence, retried
 from sinks.table import Table
+from tests.merging import Merging
 from tests.panics import panic
 from tests.tables import FENCE, RULE, contents, deletion, embedded, new_table, takeover, texts
 
@@ -268,25 +269,6 @@ def test_a_table_that_vanishes_is_fatal_and_not_made_again(tmp_path: Path) -> No
     assert not (tmp_path / "wikipedia.lance").exists()
 
 
-class Merging:
-    """Stands in for LanceDB's merge: does what each test says, then or instead of the real one."""
-
-    def __init__(self, table: Table, act: Callable[[Callable[[Any], object], Any, int], None]) -> None:
-        self._table, self._act, self._calls = table, act, 0
-        self._real = table._attempt
-        table._attempt = self  # type: ignore[method-assign, assignment]
-        table._pause = lambda _: None
-
-    def __call__(self, rows: Any, overruled: Set[str]) -> LibraryError | None:
-        self._calls += 1
-        try:
-            with library_errors():
-                self._act(lambda rows: self._real(rows, overruled), rows, self._calls)
-        except LibraryError as error:
-            return error
-        return None
-
-
 def test_a_merge_that_failed_after_it_was_done_counts_as_done(tmp_path: Path) -> None:
     table = new_table(tmp_path)
 
@@ -296,7 +278,7 @@ def test_a_merge_that_failed_after_it_was_done_counts_as_done(tmp_path: Path) ->
 
     merging = Merging(table, done_yet_failed)
     table.write([embedded("enwiki:1", 1, 1)], {0: 1})
-    assert merging._calls == 1
+    assert merging.calls == 1
     assert table.fence.offsets == {0: 1}
 
 
@@ -351,14 +333,14 @@ def test_refused_rows_are_not_tried_twice(tmp_path: Path) -> None:
     merging = Merging(table, refuse)
     with pytest.raises(WorkFailed, match="Ambiguous"):
         table.write([], {0: 1})
-    assert merging._calls == 1
+    assert merging.calls == 1
 
 
 def test_a_merge_that_panics_once_is_tried_again(tmp_path: Path) -> None:
     table = new_table(tmp_path)
     merging = Merging(table, lambda real, rows, call: panic() if call == 1 else real(rows))
     table.write([embedded("enwiki:1", 1, 1)], {0: 1})
-    assert merging._calls == 2
+    assert merging.calls == 2
     assert contents(table) == {"enwiki:1": texts(embedded("enwiki:1", 1, 1))}
 
 
@@ -366,7 +348,7 @@ def test_a_merge_that_panics_after_it_was_done_counts_as_done(tmp_path: Path) ->
     table = new_table(tmp_path)
     merging = Merging(table, lambda real, rows, call: (real(rows), panic()))
     table.write([embedded("enwiki:1", 1, 1)], {0: 1})
-    assert (merging._calls, table.fence.offsets) == (1, {0: 1})
+    assert (merging.calls, table.fence.offsets) == (1, {0: 1})
 
 
 def test_a_merge_that_panics_under_another_writer_ends_as_replaced(tmp_path: Path) -> None:
@@ -387,7 +369,7 @@ def test_a_merge_that_goes_on_panicking_ends_the_process_in_one_line(tmp_path: P
     says = r"table wikipedia: a merge makes a library written in Rust panic.*doctor"
     with pytest.raises(WorkFailed, match=says) as ended:  # the page in it may be what does it
         table.write([embedded("enwiki:1", 1, 1)], {0: 1})
-    assert merging._calls == MOST_PANICS
+    assert merging.calls == MOST_PANICS
     with pytest.raises(Fatal, match=says):
         table.write([], {0: 1})
     assert "\n" not in str(ended.value)

@@ -18,8 +18,9 @@ from pipeline.errors import Fatal, Replaced
 from pipeline.library_errors import MOST_PANICS
 from pipeline.metrics import Metrics
 from pipeline.settings import MIB
+from sinks.merge import MERGE_TIMEOUT
 from sinks.rows import VectorRule
-from sinks.table import MERGE_TIMEOUT, Table, Written
+from sinks.table import Table, Written
 from sinks.upkeep import (
     IDLE_S,
     KEEP_VERSIONS,
