@@ -24,7 +24,7 @@ lead to a page."""
 MOST_LINES = 24
 """A chart of more lines says nothing; the worst ones are kept."""
 UNINDEXED_ROWS = 400_000
-"""To compare 100,000 one by one takes up to 0.1 s (sinks/upkeep/rules.py): without an index a small table is no fault."""
+"""To compare 100,000 one by one takes up to 0.1 s (sinks/upkeep/rules.py): a small table without index is no fault."""
 NEVER_S = 315_360_000
 """Ten years stand for "never": panels show infinity as nothing at all."""
 
