@@ -18,8 +18,10 @@ from grafana.queries import (
 LANCE = 'stage="lance"'
 HERE = 'stage="lance",instance=~"$replica"'
 LANCE_GROUP = f'stage_of="lance",{GROUP}'
-UPKEEP = "btree|optimize|index|sweep|gauges"
+UPKEEP = "btree|optimize|index|search_index|sweep|gauges|backfill"
 """Steps of upkeep; the search that is timed once a minute is shown by itself."""
+
+WORDS_SINCE = f"cirrostream_table_unindexed_text_since_timestamp_seconds{{{HERE}}}"
 
 
 def _gauge(name: str, by: str = "instance") -> str:
@@ -135,6 +137,29 @@ SHAPE = Row(
             width=12,
             levels=(Level(0.75, "red"),),
             most=1,
+        ),
+        Panel(
+            "Words wait",
+            "Age of the oldest row that a full-text index does not have: its vector finds it, its words do not. A"
+            " minute while little comes, up to a quarter of an hour in a load.",
+            "s",
+            (
+                Query(
+                    f"max by (instance) (time() - ({WORDS_SINCE} > 0) or 0 * {WORDS_SINCE})",
+                    "oldest row",
+                ),
+            ),
+            "cirrostreamupkeepbehind",
+            width=12,
+            levels=(Level(1_200, "red"),),
+        ),
+        Panel(
+            "Rows that words do not find",
+            "Rows that a full-text index does not have yet. Saw teeth: each optimize brings the indexes up to date.",
+            "short",
+            (Query(_gauge("table_unindexed_text_rows"), "rows"),),
+            "cirrostreamupkeepbehind",
+            width=12,
         ),
         Panel(
             "Fragments of the table",

@@ -129,6 +129,13 @@ class Metrics:
         self.table_dead_rows = self._gauge("table_dead_rows", "Rows that mark a replaced or deleted chunk.")
         self.table_fragments = self._gauge("table_fragments", "Fragments of the table; many make reads slow.")
         self.table_unindexed_rows = self._gauge("table_unindexed_rows", "Rows that the vector index does not have yet.")
+        self.table_unindexed_text_rows = self._gauge(
+            "table_unindexed_text_rows", "Rows that a full-text index does not have yet: words do not find them."
+        )
+        self.table_unindexed_text_since = self._gauge(
+            "table_unindexed_text_since_timestamp_seconds",
+            "Since when the oldest row waits that a full-text index does not have, in Unix time; 0: there is none.",
+        )
         self.table_versions = self._gauge("table_versions", "Versions of the table kept for readers.")
         self.table_bytes = self._gauge("table_bytes", "Bytes of the newest version's rows, without indexes.")
         self.table_leases = self._gauge("table_leases", "Readers that keep old versions of the table by a lease.")

@@ -25,9 +25,6 @@ WORKERS = 1
 MAX_TERM_BYTES = 200
 """Longer terms are in no index. LanceDB's 40 are bytes, too, and leave out Russian words of 20 letters."""
 
-FEW_ROWS = 500
-"""Rows without a full-text index that a search may read one by one: 10 ms for 500 rows, 19 ms more for each 1,000."""
-
 PLAIN = Tokenizer()
 
 
@@ -89,6 +86,9 @@ class Found:
             details=config.index_details or {},
         )
 
+
+VECTOR = "vector"
+"""The column whose index has rules of its own: made from a number of rows on, trained anew as the table grows."""
 
 KEYS = (Index("id", Kind.BTREE), Index("page", Kind.BTREE))
 """Merges look rows up by these: they come first, and often."""

@@ -21,6 +21,7 @@ from pipeline.service import Watch, unwatched
 from sinks.backfill import filled, stale_rows
 from sinks.derived import FIELDS, SOURCES
 from sinks.fence import FENCE_SCHEMA, Fence, Stamped, Version, new_stamp, refuse_other_model
+from sinks.languages import TEXT_COLUMNS
 from sinks.merge import FILLED, NEWER, Merger, Way, listed, overruling
 from sinks.rows import MADE_BY, NewPage, StoredPage, VectorRule, fence_row, page_rows, stored_pages, table_schema
 from sinks.storage import Pause, no_answer, open_table, quoted, read_fence, retried
@@ -45,6 +46,8 @@ class Written:
     dead_rows: int
     bytes: int = 0
     """Of all these rows in memory; on disk texts take less."""
+    texts: frozenset[str] = frozenset()
+    """Full-text columns that these rows have something in."""
 
 
 class Table:
@@ -169,7 +172,8 @@ class Table:
         rows = page_rows(new, self.rule)
         self._merge(rows, self.fence.moved(next_offsets), overruling(overruled))
         dead = sum(len(page.dead) for page in new)
-        return Written(len(new), messages - len(new), rows.num_rows - dead, dead, rows.nbytes)
+        texts = frozenset(name for name in TEXT_COLUMNS if rows[name].null_count < rows.num_rows)
+        return Written(len(new), messages - len(new), rows.num_rows - dead, dead, rows.nbytes, texts)
 
     def note(self, change: Callable[[Fence], Fence]) -> None:
         """Writes a changed fence and no rows: what upkeep has measured, say.

@@ -15,6 +15,8 @@ WATCHDOG_SHARE = 0.5
 DISK_TICKET, DISK_PAGE, DISK_FILLING = 0.15, 0.05, 0.4
 FRAGMENTS = 1_000
 """An optimize is due at 300 merges (sinks/upkeep/rules.py)."""
+WORDS_MINUTES = 20
+"""An optimize brings the full-text indexes up to date 15 minutes after the last at the latest, and takes some more."""
 UNINDEXED_SHARE = 0.75
 """An optimize brings the index up to date when the table has grown by half."""
 
@@ -172,6 +174,7 @@ def _disk_low(windows: Windows) -> tuple[Alert, ...]:
 
 def _upkeep_behind(windows: Windows) -> tuple[Alert, ...]:
     since = "cirrostream_upkeep_due_since_timestamp_seconds"
+    waiting = "cirrostream_table_unindexed_text_since_timestamp_seconds"
     name, lasts = "CirrostreamUpkeepBehind", windows.of(5)
     return (
         Alert(
@@ -207,6 +210,17 @@ def _upkeep_behind(windows: Windows) -> tuple[Alert, ...]:
             "{{ . | first | value | humanize }}{{ end }}.",
             "cirrostream_table_unindexed_rows",
             cause="unindexed",
+        ),
+        Alert(
+            name,
+            "ticket",
+            f"time() - ({waiting} > 0) > {windows.seconds(WORDS_MINUTES):g}",
+            lasts,
+            "Words do not find what has come into the table",
+            "The oldest row that a full-text index does not have has waited for {{ $value | humanizeDuration }};"
+            f" {WORDS_MINUTES} minutes are allowed.",
+            waiting,
+            cause="words",
         ),
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
 from pipeline.settings import MIB
+from sinks.indexes import Found, Index, lacking, wanted
 from sinks.merge import MERGE_TIMEOUT
 
 KEEP_VERSIONS = max(timedelta(hours=1), 4 * MERGE_TIMEOUT)
@@ -32,12 +34,27 @@ class UpkeepRules:
     optimize_merges: int = 300
     """Each merge leaves a fragment, and every read opens all of them."""
     optimize_seconds: float = 900
+    words_seconds: float = 60
+    """Longest that a row waits to be found by its words while little comes, for the full-text indexes lack it."""
+    words_share: float = 0.05
+    """Of the writer's time, at most, for optimizing so often: at a million rows one takes 20 s."""
+    old_bytes: int = 4096 * MIB
+    """And of the disk, for what these leave behind for an hour; of a large table, as many bytes as it has."""
+    quiet_rows: int = 1_000
+    """Rows of a merge up to which little comes: in a bulk load each has ten thousand."""
     idle_rows: int = 20_000
     """Rows that are worth an optimize as soon as nothing else is to do."""
     index_rows: int = 100_000
     """Live rows from which on a vector index pays: below, an exact search takes less than 0.1 s."""
     retrain_factor: float = 4
     """Growth after which the index is trained anew: one that grew by optimize alone has partitions of unlike size."""
+    search_index_seconds: float = 900
+    """Longest that an index for searches may be missing during a load; without one it is made as soon as little
+    comes."""
+    backfill_rows: int = 10_000
+    """Rows that get their derived columns in one turn."""
+    backfill_seconds: float = 10
+    """Time between two such turns during a load."""
     lease_share: float = 1.0
     """Bytes that old versions may take which readers have leases on, as a share of the table's."""
     gauge_seconds: float = 60
@@ -52,9 +69,11 @@ class Step(Enum):
     BTREE = "btree"
     OPTIMIZE = "optimize"
     INDEX = "index"
+    SEARCH_INDEX = "search_index"
     SWEEP = "sweep"
     GAUGES = "gauges"
     SEARCH = "search"
+    BACKFILL = "backfill"
 
 
 @dataclass(slots=True)
@@ -75,14 +94,46 @@ class State:
     measured: float = float("-inf")
     next_search: float = float("inf")
     live_rows: int = 0
+    table_bytes: int = 0
     leases: int = 0
     """Leases that held old versions at the last clean-up: when they have ended, it is due again."""
     trained_rows: int = 0
     """Live rows when the vector index was trained; 0: there is none."""
+    last_rows: int = 0
+    """Of the last merge."""
+    optimize_took: float = 0
+    rewritten: int = 0
+    """Bytes that an optimize writes anew, however few rows are new."""
+    columns: frozenset[str] = frozenset()
+    texts: set[str] = field(default_factory=set)
+    """Full-text columns with rows."""
+    found: tuple[Found, ...] = ()
+    """The table's indexes, when they were last looked at."""
+    lacking: tuple[Index, ...] = ()
+    """Indexes for searches that it should have besides; the next one to be made first."""
+    lacking_since: float = float("inf")
+    refused: set[str] = field(default_factory=set)
+    """Columns whose index is not as it was asked for: making it once more would do the same."""
+    suspects: set[str] = field(default_factory=set)
+    """Names of indexes that may be damaged."""
+    words_since: float = 0
+    """Unix time since when the oldest row waits that no full-text index has; 0: none."""
+    may_backfill: bool = False
+    """False as soon as all rows have the derived columns of today's rules."""
+    backfilling: bool = False
+    """True while many rows are still to get theirs."""
+    backfilled: float = float("-inf")
     later: dict[Step, float] = field(default_factory=dict)
     """Steps that failed, and when to try again."""
     panics: dict[Step, int] = field(default_factory=dict)
     """How often in a row LanceDB has panicked in a step."""
+
+    def look(self, found: Iterable[Found], now: float) -> None:
+        """Takes note of the indexes that there are, and of those that are lacking."""
+        self.found = tuple(found)
+        wants = (index for index in wanted(self.columns, self.texts) if index.column not in self.refused)
+        self.lacking = lacking(wants, self.found)
+        self.lacking_since = min(self.lacking_since, now) if self.lacking else float("inf")
 
 
 def due(state: State, rules: UpkeepRules, now: float) -> Step | None:
@@ -96,11 +147,44 @@ def all_due(state: State, rules: UpkeepRules, now: float) -> list[Step]:
         Step.BTREE: _btree_due(state, rules, now),
         Step.OPTIMIZE: _optimize_due(state, rules, now),
         Step.INDEX: index_due(state, rules),
+        Step.SEARCH_INDEX: _search_index_due(state, rules, now),
         Step.SWEEP: now - state.swept >= TMP_AGE_S,
         Step.GAUGES: now - state.measured >= rules.gauge_seconds and state.changed >= state.measured,
         Step.SEARCH: now >= state.next_search and state.live_rows > 0,
+        Step.BACKFILL: _backfill_due(state, rules, now),
     }
     return [step for step, is_due in conditions.items() if is_due]
+
+
+def quiet(state: State, rules: UpkeepRules, now: float) -> bool:
+    """True while the writer has little to do: nothing comes, or few rows at a time. Pure."""
+    return now - state.changed >= IDLE_S or state.last_rows <= rules.quiet_rows
+
+
+def words_wait(state: State, rules: UpkeepRules) -> float:
+    """Seconds between two optimizes while little comes: as short as time and disk allow. Pure.
+
+    An optimize writes the full-text indexes anew, and the small fragments of the table with them, for one new row too.
+    """
+    room = max(rules.old_bytes, state.table_bytes)
+    disk = KEEP_VERSIONS.total_seconds() * state.rewritten / room
+    return min(rules.optimize_seconds, max(rules.words_seconds, state.optimize_took / rules.words_share, disk))
+
+
+def _search_index_due(state: State, rules: UpkeepRules, now: float) -> bool:
+    if state.suspects:
+        return True
+    if not state.lacking or not state.live_rows:
+        return False
+    if now - state.lacking_since >= rules.search_index_seconds:
+        return True
+    return quiet(state, rules, now) and not state.backfilling and now - state.lacking_since >= IDLE_S
+
+
+def _backfill_due(state: State, rules: UpkeepRules, now: float) -> bool:
+    if not state.may_backfill:
+        return False
+    return quiet(state, rules, now) or now - state.backfilled >= rules.backfill_seconds
 
 
 def _btree_due(state: State, rules: UpkeepRules, now: float) -> bool:
@@ -121,8 +205,11 @@ def _optimize_due(state: State, rules: UpkeepRules, now: float) -> bool:
         return True
     if (state.rows or state.leases) and since >= rules.optimize_seconds:
         return True
-    if now - state.changed >= IDLE_S and state.rows >= rules.idle_rows:
-        return True
+    if not state.backfilling:
+        if now - state.changed >= IDLE_S and state.rows >= rules.idle_rows:
+            return True
+        if state.rows and quiet(state, rules, now) and since >= words_wait(state, rules):
+            return True
     # Old versions are cleaned up by optimize: once more when the last of them has come of age.
     old = state.changed + KEEP_VERSIONS.total_seconds()
     return state.optimized <= old <= now

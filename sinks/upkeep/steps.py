@@ -10,14 +10,24 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 import structlog
-from lancedb.index import BTree, IndexConfig, IvfRq
+from lancedb.index import IndexConfig, IvfRq
 
 from pipeline.metrics import Metrics
 from sinks.clean_up import CleanUp, clean_up, look
+from sinks.indexes import KEYS, VECTOR, Found, is_text
 from sinks.lease_folder import NoLeases
 from sinks.rows import DEAD, LEFTOVER, LIVE
 from sinks.table import Table
 from sinks.upkeep.rules import KEEP_VERSIONS, TMP_AGE_S, State, Step, UpkeepRules, index_due
+from sinks.upkeep.search_indexes import (
+    damaged,
+    found_indexes,
+    make,
+    oldest_waiting,
+    rewritten,
+    texts_with_rows,
+    waiting_rows,
+)
 
 TAG_REMEDY = "in Python: lancedb.connect(URI).open_table(NAME).tags.delete(TAG); a reader takes a lease instead"
 
@@ -46,27 +56,38 @@ class Steps:
             Step.BTREE: self._btree,
             Step.OPTIMIZE: self._optimize,
             Step.INDEX: self._index,
+            Step.SEARCH_INDEX: self._search_index,
             Step.SWEEP: self._sweep,
             Step.GAUGES: self._gauges,
             Step.SEARCH: self._search,
+            Step.BACKFILL: self._backfill,
         }
 
     def do(self, step: Step) -> None:
         """One step, whose errors are LanceDB's."""
         self._actions[step]()
 
+    def note_waiting(self) -> None:
+        """Notes that rows have come which the full-text indexes lack."""
+        self._state.words_since = self._state.words_since or time.time()
+        self._metrics.table_unindexed_text_since.set(self._state.words_since)
+
     def _btree(self) -> None:
-        for column in ("id", "page"):
-            self._table.lance.create_index(column, config=BTree(), replace=True)
+        for index in KEYS:
+            self._table.lance.create_index(index.column, config=index.config(), replace=True)
         self._state.merges = self._state.large_bytes = 0
 
     def _optimize(self) -> None:
+        start = self._clock()
         if self._table.lance.count_rows(LEFTOVER):
             self._table.lance.delete(LEFTOVER)
         self._clean_up()
         self._state.rows = self._state.fragments = 0
         self._state.optimized = self._clock()
+        self._state.optimize_took = self._state.optimized - start
         self._gauges()
+        # An optimize passes over a full-text index that it cannot read, without a word.
+        self._state.suspects |= {found.name for found in self._state.found if is_text(found) and found.unindexed}
 
     def _clean_up(self) -> None:
         """Compacts, and removes old versions. A tag that somebody has set keeps Lance from removing any: that is said,
@@ -107,9 +128,60 @@ class Steps:
         if not index_due(self._state, self._rules):
             return
         config = IvfRq(distance_type=self._table.rule.metric, num_bits=4)
-        self._table.lance.create_index("vector", config=config, replace=True)
+        self._table.lance.create_index(VECTOR, config=config, replace=True)
         self._state.trained_rows = self._state.live_rows
         self._log.info("upkeep.indexed", rows=self._state.live_rows)
+
+    def _search_index(self) -> None:
+        """Removes indexes that cannot be read, or makes the next one that is lacking."""
+        if self._state.suspects:
+            self._remove_damaged()
+        elif self._state.lacking:
+            index = self._state.lacking[0]
+            start = self._clock()
+            make(self._table.lance, index)
+            self._log.info("upkeep.search_index", column=index.column, seconds=round(self._clock() - start, 1))
+            self._look()
+            if index in self._state.lacking:
+                self._state.refused.add(index.column)
+                self._log.warning("upkeep.search_index_refused", column=index.column, meaning="not as it was asked for")
+        self._look()
+
+    def _remove_damaged(self) -> None:
+        found = [one for one in found_indexes(self._table.lance) if one.name in self._state.suspects]
+        self._state.suspects.clear()
+        for one in list(damaged(self._table.lance, found)):
+            self._table.lance.drop_index(one.name)
+            self._log.warning("upkeep.index_damaged", index=one.name, meaning="it cannot be read and is made anew")
+            if one.column in {index.column for index in KEYS}:
+                self._state.merges = max(self._state.merges, self._rules.btree_merges)
+            if one.column == VECTOR:
+                self._state.trained_rows = 0
+
+    def _look(self) -> None:
+        """What the table has of indexes, and since when rows wait for them."""
+        state, lance = self._state, self._table.lance
+        state.columns = frozenset(lance.schema.names)
+        state.look(found_indexes(lance), self._clock())
+        waiting = waiting_rows(state)
+        if not waiting:
+            state.words_since = 0
+        self._metrics.table_unindexed_text_rows.set(waiting)
+        self._metrics.table_unindexed_text_since.set(state.words_since)
+
+    def _backfill(self) -> None:
+        """Makes the derived columns of some rows that an older version has written."""
+        done = self._table.backfill(self._rules.backfill_rows)
+        self._state.backfilled = self._clock()
+        self._state.may_backfill = self._state.backfilling = done >= self._rules.backfill_rows
+        if not done:
+            return
+        self._state.merges += 1
+        self._state.fragments += 1
+        self._state.rows += done
+        self.note_waiting()
+        self._state.texts |= texts_with_rows(self._table.lance)
+        self._look()
 
     def _sweep(self) -> None:
         for path in stale_temporary_files(self._table.location, time.time() - TMP_AGE_S):
@@ -122,9 +194,12 @@ class Steps:
         self._metrics.table_rows.set(self._state.live_rows)
         self._metrics.table_dead_rows.set(lance.count_rows(DEAD))
         self._metrics.table_fragments.set(fragments(self._table))
-        self._metrics.table_bytes.set(_stats(self._table)["total_bytes"])
+        self._state.table_bytes = int(_stats(self._table)["total_bytes"])
+        self._metrics.table_bytes.set(self._state.table_bytes)
         self._metrics.table_unindexed_rows.set(self._unindexed_rows())
         self._metrics.table_versions.set(len(lance.list_versions()))
+        self._look()
+        self._state.rewritten = rewritten(self._state)
         self._measure_leases()
         self._state.measured = self._clock()
 
@@ -149,19 +224,24 @@ class Steps:
 def state_at_start(table: Table, rules: UpkeepRules, now: float) -> State:
     """What the writer before left to do, as far as the table tells."""
     found = {tuple(index.columns): index for index in table.lance.list_indices()}
-    state = State(changed=now, optimized=now)
-    if any((column,) not in found or found[(column,)].num_unindexed_rows for column in ("id", "page")):
+    state = State(changed=now, optimized=now, may_backfill=True)
+    if any((index.column,) not in found or found[(index.column,)].num_unindexed_rows for index in KEYS):
         state.merges = rules.btree_merges
-    if ("vector",) in found and _has_metric(table, found[("vector",)]):
-        state.trained_rows = max(1, found[("vector",)].num_indexed_rows or 0)
-        state.rows = found[("vector",)].num_unindexed_rows or 0
+    if (VECTOR,) in found and _has_metric(table, found[(VECTOR,)]):
+        state.trained_rows = max(1, found[(VECTOR,)].num_indexed_rows or 0)
+        state.rows = found[(VECTOR,)].num_unindexed_rows or 0
     state.live_rows = table.lance.count_rows(LIVE)
+    state.columns, state.texts = frozenset(table.lance.schema.names), texts_with_rows(table.lance)
+    state.look(map(Found.of, found.values()), now)
+    state.rows = max(state.rows, *(one.unindexed for one in state.found if is_text(one)), 0)
+    if waiting_rows(state):
+        state.words_since = oldest_waiting(table.lance) or time.time()
     state.fragments = fragments(table)
     return state
 
 
 def _vector_index(table: Table) -> IndexConfig | None:
-    return next((index for index in table.lance.list_indices() if index.columns == ["vector"]), None)
+    return next((index for index in table.lance.list_indices() if index.columns == [VECTOR]), None)
 
 
 def _has_metric(table: Table, index: IndexConfig) -> bool:

@@ -16,6 +16,7 @@ from sinks.row_bytes import BYTES_PER_ROW
 from sinks.storage import retried, storage_fault
 from sinks.table import Table, Written
 from sinks.upkeep.rules import Step, UpkeepRules, all_due, due
+from sinks.upkeep.search_indexes import may_be_damage
 from sinks.upkeep.steps import Steps, state_at_start
 
 RETRY_S = 60.0
@@ -59,6 +60,12 @@ class Upkeep:
         self._state.rows += written.rows + written.dead_rows
         self._state.changed = self._clock()
         self._state.live_rows += written.rows
+        self._state.last_rows = written.rows + written.dead_rows
+        if written.rows:
+            self._steps.note_waiting()
+        if not written.texts <= self._state.texts:
+            self._state.texts |= written.texts
+            self._state.look(self._state.found, self._clock())
 
     def turn(self) -> Step | None:
         """Does the step that is due, if one is, and says which.
@@ -95,6 +102,8 @@ class Upkeep:
         if isinstance(error, LibraryError):
             if fault := storage_fault(self._table.name, error):
                 raise fault from None
+            if may_be_damage(error):
+                self._state.suspects |= {found.name for found in self._state.found}
             self._state.panics[step] = self._state.panics.get(step, 0) + 1 if error.panicked else 0
             if self._state.panics[step] >= MOST_PANICS:
                 raise panic_line(f"table {self._table.name}", f"upkeep, step {step.value},", error) from None

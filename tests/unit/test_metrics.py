@@ -66,7 +66,7 @@ def test_the_page_of_metrics_lists_exactly_those_that_there_are_with_type_and_la
 
 
 def test_the_page_of_metrics_names_every_step_of_upkeep() -> None:
-    assert {step.value for step in Step} <= set(re.findall(r"`([a-z]+)`", PAGE.read_text()))
+    assert {step.value for step in Step} <= set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
 
 
 def test_a_process_without_a_table_does_not_say_that_it_has_no_rows() -> None:
@@ -270,7 +270,7 @@ def test_a_step_of_upkeep_that_keeps_failing_stays_due_and_its_success_ends_that
     def fails() -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setitem(care._actions, Step.BTREE, fails)
+    monkeypatch.setitem(care._steps._actions, Step.BTREE, fails)
     care.wrote(table.write([embedded("enwiki:1", 1, 3)], {0: 1}))
     assert care.turn() is Step.BTREE
     since = value(metrics, "upkeep_due_since_timestamp_seconds", step="btree")
@@ -279,7 +279,7 @@ def test_a_step_of_upkeep_that_keeps_failing_stays_due_and_its_success_ends_that
     assert since
     assert value(metrics, "upkeep_due_since_timestamp_seconds", step="btree") == since
     assert value(metrics, "upkeep_last_success_timestamp_seconds", step="btree") is None
-    monkeypatch.setitem(care._actions, Step.BTREE, care._btree)
+    monkeypatch.setitem(care._steps._actions, Step.BTREE, care._steps._btree)
     clock.now += 60
     assert care.turn() is Step.BTREE
     assert value(metrics, "upkeep_due_since_timestamp_seconds", step="btree") == 0

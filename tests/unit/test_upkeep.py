@@ -7,19 +7,24 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import structlog
 import structlog.testing
 from lancedb.index import IvfRq
+from lancedb.query import MatchQuery
+from lancedb.table import LanceTable
 
 from pipeline.errors import Fatal, Replaced
 from pipeline.library_errors import MOST_PANICS
 from pipeline.metrics import Metrics
 from pipeline.settings import MIB
+from sinks.indexes import NAMES, wanted
 from sinks.merge import MERGE_TIMEOUT
 from sinks.rows import VectorRule
+from sinks.storage import connect
 from sinks.table import Table, Written
 from sinks.upkeep import (
     IDLE_S,
@@ -35,12 +40,14 @@ from sinks.upkeep import (
     fragments,
     stale_temporary_files,
 )
+from sinks.upkeep.search_indexes import damaged, found_indexes
 from tests.panics import panic
-from tests.tables import DIMENSION, contents, deletion, embedded, new_table, takeover
+from tests.tables import DIMENSION, contents, deletion, embedded, new_table, takeover, texts
 
 RULES = UpkeepRules()
 NOW = 10_000.0
 QUIET = State(changed=NOW, optimized=NOW, swept=NOW, measured=NOW + 1)
+LACKING = replace(QUIET, lacking=(NAMES,), live_rows=1)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +59,13 @@ QUIET = State(changed=NOW, optimized=NOW, swept=NOW, measured=NOW + 1)
         (replace(QUIET, merges=5, changed=NOW - IDLE_S), Step.BTREE),
         (replace(QUIET, merges=4, large_bytes=96 * MIB), Step.BTREE),
         (replace(QUIET, merges=4, large_bytes=95 * MIB), None),
-        (replace(QUIET, rows=199_999), None),
+        (replace(QUIET, rows=199_999, last_rows=10_000, optimized=NOW - 899), None),
         (replace(QUIET, rows=200_000), Step.OPTIMIZE),
         (replace(QUIET, rows=200_000, live_rows=8_000_000, trained_rows=8_000_000), None),
         (replace(QUIET, fragments=300), Step.OPTIMIZE),
         (replace(QUIET, rows=1, optimized=NOW - 900), Step.OPTIMIZE),
         (replace(QUIET, rows=0, optimized=NOW - 900), None),
-        (replace(QUIET, rows=20_000), None),
+        (replace(QUIET, rows=20_000, last_rows=1_001), None),
         (replace(QUIET, rows=20_000, changed=NOW - IDLE_S), Step.OPTIMIZE),
         (replace(QUIET, changed=NOW - 3_601, optimized=NOW - 3_000), Step.OPTIMIZE),
         (replace(QUIET, changed=NOW - 3_601, optimized=NOW), None),
@@ -67,6 +74,29 @@ QUIET = State(changed=NOW, optimized=NOW, swept=NOW, measured=NOW + 1)
         (replace(QUIET, live_rows=100_000), Step.INDEX),
         (replace(QUIET, live_rows=399_999, trained_rows=100_000), None),
         (replace(QUIET, live_rows=400_000, trained_rows=100_000), Step.INDEX),
+        (replace(QUIET, rows=1, optimized=NOW - 59), None),
+        (replace(QUIET, rows=1, optimized=NOW - 60), Step.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 60, last_rows=1_000), Step.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 60, last_rows=1_001), None),
+        (replace(QUIET, rows=1, optimized=NOW - 60, last_rows=1_001, changed=NOW - IDLE_S), Step.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 399, optimize_took=20), None),
+        (replace(QUIET, rows=1, optimized=NOW - 400, optimize_took=20), Step.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 900, optimize_took=600), Step.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 449, rewritten=512 * MIB), None),
+        (replace(QUIET, rows=1, optimized=NOW - 450, rewritten=512 * MIB), Step.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 60, rewritten=512 * MIB, table_bytes=40_960 * MIB), Step.OPTIMIZE),
+        (replace(QUIET, rows=30_000, optimized=NOW - 60, changed=NOW - IDLE_S, backfilling=True), None),
+        (replace(LACKING, lacking_since=NOW - IDLE_S), Step.SEARCH_INDEX),
+        (replace(LACKING, lacking_since=NOW - 4), None),
+        (replace(LACKING, lacking_since=NOW - 899, last_rows=10_000), None),
+        (replace(LACKING, lacking_since=NOW - 900, last_rows=10_000), Step.SEARCH_INDEX),
+        (replace(LACKING, lacking_since=NOW - 899, backfilling=True), None),
+        (replace(LACKING, lacking_since=NOW - IDLE_S, live_rows=0), None),
+        (replace(QUIET, suspects={"text_en_idx"}, last_rows=10_000), Step.SEARCH_INDEX),
+        (replace(QUIET, may_backfill=True), Step.BACKFILL),
+        (replace(QUIET, may_backfill=True, measured=NOW - 60), Step.GAUGES),
+        (replace(QUIET, may_backfill=True, last_rows=10_000, backfilled=NOW - 9), None),
+        (replace(QUIET, may_backfill=True, last_rows=10_000, backfilled=NOW - 10), Step.BACKFILL),
         (replace(QUIET, swept=NOW - TMP_AGE_S), Step.SWEEP),
         (replace(QUIET, measured=NOW - 60), Step.GAUGES),
         (replace(QUIET, measured=NOW - 60, changed=NOW - 61), None),
@@ -275,3 +305,223 @@ def test_the_gauges_tell_what_the_table_holds(tmp_path: Path) -> None:
     assert found["rows"] == 3
     assert found["dead_rows"] == 1
     assert found["fragments"] == fragments(table)
+
+
+def settled(care: Upkeep, clock: Clock, seconds: float = 10, most: int = 60) -> list[Step]:
+    """The steps that are done until nothing is due any more, so many seconds later."""
+    clock.now += seconds
+    done: list[Step] = []
+    while (step := care.turn()) is not None:
+        done.append(step)
+        assert len(done) < most
+    return done
+
+
+def found_by(table: Table, words: str, column: str = "text_words") -> set[str]:
+    """Pages that the words find in the rows that the index has."""
+    search: Any = table.lance.search
+    query: Any = MatchQuery
+    found = search(query(words, column), query_type="fts").fast_search().select(["page", "_score"]).limit(100)
+    return {row["page"] for row in found.to_list()}
+
+
+def gauge(metrics: Metrics, name: str) -> float | None:
+    return metrics.registry.get_sample_value(f"cirrostream_table_{name}", {"stage": "lance"})
+
+
+def language(table: Table, number: int) -> Written:
+    """Writes a page whose words only its number has, in a language of no stemmer."""
+    return table.write([embedded(f"fywiki:{number}", number, 1)], {0: number})
+
+
+def test_a_table_that_is_left_alone_gets_all_its_indexes_one_a_turn_and_then_none(tmp_path: Path) -> None:
+    clock, metrics = Clock(), Metrics("lance")
+    table = new_table(tmp_path)
+    care = Upkeep(table, RULES, metrics, clock=clock)
+    care.wrote(language(table, 1))
+    assert Step.SEARCH_INDEX not in [care.turn() for _ in range(4)]
+    assert gauge(metrics, "unindexed_text_since_timestamp_seconds")
+    done = settled(care, clock)
+    assert done.count(Step.SEARCH_INDEX) == len(wanted(table.lance.schema.names, {"text_words"}))
+    assert found_by(table, "fywiki") == {"fywiki:1"}
+    settled(care, clock, seconds=61)
+    assert gauge(metrics, "unindexed_text_since_timestamp_seconds") == 0
+    assert gauge(metrics, "unindexed_text_rows") == 0
+    assert Step.SEARCH_INDEX not in settled(upkeep(table, clock), clock)
+
+
+def test_words_find_a_row_within_a_minute_of_its_merge_while_little_comes(tmp_path: Path) -> None:
+    clock, metrics = Clock(), Metrics("lance")
+    table = new_table(tmp_path)
+    care = Upkeep(table, RULES, metrics, clock=clock)
+    care.wrote(language(table, 1))
+    settled(care, clock)
+    settled(care, clock, seconds=61)
+    for number in range(2, 12):  # an edit every ten seconds: never idle for long
+        care.wrote(language(table, number))
+        settled(care, clock, seconds=IDLE_S - 1)
+        clock.now += 10
+    settled(care, clock, seconds=60)
+    assert found_by(table, "fywiki") == {f"fywiki:{number}" for number in range(1, 12)}
+    assert gauge(metrics, "unindexed_text_since_timestamp_seconds") == 0
+
+
+def test_a_language_that_comes_later_gets_its_index_too(tmp_path: Path) -> None:
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock)
+    care.wrote(language(table, 1))
+    settled(care, clock)
+    care.wrote(table.write([embedded("enwiki:2", 2, 1)], {0: 2}))
+    settled(care, clock)
+    assert found_by(table, "enwiki", "text_en") == {"enwiki:2"}
+
+
+def test_a_writer_that_starts_anew_knows_since_when_rows_wait(tmp_path: Path) -> None:
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock)
+    care.wrote(language(table, 1))
+    settled(care, clock)
+    before = time.time()
+    language(table, 2)
+    after, metrics = time.time(), Metrics("lance")
+    restarted = Upkeep(table, RULES, metrics, clock=clock)
+    restarted.do(Step.GAUGES)
+    since = gauge(metrics, "unindexed_text_since_timestamp_seconds")
+    assert since is not None
+    assert before - 1 <= since <= after
+    settled(restarted, clock, seconds=60)
+    assert found_by(table, "fywiki") == {"fywiki:1", "fywiki:2"}
+
+
+def cut_short(folder: Path, table: Table, column: str) -> str:
+    """Halves the files of the column's index; its id."""
+    index = str(next(one.index_uuid for one in table.lance.list_indices() if one.columns == [column]))
+    for file in (folder / "wikipedia.lance" / "_indices" / index).iterdir():
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    return index
+
+
+def made_anew(table: Table, column: str, before: str) -> bool:
+    """True when the column has another index, which can be read."""
+    found = [one.index_uuid for one in table.lance.list_indices() if one.columns == [column]]
+    return found != [before] and len(found) == 1 and not list(damaged(table.lance, found_indexes(table.lance)))
+
+
+@pytest.mark.parametrize("column", ["text_words", "vector"])
+def test_an_index_that_an_optimize_cannot_read_is_removed_and_made_anew(tmp_path: Path, column: str) -> None:
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock, index_rows=300)
+    care.wrote(table.write([embedded(f"fywiki:{n}", n, 10) for n in range(1, 41)], {0: 40}))
+    settled(care, clock)
+    before = cut_short(tmp_path, table, column)
+    table = takeover(tmp_path)  # with nothing in memory
+    care = upkeep(table, clock, index_rows=300)
+    with structlog.testing.capture_logs() as said:
+        care.wrote(language(table, 41))
+        settled(care, clock, seconds=RETRY_S + 1)
+        settled(care, clock, seconds=RETRY_S + 1)
+    assert [line["index"] for line in said if line["event"] == "upkeep.index_damaged"] == [f"{column}_idx"]
+    assert made_anew(table, column, before)
+
+
+@pytest.mark.parametrize("column", ["names", "wiki", "page"])
+def test_an_index_that_a_search_panics_over_is_removed_and_made_anew(tmp_path: Path, column: str) -> None:
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock)
+    care.wrote(language(table, 1))
+    settled(care, clock)
+    before = cut_short(tmp_path, table, column)
+    lance = connect(str(tmp_path)).open_table("wikipedia")
+    assert isinstance(lance, LanceTable)
+    table.lance = lance  # with nothing in memory
+    care = Upkeep(table, RULES, Metrics("lance"), clock=clock, search=panic)
+    settled(care, clock, seconds=RULES.search_seconds + 1)
+    settled(care, clock, seconds=IDLE_S)
+    assert made_anew(table, column, before)
+
+
+def test_a_disk_that_fills_while_an_index_is_made_is_said_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock)
+    care.wrote(language(table, 1))
+    create = table.lance.create_index
+
+    def full(column: str, **options: Any) -> None:
+        if column == "text_words":
+            raise RuntimeError("lance error: LanceError(IO): No space left on device (os error 28)")
+        create(column, **options)
+
+    monkeypatch.setattr(table.lance, "create_index", full)
+    with pytest.raises(Fatal, match="table wikipedia: the disk is full; make room, then start again: nothing was lost"):
+        settled(care, clock)
+    assert contents(table) == {"fywiki:1": texts(embedded("fywiki:1", 1, 1))}
+    monkeypatch.undo()
+    settled(upkeep(table, clock), clock)
+    assert found_by(table, "fywiki") == {"fywiki:1"}
+
+
+def test_an_index_whose_build_was_killed_is_made_by_the_next_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock)
+    care.wrote(language(table, 1))
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit(9)
+
+    monkeypatch.setattr(table.lance, "create_index", killed)
+    with pytest.raises(SystemExit):
+        settled(care, clock)
+    half = tmp_path / "wikipedia.lance" / "_indices" / "0b0b8b6e-3a7c-4f6c-9a53-1d2f3a4b5c6d"
+    half.mkdir(parents=True)
+    (half / "part_0_docs.lance").write_bytes(b"half")
+    second = takeover(tmp_path)
+    settled(upkeep(second, clock), clock)
+    assert found_by(second, "fywiki") == {"fywiki:1"}
+
+
+def test_a_build_that_panics_is_tried_again_and_the_other_indexes_are_made_meanwhile_or_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock)
+    care.wrote(language(table, 1))
+    settled(care, clock, seconds=0)
+    create, calls = table.lance.create_index, []
+
+    def once(column: str, **options: Any) -> None:
+        calls.append(column)
+        if len(calls) == 1:
+            panic()
+        create(column, **options)
+
+    monkeypatch.setattr(table.lance, "create_index", once)
+    settled(care, clock)
+    settled(care, clock, seconds=RETRY_S + 1)
+    assert calls[0] == "text_words"
+    assert found_by(table, "fywiki") == {"fywiki:1"}
+
+
+def test_an_index_that_is_never_as_it_was_asked_for_is_not_made_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sinks.indexes._is_made_by", lambda details, tokenizer: False)
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock)
+    care.wrote(language(table, 1))
+    with structlog.testing.capture_logs() as said:
+        settled(care, clock)
+    refused = [line["column"] for line in said if line["event"] == "upkeep.search_index_refused"]
+    assert refused == ["text_words", "names"]
+    assert Step.SEARCH_INDEX not in settled(care, clock, seconds=1_000)

@@ -1,0 +1,86 @@
+"""Indexes for searches as the table has them: looked at, made, and proved readable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lancedb.table import LanceTable
+
+from pipeline.library_errors import LibraryError, library_errors
+from sinks.indexes import KEYS, NAMES, VECTOR, Found, Index, Kind, in_the_way, is_text, wanted
+from sinks.languages import TEXT_COLUMNS
+from sinks.upkeep.rules import State
+
+DAMAGE = (
+    "failed to fill whole buffer",
+    "Invalid range",
+    "corrupt",
+    "Decompression failed",
+    "decode Protobuf",
+    "/_indices/",
+)
+"""Parts of what LanceDB says of a file that is cut short, gone, or not as it was written. It seldom names the file."""
+
+
+def found_indexes(lance: LanceTable) -> tuple[Found, ...]:
+    """All indexes of the table."""
+    return tuple(map(Found.of, lance.list_indices()))
+
+
+def texts_with_rows(lance: LanceTable) -> set[str]:
+    """The full-text columns that have rows. An empty column costs next to nothing to read, and one row is enough."""
+    return {name for name in TEXT_COLUMNS if name in lance.schema.names and _has_rows(lance, name)}
+
+
+def _has_rows(lance: LanceTable, column: str) -> bool:
+    found = lance.search().where(f"{column} IS NOT NULL").select(["n"]).limit(1).to_arrow()
+    return bool(found.num_rows)
+
+
+def make(lance: LanceTable, index: Index) -> None:
+    """Makes one index, of all rows there are."""
+    for name in in_the_way(index, found_indexes(lance)):
+        lance.drop_index(name)
+    lance.create_index(index.column, config=index.config(), replace=True)
+
+
+def damaged(lance: LanceTable, found: Iterable[Found]) -> Iterator[Found]:
+    """Those of these indexes, of a column that we index, which cannot be read to their end."""
+    ours = {VECTOR, *(index.column for index in (*KEYS, *wanted(lance.schema.names, TEXT_COLUMNS)))}
+    for one in found:
+        try:
+            with library_errors():
+                lance.prewarm_index(one.name)
+        except LibraryError as error:
+            if one.column in ours and may_be_damage(error):
+                yield one
+
+
+def may_be_damage(error: LibraryError) -> bool:
+    """True when a file of the table, most likely of an index, may be other than it was written."""
+    return error.panicked or any(mark in str(error) for mark in DAMAGE)
+
+
+def waiting_rows(state: State) -> int:
+    """Rows that words do not find yet: all, while the index of a full-text column that has rows is lacking."""
+    text = {NAMES.column, *state.texts}
+    if any(index.kind is Kind.TEXT and index.column in text for index in state.lacking):
+        return state.live_rows
+    return max((found.unindexed for found in state.found if is_text(found)), default=0)
+
+
+def rewritten(state: State) -> int:
+    """Bytes that an optimize writes anew for one new row: the indexes, but for the vectors', which get a part of their
+    own; and the rows, where no vector index keeps the fragments apart."""
+    has_vectors = any(found.column == VECTOR for found in state.found)
+    indexes = sum(found.bytes for found in state.found if found.column != VECTOR)
+    return indexes + (0 if has_vectors else state.table_bytes)
+
+
+def oldest_waiting(lance: LanceTable) -> float:
+    """Unix time of the first version after the oldest full-text index was last brought up to date; 0: unknown."""
+    made = [
+        index.created_at.timestamp() for index in lance.list_indices() if is_text(Found.of(index)) and index.created_at
+    ]
+    times = [version["timestamp"].timestamp() for version in lance.list_versions()]
+    return min((time for time in times if made and time > min(made)), default=0.0)
