@@ -25,7 +25,8 @@ from producers.files.sources import find_shards
 from producers.ledger import total
 from sinks import verify_report
 from sinks.search import Answer, Search, SearchOptions
-from sinks.search.screen import credits_of, snippet
+from sinks.search.highlight import snippet
+from sinks.search.screen import credits_of
 from sinks.verify import VerifySettings, verified
 
 

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-
 import msgspec
-from pydantic import Field
 
 from pipeline import cli
-from pipeline.errors import CirrostreamError, Exit, UsageError
-from pipeline.terminal import Console, say_aside, write_json
-from sinks.search import Answer, By, Filters, Mode, Search, SearchOptions
-from sinks.search.question import MAX_K, checked_question
+from pipeline.errors import Exit, UsageError
+from pipeline.terminal import Console, write_json
+from sinks.search import Search
+from sinks.search.command_settings import SearchSettings
+from sinks.search.prompt import ask, ask_like, converse
+from sinks.search.question import checked_question
 from sinks.search.screen import show
-
-
-class SearchSettings(SearchOptions):
-    """Settings of `python -m sinks.search`."""
-
-    question: str | None = Field(
-        None, description="What to look for; none: a prompt.", json_schema_extra={cli.ARGUMENT: True}
-    )
-    k: int = Field(10, ge=1, le=MAX_K, description="Pages, or chunks, to show.")
-    mode: Mode = Field("hybrid", description="How to search: by meaning and words, by meaning, by words.")
-    by: By = Field("page", description="Each page once with its best passages, or each chunk.")
-    wiki: str = Field("", description="Only pages of this wiki, such as enwiki.")
-    json_output: bool = Field(False, description="One JSON document on stdout.", json_schema_extra={cli.FLAG: "--json"})
-
 
 app = cli.new_app("Finds the pages that answer a question.")
 
@@ -34,48 +19,29 @@ app = cli.new_app("Finds the pages that answer a question.")
 @cli.command(app, SearchSettings)
 def search(settings: SearchSettings) -> int:
     """Finds the pages that answer a question; without one, asks for questions until Ctrl-D."""
-    if settings.question is not None:
-        checked_question(settings.question)
-    elif settings.json_output:
-        raise UsageError('--json needs a question: python -m sinks.search "question" --json')
-    _filters(settings).condition()
-    with Search.open(settings, meaning=settings.mode != "text") as ready:
-        if settings.question is None:
+    _refuse_contradictions(settings)
+    settings.filters()  # what is wrong with them is said before the model is loaded
+    with Search.open(settings, meaning=settings.needs_model) as ready:
+        if settings.similar:
+            answer = ask_like(ready, settings.similar, settings)
+        elif settings.question is None:
             return converse(ready, settings)
-        answer = ask(ready, settings.question, settings)
+        else:
+            answer = ask(ready, settings.question, settings)
     if settings.json_output:
         write_json(msgspec.json.format(msgspec.json.encode(answer), indent=2))
     else:
-        show(answer, Console())
+        show(answer, Console(), () if settings.similar else None)
     return Exit.DONE
 
 
-def ask(ready: Search, question: str, settings: SearchSettings) -> Answer:
-    """The answer that these settings ask for."""
-    return ready.answer(question, k=settings.k, mode=settings.mode, filters=_filters(settings), by=settings.by)
-
-
-def converse(ready: Search, settings: SearchSettings) -> int:
-    """Reads questions from the terminal, or from a pipe, until they end."""
-    console = Console()
-    prompt = "> " if sys.stdin.isatty() else ""
-    while True:
-        try:
-            question = input(prompt)
-        except EOFError:
-            if prompt:
-                console.print()
-            return Exit.DONE
-        if not question.strip():
-            continue
-        try:
-            show(ask(ready, question, settings), console)
-        except CirrostreamError as error:
-            say_aside(f"error: {error}")
-
-
-def _filters(settings: SearchSettings) -> Filters:
-    return Filters(wiki=(settings.wiki,) if settings.wiki else ())
+def _refuse_contradictions(settings: SearchSettings) -> None:
+    if settings.similar and settings.question is not None:
+        raise UsageError("--similar looks for chunks like one of the table's: give it or a question, not both")
+    if settings.question is not None:
+        checked_question(settings.question)
+    elif settings.json_output and not settings.similar:
+        raise UsageError('--json needs a question: python -m sinks.search "question" --json')
 
 
 if __name__ == "__main__":

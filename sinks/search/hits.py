@@ -9,6 +9,7 @@ from pipeline.model_config import Metric
 from sinks.languages import language_of
 from sinks.licences import host_of, licence_of
 from sinks.search.answers import Hit, Passage
+from sinks.search.links import passage_link
 
 COLUMNS = ("id", "page", "wiki", "title", "url", "text", "n", "n_chunks", "start", "end", "revision", "timestamp")
 _PUBLISHED = ("language", "snapshot", "metadata")
@@ -51,6 +52,7 @@ def hit_of(
         licence=licence.name,
         licence_url=licence.url,
         language=language_of(row["language"], row["wiki"]),
+        link=passage_link(row["url"], row["text"]),
         legs={leg: round(part, 6) for leg, part in (legs or {}).items()},
         passages=list(passages),
         **{name: row[name] for name in COLUMNS},
@@ -59,4 +61,7 @@ def hit_of(
 
 def passage_of(row: dict[str, Any], score: float) -> Passage:
     """A row with the columns `READ` as a further passage of its page."""
-    return Passage(score=round(score, 6), **{name: row[name] for name in ("id", "n", "start", "end", "text")})
+    link = passage_link(row["url"], row["text"])
+    return Passage(
+        score=round(score, 6), link=link, **{name: row[name] for name in ("id", "n", "start", "end", "text")}
+    )

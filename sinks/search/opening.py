@@ -9,8 +9,10 @@ from lancedb.table import LanceTable
 from pydantic import Field
 
 from pipeline.errors import CirrostreamError, TryAgain
+from pipeline.model_config import Metric
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.settings import ModelSettings, TableSettings
+from sinks.fence import Fence
 from sinks.languages import TEXT_COLUMNS
 from sinks.reader import FILL, Reader, refuse_other_model
 from sinks.search.encoder import QuestionEncoder
@@ -49,6 +51,15 @@ def model_of(options: ModelSettings, reader: Reader) -> ModelFiles:
     files = resolve(options, weights=True)
     refuse_other_model(reader.fence(), files.tag, reader.name)
     return files
+
+
+def metric_of(options: ModelSettings, fence: Fence) -> Metric:
+    """The metric of the table's vectors, where its model is at hand; else the usual one."""
+    try:
+        files = resolve(options, weights=False)
+    except CirrostreamError:
+        return "cosine"
+    return files.metric if files.tag == fence.model else "cosine"
 
 
 def load(options: SearchOptions, files: ModelFiles) -> QuestionEncoder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from pipeline.errors import UsageError
 
 MAX_K = 1_000
@@ -33,3 +35,9 @@ def checked_k(k: int) -> int:
     if not 1 <= k <= MAX_K:
         raise UsageError(f"k is {k}: 1 to {MAX_K} hits can be asked for")
     return k
+
+
+def checked_deadline(milliseconds: float | None) -> None:
+    """Raises UsageError when this is no time after which an answer can be late."""
+    if milliseconds is not None and not 0 < milliseconds < math.inf:
+        raise UsageError(f"deadline_ms is {milliseconds}: give milliseconds, more than 0, or None for no deadline")

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Protocol, Self
 
 import numpy as np
+from lancedb.query import LanceVectorQueryBuilder
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
@@ -32,8 +33,8 @@ from sinks.search.legs import (
     vector_leg,
     vector_query,
 )
-from sinks.search.opening import SearchOptions, load, model_of, open_reader, prewarm
-from sinks.search.question import checked_k, checked_question
+from sinks.search.opening import SearchOptions, load, metric_of, model_of, open_reader, prewarm
+from sinks.search.question import checked_deadline, checked_k, checked_question
 from sinks.search.reranking import RERANKED, Reranker, reranked
 from sinks.search.running import run_legs
 from sinks.search.state import FLAT_ROWS, State, States
@@ -116,7 +117,7 @@ class Search:
         reader = open_reader(options)
         files: ModelFiles | None = model_of(options, reader) if meaning else None
         fence: Fence = reader.fence()
-        metric: Metric = files.metric if files else "cosine"
+        metric = files.metric if files else metric_of(options, fence)
         search = cls(reader, None, fence.model, metric)
         prewarm(reader, search._columns)
         if files:
@@ -163,13 +164,15 @@ class Search:
         start = time.perf_counter()
         asked_for = checked_question(question)
         checked_k(k)
+        checked_deadline(deadline_ms)
         if mode not in LEGS or by not in ("page", "chunk"):
             raise UsageError(f"mode {mode!r} or by {by!r} is unknown: hybrid, vector or text; page or chunk")
         if mode == "vector" and self._encoder is None:
             raise UsageError("this search was opened without its model: only mode text can be asked for")
         chosen = filters or Filters()
         state = self._states.now()
-        asked = Asked(self.reader, state, chosen.condition(), max(CANDIDATES, k if by == "chunk" else 2 * k))
+        where = _condition(chosen, state, self.reader.name)
+        asked = Asked(self.reader, state, where, max(CANDIDATES, k if by == "chunk" else 2 * k))
         late = None if deadline_ms is None else start + deadline_ms / 1000
         useless = {leg: why for leg in LEGS[mode] if (why := self._useless(leg, state, asked_for))}
         work = {leg: self._work(leg, asked, asked_for) for leg in LEGS[mode] if leg not in useless}
@@ -189,7 +192,7 @@ class Search:
             by=by,
             filters=chosen.shown(),
             legs=[*reports, *rerank],
-            notes=[*self._notes, *_notes(state, mode, found)],
+            notes=[*self._notes, *_notes(state, mode, found, chosen)],
             plan=self._plan(asked, asked_for, list(found)) if explain else {},
         )
 
@@ -211,7 +214,7 @@ class Search:
                 f"table {self.reader.name} has no chunk {chunk!r}: give the id of a hit, such as enwiki:12#3"
             )
         state = self._states.now()
-        asked = Asked(self.reader, state, chosen.condition(), max(CANDIDATES, 2 * k))
+        asked = Asked(self.reader, state, _condition(chosen, state, self.reader.name), max(CANDIDATES, 2 * k))
         candidates = vector_leg(asked, np.array(row["vector"], np.float32), self._metric)
         others = [candidate for candidate in candidates if candidate.page != row["page"]]
         hits, _ = self._hits(chunk, self._fused({"vector": others}, state, "vector", by), k, None, rerank=False)
@@ -235,7 +238,7 @@ class Search:
         state = self._states.now()
         if not name or not state.names:
             return []
-        chosen = (filters or Filters()).condition()
+        chosen = _condition(filters or Filters(), state, self.reader.name)
         within = f"name >= {quoted(name)} AND name < {quoted(name + MOST)}"
         where = f"{within} AND ({chosen})" if chosen else within
         columns = [name for name in _TITLE_COLUMNS if name in state.columns]
@@ -306,7 +309,24 @@ class Search:
 
 
 def _explained(query: Callable[[Any], Any], asked: Asked, lance: Any) -> str:
-    return str(query(lance).select(asked.columns()).explain_plan())
+    made = query(lance)
+    score = "_distance" if isinstance(made, LanceVectorQueryBuilder) else "_score"  # a warning in the log without
+    return str(made.select([*asked.columns(), score]).explain_plan())
+
+
+def _condition(filters: Filters, state: State, table: str) -> str | None:
+    """The filters' condition.
+
+    Raises:
+        UsageError: this table lacks a column that they need.
+    """
+    for column in filters.columns():
+        if column not in state.columns:
+            raise UsageError(
+                f"table {table} has no column {column}, which a filter needs: it was made by an older version; "
+                "sinks.lance adds the column when it is started with this table"
+            )
+    return filters.condition()
 
 
 def _hit(rank: int, page: Fused, rows: Mapping[str, dict[str, Any]]) -> Hit:
@@ -314,11 +334,13 @@ def _hit(rank: int, page: Fused, rows: Mapping[str, dict[str, Any]]) -> Hit:
     return hit_of(rank, rows[page.id], page.score, page.legs, others)
 
 
-def _notes(state: State, mode: Mode, found: Mapping[Leg, Sequence[Candidate]]) -> list[str]:
+def _notes(state: State, mode: Mode, found: Mapping[Leg, Sequence[Candidate]], filters: Filters) -> list[str]:
     """Sentences on what an answer from this state may lack."""
     notes = []
     if state.waiting and mode != "vector":
         notes.append(f"{state.waiting} rows are not in the full-text index yet: words do not find them")
+    if state.stale and filters.metadata:
+        notes.append(f"the metadata of {state.stale} rows is not made ready yet: no filter on it finds them")
     if mode == "hybrid" and not state.measured.weights and {"vector", "text"} <= found.keys():
         notes.append("the legs' weights were not measured on this table yet: they count alike")
     return notes

@@ -27,10 +27,11 @@ from sinks.rows import LIVE, VectorRule
 from sinks.search import Answer, Filters, Hit, Search, SearchOptions
 from sinks.search import __main__ as search
 from sinks.search.encoder import QuestionEncoder
+from sinks.search.highlight import clean, snippet
 from sinks.search.nearest import nearest
 from sinks.search.probe import search_probe
 from sinks.search.question import checked_question
-from sinks.search.screen import clean, show, snippet
+from sinks.search.screen import show
 from sinks.table import Table
 from sinks.upkeep import Step, Upkeep, UpkeepRules
 from tests.panics import panic
@@ -273,7 +274,7 @@ def test_an_empty_table_says_so(settings_environment: Path, capsys: pytest.Captu
 
 def test_nothing_found_is_said(table: Table, encoder: EncoderOf, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "x", "--wiki", "zwiki")
-    assert (code, out) == (0, "nothing found in zwiki\n")
+    assert (code, out.splitlines()[0]) == (0, "nothing found in zwiki")
 
 
 def test_a_title_from_a_dump_cannot_command_the_terminal() -> None:
