@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
+import msgspec
 from pydantic import Field
 
 from pipeline.batches import BatchSource, Limit
@@ -15,17 +16,21 @@ from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.kafka import Cluster
-from pipeline.model_files import RESOLVE_SECONDS, resolve
+from pipeline.metrics import version
+from pipeline.model_files import RESOLVE_SECONDS, ModelFiles, resolve
 from pipeline.offsets import topic_logs
 from pipeline.publisher import Publisher
 from pipeline.records import EmbeddedPage
 from pipeline.service import Service, Watch
 from pipeline.settings import ModelSettings, ServiceSettings, TableSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group, topic_ids
+from sinks.about import about_of, renewed
+from sinks.contents import note_pages, note_stored
 from sinks.fence import Fence, VectorType, Version
 from sinks.intake import Intake, weight
 from sinks.logs import read_logs
 from sinks.memory import bound_memory
+from sinks.notebook import entry
 from sinks.origin import Origins
 from sinks.rows import VectorRule
 from sinks.search.probe import search_probe
@@ -79,13 +84,17 @@ class Sink:
 
     def __init__(self, settings: LanceSettings, service: Service, cluster: Cluster) -> None:
         with service.step(f"finding the model {settings.model}", RESOLVE_SECONDS):
-            corpus, topics, rule, tag = _model(settings, cluster)
-        metrics, group = service.metrics, lance_group(settings, settings.table)
+            corpus, topics, rule, files = _model(settings, cluster)
+        tag, metrics, group = files.tag, service.metrics, lance_group(settings, settings.table)
         self._metrics = metrics
         metrics.build_info(model=tag, dtype=rule.vector_type)
-        fence = _fence(cluster, corpus, topics, rule, tag)
+        about = about_of(files, settings, rule.vector_type, version())
+        fence = msgspec.structs.replace(_fence(cluster, corpus, topics, rule, tag), about=about)
         with service.step(f"opening table {settings.table}", 2 * READ_SECONDS):
-            self.table = _table(settings, cluster, fence, rule, topics.vectors, watch=service.step)
+            self.table = _table(
+                settings, cluster, fence, rule, topics.vectors, metadata=entry(files), watch=service.step
+            )
+            note_stored(self.table)
             self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.step, search=search_probe)
         self.publisher = Publisher(cluster, metrics, turned=service.turned)
         dead_letters = DeadLetters(self.publisher, corpus.dead_letters, metrics, settings.max_dead_letters, model=tag)
@@ -123,6 +132,7 @@ class Sink:
     def wrote(self, pages: Sequence[EmbeddedPage], written: Written) -> None:
         """Counts what became of a batch, and notes what it has of `chunks`."""
         self._seen.add(pages)
+        note_pages(self.table, [page.page for page in pages if page.page is not None])
         self.upkeep.wrote(written)
         self._metrics.count(written.pages)
         self._metrics.count(written.stale, "stale")
@@ -142,12 +152,12 @@ class Sink:
         return start.positions
 
 
-def _model(settings: LanceSettings, cluster: Cluster) -> tuple[CorpusTopics, ModelTopics, VectorRule, str]:
+def _model(settings: LanceSettings, cluster: Cluster) -> tuple[CorpusTopics, ModelTopics, VectorRule, ModelFiles]:
     model = resolve(settings, weights=False)
     if model.dimension is None:
         raise Fatal(f"--model {settings.model}: its files do not say the dimension of its vectors")
     rule = VectorRule(model.dimension, settings.vector_type, model.normalized, model.metric)
-    return ensure_corpus(cluster, settings), ensure_model(cluster, settings, model.tag), rule, model.tag
+    return ensure_corpus(cluster, settings), ensure_model(cluster, settings, model.tag), rule, model
 
 
 def _fence(cluster: Cluster, corpus: CorpusTopics, topics: ModelTopics, rule: VectorRule, tag: str) -> Fence:
@@ -163,7 +173,14 @@ def _fence(cluster: Cluster, corpus: CorpusTopics, topics: ModelTopics, rule: Ve
 
 
 def _table(
-    settings: LanceSettings, cluster: Cluster, empty: Fence, rule: VectorRule, topic: str, *, watch: Watch
+    settings: LanceSettings,
+    cluster: Cluster,
+    empty: Fence,
+    rule: VectorRule,
+    topic: str,
+    *,
+    metadata: Mapping[str, str],
+    watch: Watch,
 ) -> Table:
     """The table, made or taken over, with a fence from which every record to come can be read."""
     group = lance_group(settings, settings.table)
@@ -171,12 +188,13 @@ def _table(
     database = connect(settings.lance_location)
     if not has_table(database, settings.table):
         start = start_positions(None, read_logs(cluster, group, topic), rebuild=settings.rebuild)
-        return Table.create(database, settings.table, empty.moved(start.rebuilt), rule, watch=watch)
+        return Table.create(database, settings.table, empty.moved(start.rebuilt), rule, metadata=metadata, watch=watch)
 
     def readable(fence: Fence) -> Fence:
         fence = accepted(fence, empty.pages[0], empty.vectors, adopt=settings.adopt)
         start = start_positions(fence.offsets, read_logs(cluster, group, topic), rebuild=settings.rebuild)
-        return fence.reset(start.rebuilt)
+        about = renewed(fence.about, empty.about) if empty.about is not None else fence.about
+        return msgspec.structs.replace(fence.reset(start.rebuilt), about=about)
 
     return Table.take_over(database, settings.table, empty, rule, readable, watch=watch)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import lancedb
@@ -14,7 +15,7 @@ import pyarrow as pa
 import structlog
 from lancedb.table import LanceTable
 
-from pipeline.errors import Replaced
+from pipeline.errors import Replaced, UsageError
 from pipeline.library_errors import LibraryError, library_errors
 from pipeline.records import EmbeddedPage
 from pipeline.service import Watch, unwatched
@@ -23,6 +24,7 @@ from sinks.derived import FIELDS, SOURCES
 from sinks.fence import FENCE_SCHEMA, Fence, Stamped, Version, new_stamp, refuse_other_model
 from sinks.languages import TEXT_COLUMNS
 from sinks.merge import FILLED, NEWER, Merger, Way, listed, overruling
+from sinks.notebook import KEY, embed_no_rows
 from sinks.rows import MADE_BY, NewPage, StoredPage, VectorRule, fence_row, page_rows, stored_pages, table_schema
 from sinks.storage import Pause, no_answer, open_table, quoted, read_fence, retried
 
@@ -86,14 +88,26 @@ class Table:
 
     @classmethod
     def create(
-        cls, database: lancedb.DBConnection, name: str, fence: Fence, rule: VectorRule, *, watch: Watch = unwatched
+        cls,
+        database: lancedb.DBConnection,
+        name: str,
+        fence: Fence,
+        rule: VectorRule,
+        *,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+        watch: Watch = unwatched,
     ) -> Table:
         """Makes the table with its fence row; the loser of a race takes over what the winner made.
+
+        Args:
+            metadata: of the table's schema, which LanceDB takes here and never again.
 
         Raises:
             Fatal: the place cannot be written to.
         """
         row = fence_row(fence, new_stamp(), None, rule)
+        if metadata:
+            row = row.replace_schema_metadata(dict(metadata))
         try:
             with library_errors():
                 database.create_table(name, row, mode="create", on_bad_vectors="null")
@@ -126,6 +140,7 @@ class Table:
             Fatal: the table is of another model, or is none of ours.
             Replaced: others went on writing for `TAKE_OVER_SECONDS`.
         """
+        embed_no_rows()
         lance = open_table(database, name)
         deadline = time.monotonic() + TAKE_OVER_SECONDS
         while True:
@@ -205,9 +220,15 @@ class Table:
         older version writes the table on. It is that version's then; whoever takes it over makes them anew.
 
         Raises:
+            UsageError: LanceDB's note on the model is in this table for good, and would have an older version load it.
             Replaced, Fatal, TryAgain: as `write` does.
         """
         self.still_mine()
+        if KEY.encode() in (self._retried(lambda: self.lance.schema).metadata or {}):
+            raise UsageError(
+                f"table {self.name} was made by this version, and no older one can write it: it has LanceDB's note on "
+                "its model. Let the older one fill another table (--table)"
+            )
         ours = {field.name for field in (*FIELDS, *MADE_BY)}
         there = [name for name in self._retried(lambda: self.lance.schema).names if name in ours]
         if there:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from typing import cast
 
 import structlog
 from lancedb.table import LanceTable
 from pydantic import Field
 
 from pipeline.errors import CirrostreamError, TryAgain
-from pipeline.model_config import Metric
+from pipeline.model_card import languages_warning
+from pipeline.model_config import METRICS, Metric
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.settings import ModelSettings, TableSettings
 from sinks.fence import Fence
 from sinks.languages import TEXT_COLUMNS
-from sinks.reader import FILL, Reader, refuse_other_model
+from sinks.named_model import files_for
+from sinks.reader import FILL, Reader
 from sinks.search.encoder import QuestionEncoder
 
 PREWARMED = ("id", "name", "names", "vector", *TEXT_COLUMNS)
@@ -27,6 +30,9 @@ class SearchOptions(ModelSettings, TableSettings):
     """Table, model and device of a search; each a flag or a variable of the environment, as everywhere."""
 
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: the first GPU, else the CPU.")
+    rerank: str = Field(
+        "", description="Cross-encoder that orders the best hits anew: a hub name or a folder; empty: none."
+    )
 
 
 def open_reader(options: TableSettings) -> Reader:
@@ -43,18 +49,29 @@ def open_reader(options: TableSettings) -> Reader:
 
 
 def model_of(options: ModelSettings, reader: Reader) -> ModelFiles:
-    """The model that the table's vectors are of.
+    """The model that the table's vectors are of: the one that was chosen, else the one that the table names.
 
     Raises:
         UsageError: these settings mean another one, or it cannot be had.
+        TryAgain: the hub cannot be reached.
     """
-    files = resolve(options, weights=True)
-    refuse_other_model(reader.fence(), files.tag, reader.name)
-    return files
+    return files_for(reader.fence(), options, reader.name)
+
+
+def notes_on(fence: Fence, files: ModelFiles | None) -> list[str]:
+    """Sentences that belong to every answer: the model is not one for the languages of the table."""
+    if files is None:
+        return []
+    there = fence.about.contents.languages if fence.about else ()
+    languages = there or (tuple(fence.search.weights) if fence.search else ())
+    warning = languages_warning(files.name, files.languages, languages)
+    return [warning] if warning else []
 
 
 def metric_of(options: ModelSettings, fence: Fence) -> Metric:
-    """The metric of the table's vectors, where its model is at hand; else the usual one."""
+    """The metric of the table's vectors, where it says so or its model is at hand; else the usual one."""
+    if fence.about is not None and fence.about.metric in METRICS.values():
+        return cast("Metric", fence.about.metric)
     try:
         files = resolve(options, weights=False)
     except CirrostreamError:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from concurrent.futures import TimeoutError as LateError
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,12 @@ RERANKED = 50
 class Reranker(Protocol):
     """A model that reads question and text together."""
 
-    def scores(self, question: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        """How well each text answers, of shape (len(texts),); more is better."""
+    def scores(self, question: str, texts: Sequence[str], late: float | None = None) -> NDArray[np.float32]:
+        """How well each text answers, of shape (len(texts),); more is better.
+
+        Args:
+            late: `time.perf_counter()` after which nobody waits for it.
+        """
 
 
 def reranked(
@@ -38,14 +42,15 @@ def reranked(
     """The hits in the reranker's order; as they were when it is late or fails, which the report says."""
     start = time.perf_counter()
     texts = [f"{rows[one.id]['title']}\n{rows[one.id]['text']}" for one in best]
-    run = pool.submit(reranker.scores, question, texts)
+    run = pool.submit(reranker.scores, question, texts, late)
     try:
         scores = run.result(None if late is None else max(0.0, late - start))
     except LateError:
         run.cancel()
         return list(best), LegReport(name="rerank", state="late", why="had not answered at the deadline")
     except CirrostreamError as error:
-        return list(best), LegReport(name="rerank", state="failed", why=str(error))
+        state: Literal["late", "failed"] = "failed" if late is None or time.perf_counter() < late else "late"
+        return list(best), LegReport(name="rerank", state=state, why=str(error))
     ordered = []
     for place in np.argsort(-scores, kind="stable"):
         one = best[int(place)]

@@ -19,6 +19,7 @@ from sinks.fence import Fence
 from sinks.names import folded
 from sinks.reader import Reader
 from sinks.search.answers import Answer, By, Hit, LegReport, Mode
+from sinks.search.cross_encoder import CrossEncoderReranker, find_reranker
 from sinks.search.filters import Filters
 from sinks.search.fusion import Candidate, Fused, Leg, alone, fuse
 from sinks.search.hits import READ, completed, hit_of, passage_of
@@ -33,7 +34,7 @@ from sinks.search.legs import (
     vector_leg,
     vector_query,
 )
-from sinks.search.opening import SearchOptions, load, metric_of, model_of, open_reader, prewarm
+from sinks.search.opening import SearchOptions, load, metric_of, model_of, notes_on, open_reader, prewarm
 from sinks.search.question import checked_deadline, checked_k, checked_question
 from sinks.search.reranking import RERANKED, Reranker, reranked
 from sinks.search.running import run_legs
@@ -108,20 +109,24 @@ class Search:
             options: settings; None: those of the environment.
             meaning: False loads no model: only mode `text` can be asked for.
             chosen: settings by name, such as `table="wikipedia"`, `lance_uri="data/lance"`, `model=…`, `device="cpu"`.
+                Without `model` the table's own is taken.
 
         Raises:
-            UsageError: there is no such table, its model is another one, or cannot be loaded.
-            TryAgain: the table is empty.
+            UsageError: there is no such table, its model is another one, or cannot be loaded; so for the reranker.
+            TryAgain: the table is empty, or a model is not here and the hub cannot be reached.
         """
         options = options or SearchOptions(**chosen)
         reader = open_reader(options)
         files: ModelFiles | None = model_of(options, reader) if meaning else None
+        reranker = find_reranker(options.rerank) if options.rerank else None
         fence: Fence = reader.fence()
         metric = files.metric if files else metric_of(options, fence)
-        search = cls(reader, None, fence.model, metric)
+        search = cls(reader, None, fence.model, metric, notes=notes_on(fence, files))
         prewarm(reader, search._columns)
         if files:
             search._encoder = load(options, files)
+        if reranker:
+            search._reranker = CrossEncoderReranker.load(reranker, options.rerank, options.device)
         return search
 
     def __enter__(self) -> Self:
