@@ -6,7 +6,7 @@ with their texts take three times as long.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -16,25 +16,18 @@ import numpy as np
 from lancedb import query as lance_query
 from lancedb.table import LanceTable
 from numpy.typing import NDArray
-from rapidfuzz import fuzz
 
 from pipeline.model_config import Metric
 from sinks.languages import language_of
-from sinks.names import folded
 from sinks.reader import Reader
 from sinks.rows import LIVE, is_live
-from sinks.search.fusion import LIKE, Candidate
+from sinks.search.fusion import Candidate
 from sinks.search.hits import similarity
 from sinks.search.state import State
 from sinks.storage import quoted
 
 CANDIDATES = 100
 """Chunks of each leg that fusion sees."""
-
-MAX_NAME_WORDS = 10
-"""Words of a question that may be a name."""
-ALIAS = 0.98
-"""An alias counts a little less than a title: of two pages with this name the one so titled comes first."""
 
 MAX_WORDS = 100
 """Words of a question that are looked for; its first ones. 10,000 characters of words took seconds."""
@@ -64,7 +57,7 @@ class Asked:
 def vector_leg(asked: Asked, vector: NDArray[np.float32], metric: Metric) -> list[Candidate]:
     """The chunks nearest to a vector of shape (dimension,), best first."""
     return [
-        _candidate(row, similarity(row["_distance"], metric))
+        candidate_of(row, similarity(row["_distance"], metric))
         for row in nearest_rows(asked, vector, metric, asked.columns())
     ]
 
@@ -107,7 +100,9 @@ def text_leg(asked: Asked, question: str, pool: Executor) -> list[Candidate]:
         pool.submit(asked.reader.read, partial(_matches, asked, words, column, indexed))
         for column, indexed in asked.state.text.items()
     ]
-    found = [_candidate(row, row["_score"]) for ask in asks for row in ask.result() if is_live(row["n"], row["start"])]
+    found = [
+        candidate_of(row, row["_score"]) for ask in asks for row in ask.result() if is_live(row["n"], row["start"])
+    ]
     return sorted(found, key=lambda candidate: (-candidate.score, candidate.id))[: asked.limit]
 
 
@@ -122,60 +117,16 @@ def text_query(lance: LanceTable, asked: Asked, words: str, column: str, *, inde
 
     With an index, rows that it lacks are left out: beside 50,000 of them a query takes 675 ms instead of 8.
     """
-    return _words_query(lance, asked, MatchQuery(words, column), indexed=indexed)
+    return words_query(lance, asked, MatchQuery(words, column), indexed=indexed)
 
 
-def names_leg(asked: Asked, question: str) -> list[Candidate]:
-    """Pages with the question as title or alias, exactly or but for a few letters, best first.
-
-    The score is how like the names are, 0 to 1; only row 0 of a page has names.
-    """
-    name = folded(question)
-    if not name or len(name.split()) > MAX_NAME_WORDS:
-        return []
-    columns = asked.columns("name", "names")
-    exact = f"name = {quoted(name)}"
-    rows = asked.reader.read(
-        lambda lance: _found(lance, f"{exact} AND ({asked.where})" if asked.where else exact, columns)
-    )
-    for fuzziness in (0, 1, 2):
-        rows += asked.reader.read(partial(_named, asked, name, fuzziness, columns))
-        best = max((likeness(name, row) for row in rows), default=0.0)
-        if best >= ALIAS:
-            break
-    unique = {row["id"]: row for row in rows if is_live(row["n"], row["start"])}
-    found = [_candidate(row, like) for row in unique.values() if (like := likeness(name, row)) > LIKE]
-    return sorted(found, key=lambda candidate: (-candidate.score, candidate.id))[: asked.limit]
-
-
-def _found(lance: LanceTable, condition: str, columns: Sequence[str]) -> list[Row]:
-    rows: list[Row] = lance.search().where(condition).select(list(columns)).limit(CANDIDATES).to_arrow().to_pylist()
-    return rows
-
-
-def _named(asked: Asked, name: str, fuzziness: int, columns: Sequence[str], lance: LanceTable) -> list[Row]:
-    match = MatchQuery(name, "names", fuzziness=fuzziness, prefix_length=1 if fuzziness else 0)
-    query = _words_query(lance, asked, match, indexed=asked.state.names_index)
-    rows: list[Row] = query.select([*columns, "_score"]).to_arrow().to_pylist()
-    return rows
-
-
-def _words_query(lance: LanceTable, asked: Asked, match: Any, *, indexed: bool) -> Any:
+def words_query(lance: LanceTable, asked: Asked, match: Any, *, indexed: bool) -> Any:
+    """LanceDB's query of words in one column, which leaves out rows that its index lacks."""
     search: Any = lance.search
     query = search(match, query_type="fts")
     if indexed:
         query = query.fast_search()
     return (query.where(asked.where, prefilter=True) if asked.where else query).limit(asked.limit)
-
-
-def likeness(name: str, row: Mapping[str, Any]) -> float:
-    """How like a folded name and a page's names are, 0 to 1: by the share of letters that stay in place."""
-    title = row.get("name") or ""
-    best = fuzz.ratio(name, title) / 100 if title else 0.0
-    if best < 1:
-        for alias in (row.get("names") or "").split("\n"):
-            best = max(best, ALIAS * fuzz.ratio(name, alias) / 100)
-    return best
 
 
 def rows_of(reader: Reader, ids: Iterable[str], columns: Sequence[str]) -> dict[str, Row]:
@@ -185,5 +136,5 @@ def rows_of(reader: Reader, ids: Iterable[str], columns: Sequence[str]) -> dict[
     return {row["id"]: row for row in rows}
 
 
-def _candidate(row: Row, score: float) -> Candidate:
+def candidate_of(row: Row, score: float) -> Candidate:
     return Candidate(row["id"], row["page"], language_of(row.get("language"), row.get("wiki")), score)

@@ -5,54 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Protocol, Self
 
 import numpy as np
-from lancedb.query import LanceVectorQueryBuilder
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.model_config import Metric
 from pipeline.model_files import ModelFiles
-from sinks.fence import Fence
-from sinks.names import folded
 from sinks.reader import Reader
 from sinks.search.answers import Answer, By, Hit, LegReport, Mode
 from sinks.search.cross_encoder import CrossEncoderReranker, find_reranker
+from sinks.search.explain import plans
 from sinks.search.filters import Filters
 from sinks.search.fusion import Candidate, Fused, Leg, alone, fuse
 from sinks.search.hits import READ, completed, hit_of, passage_of
-from sinks.search.legs import (
-    CANDIDATES,
-    MAX_NAME_WORDS,
-    Asked,
-    names_leg,
-    rows_of,
-    text_leg,
-    text_query,
-    vector_leg,
-    vector_query,
-)
+from sinks.search.legs import CANDIDATES, Asked, rows_of, text_leg, vector_leg
+from sinks.search.limits import condition_in, limits_of, useless_because
+from sinks.search.names_leg import names_leg
 from sinks.search.opening import SearchOptions, load, metric_of, model_of, notes_on, open_reader, prewarm
 from sinks.search.question import checked_deadline, checked_k, checked_question
 from sinks.search.reranking import RERANKED, Reranker, reranked
 from sinks.search.running import run_legs
-from sinks.search.state import FLAT_ROWS, State, States
-from sinks.storage import quoted
+from sinks.search.state import State, States
+from sinks.search.titles import titles
 
 THREADS = 16
 """Of one search: each leg of a question has one, and each full-text column that is asked."""
 
 PASSAGES = 2
 """Of a page, besides its best one."""
-
-MOST_TITLES = 1_000
-"""Titles with the letters typed so far that are read, to show the most popular; one or two letters fit more."""
-MOST = "\U0010ffff"
-"""After every other character: the end of the titles that begin so."""
-
-_TITLE_COLUMNS: tuple[str, ...] = ("title", "popularity_score", "incoming_links")
 
 LEGS: Mapping[Mode, tuple[Leg, ...]] = {
     "hybrid": ("vector", "text", "names"),
@@ -119,7 +101,7 @@ class Search:
         reader = open_reader(options)
         files: ModelFiles | None = model_of(options, reader) if meaning else None
         reranker = find_reranker(options.rerank) if options.rerank else None
-        fence: Fence = reader.fence()
+        fence = reader.fence()
         metric = files.metric if files else metric_of(options, fence)
         search = cls(reader, None, fence.model, metric, notes=notes_on(fence, files))
         prewarm(reader, search._columns)
@@ -176,10 +158,12 @@ class Search:
             raise UsageError("this search was opened without its model: only mode text can be asked for")
         chosen = filters or Filters()
         state = self._states.now()
-        where = _condition(chosen, state, self.reader.name)
+        where = condition_in(state, chosen, self.reader.name)
         asked = Asked(self.reader, state, where, max(CANDIDATES, k if by == "chunk" else 2 * k))
         late = None if deadline_ms is None else start + deadline_ms / 1000
-        useless = {leg: why for leg in LEGS[mode] if (why := self._useless(leg, state, asked_for))}
+        useless = {
+            leg: why for leg in LEGS[mode] if (why := useless_because(leg, state, loaded=self._encoder is not None))
+        }
         work = {leg: self._work(leg, asked, asked_for) for leg in LEGS[mode] if leg not in useless}
         found, reports = run_legs(self._pool, work, late)
         reports += [LegReport(name=leg, state="left out", why=why) for leg, why in useless.items()]
@@ -197,8 +181,8 @@ class Search:
             by=by,
             filters=chosen.shown(),
             legs=[*reports, *rerank],
-            notes=[*self._notes, *_notes(state, mode, found, chosen)],
-            plan=self._plan(asked, asked_for, list(found)) if explain else {},
+            notes=[*self._notes, *limits_of(state, mode, found, chosen)],
+            plan=self._plans(asked, asked_for, found) if explain else {},
         )
 
     def similar(self, chunk: str, *, k: int = 10, filters: Filters | None = None, by: By = "page") -> Answer:
@@ -219,7 +203,7 @@ class Search:
                 f"table {self.reader.name} has no chunk {chunk!r}: give the id of a hit, such as enwiki:12#3"
             )
         state = self._states.now()
-        asked = Asked(self.reader, state, _condition(chosen, state, self.reader.name), max(CANDIDATES, 2 * k))
+        asked = Asked(self.reader, state, condition_in(state, chosen, self.reader.name), max(CANDIDATES, 2 * k))
         candidates = vector_leg(asked, np.array(row["vector"], np.float32), self._metric)
         others = [candidate for candidate in candidates if candidate.page != row["page"]]
         hits, _ = self._hits(chunk, self._fused({"vector": others}, state, "vector", by), k, None, rerank=False)
@@ -238,33 +222,14 @@ class Search:
         )
 
     def titles(self, typed: str, *, k: int = 10, filters: Filters | None = None) -> list[str]:
-        """Titles that begin with what was typed so far, the most popular first; for a list under a search field."""
-        name = folded(checked_question(typed))
-        state = self._states.now()
-        if not name or not state.names:
-            return []
-        chosen = _condition(filters or Filters(), state, self.reader.name)
-        within = f"name >= {quoted(name)} AND name < {quoted(name + MOST)}"
-        where = f"{within} AND ({chosen})" if chosen else within
-        columns = [name for name in _TITLE_COLUMNS if name in state.columns]
-        rows = self.reader.read(
-            lambda lance: lance.search().where(where).select(columns).limit(MOST_TITLES).to_arrow().to_pylist()
-        )
-        rows.sort(key=lambda row: (-(row["popularity_score"] or 0), -(row["incoming_links"] or 0), len(row["title"])))
-        return [row["title"] for row in rows[: checked_k(k)]]
+        """Titles that begin with what was typed so far, the most popular first; for a list under a search field.
 
-    def _useless(self, leg: Leg, state: State, question: str) -> str:
-        """Why this leg can add nothing; "": it can."""
-        if leg == "vector":
-            return "" if self._encoder else "the model is not loaded"
-        if leg == "names":
-            if not state.names:
-                return "the table has no column of names yet: sinks.lance makes it"
-            words = len(folded(question).split())
-            return "" if 0 < words <= MAX_NAME_WORDS else f"no name has {words} words"
-        if not any(state.text.values()) and state.rows > FLAT_ROWS:
-            return f"{state.rows} rows have no full-text index yet: sinks.lance makes it"
-        return ""
+        Raises:
+            UsageError: nothing was typed, or `k` or filters are none.
+        """
+        state = self._states.now()
+        where = condition_in(state, filters or Filters(), self.reader.name)
+        return titles(self.reader, state, checked_question(typed), checked_k(k), where)
 
     def _work(self, leg: Leg, asked: Asked, question: str) -> Callable[[], list[Candidate]]:
         if leg == "text":
@@ -272,6 +237,10 @@ class Search:
         if leg == "names":
             return lambda: names_leg(asked, question)
         return lambda: vector_leg(asked, self._vector(question), self._metric)
+
+    def _plans(self, asked: Asked, question: str, found: Mapping[Leg, object]) -> dict[str, str]:
+        vector = self._vector(question) if "vector" in found else None
+        return plans(asked, question if "text" in found else "", vector, self._metric)
 
     def _vector(self, question: str) -> NDArray[np.float32]:
         if self._encoder is None:
@@ -299,53 +268,7 @@ class Search:
             reports.append(report)
         return [_hit(rank, page, rows) for rank, page in enumerate(best[:k], start=1)], reports
 
-    def _plan(self, asked: Asked, question: str, legs: Sequence[Leg]) -> dict[str, str]:
-        """LanceDB's plan of each query of these legs."""
-        queries: dict[str, Callable[[Any], Any]] = {}
-        if "vector" in legs:
-            vector = self._vector(question)
-            queries["vector"] = lambda lance: vector_query(lance, asked, vector, self._metric, asked.where)
-        if "text" in legs:
-            queries |= {
-                column: partial(text_query, asked=asked, words=question, column=column, indexed=indexed)
-                for column, indexed in asked.state.text.items()
-            }
-        return {leg: self.reader.read(partial(_explained, query, asked)) for leg, query in queries.items()}
-
-
-def _explained(query: Callable[[Any], Any], asked: Asked, lance: Any) -> str:
-    made = query(lance)
-    score = "_distance" if isinstance(made, LanceVectorQueryBuilder) else "_score"  # a warning in the log without
-    return str(made.select([*asked.columns(), score]).explain_plan())
-
-
-def _condition(filters: Filters, state: State, table: str) -> str | None:
-    """The filters' condition.
-
-    Raises:
-        UsageError: this table lacks a column that they need.
-    """
-    for column in filters.columns():
-        if column not in state.columns:
-            raise UsageError(
-                f"table {table} has no column {column}, which a filter needs: it was made by an older version; "
-                "sinks.lance adds the column when it is started with this table"
-            )
-    return filters.condition()
-
 
 def _hit(rank: int, page: Fused, rows: Mapping[str, dict[str, Any]]) -> Hit:
     others = tuple(passage_of(rows[one.id], one.score) for one in page.others[:PASSAGES] if one.id in rows)
     return hit_of(rank, rows[page.id], page.score, page.legs, others)
-
-
-def _notes(state: State, mode: Mode, found: Mapping[Leg, Sequence[Candidate]], filters: Filters) -> list[str]:
-    """Sentences on what an answer from this state may lack."""
-    notes = []
-    if state.waiting and mode != "vector":
-        notes.append(f"{state.waiting} rows are not in the full-text index yet: words do not find them")
-    if state.stale and filters.metadata:
-        notes.append(f"the metadata of {state.stale} rows is not made ready yet: no filter on it finds them")
-    if mode == "hybrid" and not state.measured.weights and {"vector", "text"} <= found.keys():
-        notes.append("the legs' weights were not measured on this table yet: they count alike")
-    return notes

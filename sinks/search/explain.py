@@ -1,0 +1,35 @@
+"""LanceDB's plans of a question's queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.model_config import Metric
+from sinks.search.legs import Asked, text_query, vector_query
+
+
+def plans(asked: Asked, words: str, vector: NDArray[np.float32] | None, metric: Metric) -> dict[str, str]:
+    """Column that is searched -> the plan of its query.
+
+    Args:
+        words: that were looked for; "": none were.
+        vector: of shape (dimension,), whose neighbours were looked for.
+    """
+    queries: dict[str, Callable[[Any], Any]] = {}
+    if vector is not None:
+        queries["vector"] = lambda lance: vector_query(lance, asked, vector, metric, asked.where)
+    if words:
+        queries |= {
+            column: partial(text_query, asked=asked, words=words, column=column, indexed=indexed)
+            for column, indexed in asked.state.text.items()
+        }
+    return {column: asked.reader.read(partial(_explained, query, asked)) for column, query in queries.items()}
+
+
+def _explained(query: Callable[[Any], Any], asked: Asked, lance: Any) -> str:
+    return str(query(lance).select(asked.columns()).explain_plan())

@@ -1,0 +1,67 @@
+"""The leg of names: pages whose title or alias is the question, exactly or but for a few letters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from lancedb.table import LanceTable
+from rapidfuzz import fuzz
+
+from sinks.names import folded
+from sinks.rows import is_live
+from sinks.search.fusion import LIKE, Candidate
+from sinks.search.legs import CANDIDATES, Asked, MatchQuery, Row, candidate_of, words_query
+from sinks.storage import quoted
+
+MAX_WORDS = 6
+"""Words of a question that may be a misspelt name: a fuzzy query tries each. A name spelt right has any number."""
+ALIAS = 0.98
+"""An alias counts a little less than a title: of two pages with this name the one so titled comes first."""
+SURE = 0.85
+"""Likeness from which on nothing more unlike is looked for."""
+
+
+def names_leg(asked: Asked, question: str) -> list[Candidate]:
+    """Pages that the question may name, best first; the chunk is row 0 of each, which alone has names.
+
+    The score is how like the names are, 0 to 1, and 1 more where they are the same.
+    """
+    name = folded(question)
+    if not name:
+        return []
+    columns = asked.columns("name", "names")
+    exact = f"name = {quoted(name)}"
+    condition = f"{exact} AND ({asked.where})" if asked.where else exact
+    rows = asked.reader.read(lambda lance: _found(lance, condition, columns))
+    for fuzziness in (0, 1, 2) if len(name.split()) <= MAX_WORDS else ():
+        rows += asked.reader.read(partial(_named, asked, name, fuzziness, columns))
+        if max((likeness(name, row) for row in rows), default=0.0) >= (SURE if fuzziness else 1):
+            break
+    unique = {row["id"]: row for row in rows if is_live(row["n"], row["start"])}
+    found = [candidate_of(row, like) for row in unique.values() if (like := likeness(name, row)) > LIKE]
+    return sorted(found, key=lambda candidate: (-candidate.score, candidate.id))[: asked.limit]
+
+
+def _found(lance: LanceTable, condition: str, columns: Sequence[str]) -> list[Row]:
+    rows: list[Row] = lance.search().where(condition).select(list(columns)).limit(CANDIDATES).to_arrow().to_pylist()
+    return rows
+
+
+def _named(asked: Asked, name: str, fuzziness: int, columns: Sequence[str], lance: LanceTable) -> list[Row]:
+    match = MatchQuery(name, "names", fuzziness=fuzziness, prefix_length=1 if fuzziness else 0)
+    query = words_query(lance, asked, match, indexed=asked.state.names_index)
+    rows: list[Row] = query.select([*columns, "_score"]).to_arrow().to_pylist()
+    return rows
+
+
+def likeness(name: str, row: Mapping[str, Any]) -> float:
+    """How like a folded name is to the names of a page: the share of letters that stay in place, 1 more for all."""
+    title = row.get("name") or ""
+    if name == title:
+        return 2.0
+    best = fuzz.ratio(name, title) / 100 if title else 0.0
+    for alias in (row.get("names") or "").split("\n"):
+        best = max(best, ALIAS * (2.0 if alias == name else fuzz.ratio(name, alias) / 100))
+    return best
