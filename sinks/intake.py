@@ -9,8 +9,8 @@ from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.metrics import FORGED, Metrics
 from pipeline.records import EmbeddedPage, Undecodable, decode, source_of
 from sinks.origin import UNKNOWN_TOPIC, Origins
+from sinks.page_faults import Fault, fault
 from sinks.row_bytes import BYTES_PER_ROW, RowBytes
-from sinks.rows import Fault, fault
 from sinks.table import Table
 
 

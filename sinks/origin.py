@@ -14,7 +14,7 @@ from pipeline.errors import TryAgain
 from pipeline.offsets import TopicLog
 from pipeline.records import Source
 from sinks.fence import Fence, Version, place_and_offset
-from sinks.rows import Fault
+from sinks.page_faults import Fault
 
 FORGED_SOURCE = "forged_source"
 UNKNOWN_TOPIC = "unknown_topic"

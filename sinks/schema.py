@@ -80,8 +80,8 @@ def _refuse_foreign(schema: pa.Schema, table: str) -> None:
     lacking = [name for name in NEEDED if name not in schema.names]
     if len(lacking) > len(NEEDED) / 2:
         raise UsageError(
-            f"table {table} is another program's: it has the columns {_listed(schema.names)}, and none of the name "
-            f"{_listed(lacking)}; choose another name for ours (--table, CIRROSTREAM_TABLE)"
+            f"table {table} is another program's: it has the columns {shortened(schema.names)}, and none of the name "
+            f"{shortened(lacking)}; choose another name for ours (--table, CIRROSTREAM_TABLE)"
         )
 
 
@@ -103,6 +103,7 @@ def _allow_nulls(names: Iterable[str]) -> str:
     )
 
 
-def _listed(names: Iterable[str]) -> str:
+def shortened(names: Iterable[str]) -> str:
+    """The first five names, and how many more there are."""
     names = list(names)
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -29,6 +29,7 @@ from sinks.fence import Fence
 from sinks.pinned import pinned
 from sinks.reader import Reader, refuse_other_model
 from sinks.verify_corpus import CorpusCheck
+from sinks.verify_derived import derived_check
 from sinks.verify_kafka import fence_check, lag_check, offsets_check
 from sinks.verify_letters import Letters, Pipeline
 from sinks.verify_manifests import manifest_check
@@ -187,7 +188,8 @@ def _examined(subject: Subject, say: Say) -> tuple[Report, set[bytes]]:
     scan.run(subject.reader, lambda rows: say(f"reading rows: {rows:,}"))
     progress = read_to_end(cluster, subject.corpus.progress, deadline_s=DEADLINE_S)
     manifests = manifest_check(progress, pages, subject.pages_id)
-    checks = [corpus.check(), *scan.checks(), manifests, *checks, letters.check()]
+    derived = derived_check(subject.reader)
+    checks = [corpus.check(), *scan.checks(), derived, manifests, *checks, letters.check()]
     report = Report(
         ok=all(check.verdict != "failed" for check in checks),
         table=settings.table,

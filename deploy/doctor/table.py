@@ -19,7 +19,7 @@ from pipeline.library_errors import LibraryError, library_errors
 from pipeline.topics import corpus_topics, lance_group, topic_ids
 from sinks.fence import Fence, refuse_other_model
 from sinks.logs import read_logs
-from sinks.schema import Columns, checked
+from sinks.schema import Columns, checked, shortened
 from sinks.start import accepted, start_positions
 from sinks.storage import connect, has_table, open_table, read_fence
 from sinks.upkeep import TAG_REMEDY
@@ -107,8 +107,8 @@ def _touched(what: str, columns: Columns, tags: list[str]) -> Finding:
     """The table is usable; says what its user, or another release, has made of its columns, and which tags it has."""
     if columns.missing:
         return warn(
-            f"{what}; it lacks the columns {', '.join(field.name for field in columns.missing)}",
-            "start sinks.lance: it adds them, empty in the rows that are there (docs/upgrading.md)",
+            f"{what}; it lacks the columns {shortened(field.name for field in columns.missing)}",
+            "start sinks.lance: it adds them, and fills those that searches by words need (docs/upgrading.md)",
         )
     if tags:
         return warn(f"{what}; tags keep every old version on disk: {', '.join(tags)}", TAG_REMEDY)

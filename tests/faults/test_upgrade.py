@@ -19,6 +19,7 @@ import pytest
 
 from deploy.local.sample import SNAPSHOT, WIKI, write_sample
 from pipeline import model_files, topics
+from pipeline.errors import Exit
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher
@@ -65,7 +66,17 @@ class Site:
         self.starts = 0
 
     def command(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
+        done = self._done(module, *arguments)
+        assert done.returncode == 0, f"{self.code} {module}: {done.returncode}: {done.stderr[-3000:]}"
+        return done
+
+    def assert_refused(self, module: str, says: str) -> None:
+        done = self._done(module)
+        assert done.returncode == Exit.FATAL, f"{self.code} {module}: {done.returncode}: {done.stderr[-3000:]}"
+        assert says in done.stderr
+
+    def _done(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             env=self.environments[self.code],
             capture_output=True,
@@ -73,8 +84,6 @@ class Site:
             timeout=180,
             check=False,
         )
-        assert done.returncode == 0, f"{self.code} {module}: {done.returncode}: {done.stderr[-3000:]}"
-        return done
 
     def asked(self, module: str, *arguments: str) -> Any:
         """The document that it prints."""
@@ -256,8 +265,12 @@ def test_what_an_older_version_made_is_continued_proved_given_back_and_taken_ove
         accounts = pipeline.asked("producers.ledger")
         assert all(account["complete"] and account["finished"] for account in accounts), accounts
 
-        # One version back: what today's code wrote, the older one reads, and goes on.
+        # One version back: what today's code wrote, the older one reads, and goes on, once its table is as it knows it.
         pipeline.stop("live", "chunk", "embed", "lance")
+        pipeline.code = "older"
+        pipeline.assert_refused("sinks.lance", "written by a newer Cirrostream (fence schema 2); upgrade this one")
+        pipeline.code = "today"
+        assert "start the older sinks.lance now" in pipeline.command("sinks.downgrade").stdout
         pipeline.code = "older"
         pipeline.start("live", "chunk", "embed", "lance")
         wiki.wiki.write(1, "Page 1", "Jade is a green stone that is carved into ornaments.")

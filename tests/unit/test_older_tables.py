@@ -1,4 +1,4 @@
-"""A table that commit 8c9e2ef made: taken over, written to, and refused by it in words."""
+"""A table that commit 8c9e2ef made: taken over, written to, and given back to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from lancedb.index import FTS, BTree, LabelList
 
+from pipeline.settings import TableSettings
+from sinks.downgrade import given_back
+from sinks.table import Table
 from tests import older
 from tests.tables import contents, deletion, embedded, takeover, texts
 
@@ -34,6 +38,17 @@ else:
 """
 
 
+GO_ON = """
+from tests.tables import contents, embedded, takeover
+from pathlib import Path
+import sys
+table = takeover(Path(sys.argv[1]))
+assert table.fence.offsets == {0: 9}, table.fence
+table.write([embedded("enwiki:1", 9, 2)], {0: 10})
+assert sorted(contents(table)) == ["enwiki:1", "enwiki:2", "enwiki:4"], contents(table)
+"""
+
+
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return older.unpack(tmp_path_factory.mktemp("older"))
@@ -48,14 +63,44 @@ def run(code: Path, program: str, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_an_older_table_is_taken_over_written_to_and_refused_by_the_older_code(code: Path, tmp_path: Path) -> None:
+def test_an_older_table_is_taken_over_filled_given_back_to_the_older_code_and_taken_over_again(
+    code: Path, tmp_path: Path
+) -> None:
     run(code, MAKE, tmp_path)
     table = takeover(tmp_path)
     assert table.fence.offsets == {0: 6}
     table.write([embedded("enwiki:3", 3, 1), embedded("enwiki:2", 4, 2)], {0: 7})
     assert sorted(contents(table)) == ["enwiki:1", "enwiki:2"], "what it had deleted or replaced stays so"
     table.write([embedded("enwiki:4", 7, 2), deletion("enwiki:9", 8)], {0: 9})
+    assert [table.backfill(3), table.backfill(3), table.backfill(3)] == [3, 1, 0]
+    assert_searched_by_words(table)
+
     run(code, REFUSED, tmp_path)
+    assert given_back(TableSettings(lance_uri=str(tmp_path), _env_file=None)) == ()  # type: ignore[call-arg]
+    run(code, GO_ON, tmp_path)
+
     again = takeover(tmp_path)
-    assert again.fence.offsets == {0: 9}
+    assert again.fence.offsets == {0: 10}
+    assert contents(again)["enwiki:1"] == texts(embedded("enwiki:1", 9, 2))
     assert contents(again)["enwiki:4"] == texts(embedded("enwiki:4", 7, 2))
+    assert again.backfill(100) == 5
+    assert_searched_by_words(again)
+
+
+INDEXES = {
+    "text_en": FTS(with_position=False),
+    "name": BTree(),
+    "facets": LabelList(),
+    "categories": LabelList(),
+    "popularity_score": BTree(),
+}
+
+
+def assert_searched_by_words(table: Table) -> None:
+    """Every live row stands in the column of its language, under the index that a search by words needs."""
+    for column, config in INDEXES.items():
+        table.lance.create_index(column, config=config, replace=True)
+    found = table.lance.search("chunk", fts_columns=["text_en"]).select(["id", "_score"]).limit(100).to_arrow()
+    assert sorted(found["id"].to_pylist()) == sorted(
+        f"{page}#{n}" for page, chunks in contents(table).items() for n in range(len(chunks))
+    )

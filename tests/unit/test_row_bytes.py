@@ -11,8 +11,9 @@ import pytest
 from pipeline.records import EmbeddedPage, Page, Source, Span, encode
 from pipeline.settings import MIB
 from sinks.intake import weight
+from sinks.page_faults import fault
 from sinks.row_bytes import BYTES_PER_ROW, MAX_PAGE_BYTES, RowBytes
-from sinks.rows import NewPage, VectorRule, fault, page_rows
+from sinks.rows import NewPage, VectorRule, page_rows
 from tests.tables import DIMENSION, FENCE, RULE, deletion, embedded
 
 DEFAULT_BATCH = 10_000

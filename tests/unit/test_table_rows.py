@@ -13,7 +13,8 @@ from pipeline.records import EmbeddedPage, Source, Span
 from sinks.derived import FIELDS, RULES
 from sinks.fence import MAX_OFFSET, Stamp, Version, decode_fence, encode_fence, new_stamp
 from sinks.languages import TEXT_COLUMNS
-from sinks.rows import MADE_BY, NewPage, VectorRule, fault, fence_row, page_rows, table_schema
+from sinks.page_faults import fault
+from sinks.rows import MADE_BY, NewPage, VectorRule, fence_row, page_rows, table_schema
 from tests.tables import DIMENSION, FENCE, RULE, deletion, embedded
 
 GOOD = embedded("enwiki:1", 5, 3)
@@ -97,7 +98,9 @@ def test_rows_have_the_text_of_their_span_and_the_columns_of_their_page() -> Non
 
 
 def test_live_rows_have_what_searches_need_and_dead_ones_have_none_of_it() -> None:
-    page = page_with(title="Größe", aliases=("GRÖSSE", "Groes"), language="de", metadata='{"rank": 3, "tags": ["x", "y"]}')
+    page = page_with(
+        title="Größe", aliases=("GRÖSSE", "Groes"), language="de", metadata='{"rank": 3, "tags": ["x", "y"]}'
+    )
     made = changed(page=page.page, device="cpu", dtype="float32", embedded_at=1_700_000_000_123)
     first, second, _, dead = page_rows([NewPage(made, Version(5), leftovers=(3,))], RULE).to_pylist()
     assert first["text_de"] == "Größe\nenwiki:1@5 chunk 0. "

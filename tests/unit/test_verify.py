@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -20,10 +21,12 @@ from pipeline.records import ChunkedPage, EmbeddedPage, Page, Source, Span, deco
 from pipeline.settings import ModelSettings, TableSettings, Unit
 from sinks import verify_report
 from sinks.fence import Fence
+from sinks.page_faults import fault
 from sinks.reader import Reader
-from sinks.rows import MAX_OFF_NORM, VectorRule, fault, norms_of, vector_faults
+from sinks.rows import LIVE, MAX_OFF_NORM, VectorRule, norms_of, vector_faults
 from sinks.verify_content import StoredRow, page_fault
 from sinks.verify_corpus import CorpusCheck
+from sinks.verify_derived import derived_check
 from sinks.verify_kafka import fence_check, offsets_check
 from sinks.verify_letters import Letters, Pipeline
 from sinks.verify_letters import Sent as Version
@@ -80,13 +83,16 @@ class World:
 
     def look(self) -> tuple[dict[str, Check], set[bytes]]:
         """The checks of the table, and the pages that a repair sends again."""
-        reader = Reader.open(TableSettings(lance_uri=str(self.folder)))
+        reader = self.reader()
         pages = newest_pages(iter(self.corpus))  # type: ignore[arg-type]
         corpus = CorpusCheck(reader, pages, 0, self.letters, self.unit)
         corpus.run(iter(self.corpus))  # type: ignore[arg-type]
         scan = RowScan(pages, 0, corpus.excused, DIMENSION, normalized=True)
         scan.run(reader)
         return {check.name: check for check in (corpus.check(), *scan.checks())}, corpus.faulty | scan.faulty
+
+    def reader(self) -> Reader:
+        return Reader.open(TableSettings(lance_uri=str(self.folder)), timedelta(0))
 
     def repair(self) -> None:
         """Sends what is wrong once more, as `--repair` does, and lets the pipeline run."""
@@ -162,6 +168,37 @@ BROKEN: list[tuple[Damage, str, str]] = [
 def test_each_property_broken_once_is_found(world: World, damage: Damage, check: str, said: str) -> None:
     damage(world)
     assert said in world.failed().get(check, "nothing found")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"text_words": "'other words'"}, "1 wrong in text_words"),
+        ({"text_de": "'too many'"}, "1 wrong in text_de"),
+        ({"title": "'Renamed'"}, "1 wrong in text_words, 1 wrong in name, 1 wrong in names"),
+        ({"names": "NULL"}, "1 wrong in names"),
+        ({"metadata": "'{\"rank\": 3}'"}, "1 wrong in facets"),
+    ],
+)
+def test_a_search_column_that_does_not_follow_from_the_others_is_named(
+    world: World, damage: dict[str, str], said: str
+) -> None:
+    world.damage("id = 'w:5#0'", **damage)
+    check = derived_check(world.reader())
+    assert (check.verdict, "w:5#0" in check.examples[0]) == ("failed", True)
+    assert said in check.figures
+    assert "docs/runbook.md" in check.figures
+
+
+def test_rows_without_search_columns_are_counted_and_no_fault(world: World) -> None:
+    rows = world.table.lance.count_rows(LIVE)
+    assert derived_check(world.reader()).figures == f"{rows} rows taken at random, 0 to be filled"
+    world.damage("page = 'w:5'", derived="NULL", text_words="NULL")
+    check = derived_check(world.reader())
+    assert (check.verdict, check.figures) == ("ok", f"{rows - 6} rows taken at random, 6 to be filled")
+    world.table.lance.drop_columns(["derived"])
+    check = derived_check(world.reader())
+    assert (check.verdict, check.figures) == ("ok", f"not there yet: {rows} rows to be filled by the sink")
 
 
 def as_embedded(page: Page, key: str, offset: int) -> EmbeddedPage:
