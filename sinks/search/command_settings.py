@@ -82,6 +82,7 @@ class SearchSettings(SearchOptions):
         None, gt=0, le=600_000, description="Milliseconds after which legs that have not answered are left out."
     )
     explain: bool = Field(False, description="Show each hit's score by leg, and LanceDB's plans.")
+    about: bool = Field(False, description="Describe the table instead: model, contents, indexes, measurements.")
     json_output: bool = Field(False, description="One JSON document on stdout.", json_schema_extra={cli.FLAG: "--json"})
 
     @property
