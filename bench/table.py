@@ -1,7 +1,11 @@
-"""Writes synthetic pages through the sink's own Table and Upkeep: does a large table take rows as fast as a small one?
+"""Writes made-up pages through the sink's own Table and Upkeep: does a large table take rows as fast as a small one?
 
-`python -m bench.table [--rows 500000] [--updates 0.1] [--out bench-table.json]`. Look at the ratios: absolute rates say
-more about the machine. On one that others use as well, look at those of processor time.
+`python -m bench.table [--rows 500000] [--updates 0.1] [--folder FOLDER] [--out bench-table.json]`. Look at the ratios:
+absolute rates say more about the machine. On one that others use as well, look at those of processor time.
+
+First the load, with all the upkeep that is due meanwhile; then each index that the sink makes when nothing comes, by
+itself; then one more batch and the optimize that brings all indexes up to date. The text is 60 words a row
+(`bench.corpus`).
 """
 
 from __future__ import annotations
@@ -14,14 +18,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
+from bench.corpus import CHUNKS, DIMENSION, Corpus
 from pipeline.metrics import Metrics
-from pipeline.records import EmbeddedPage, Page, Source, Span
+from pipeline.records import EmbeddedPage
 from pipeline.settings import TableSettings
 from sinks.fence import Fence
 from sinks.memory import AT_START, bound_memory
@@ -30,13 +36,55 @@ from sinks.rows import VectorRule
 from sinks.search.nearest import nearest
 from sinks.storage import connect
 from sinks.table import Table
-from sinks.upkeep import IDLE_S, Upkeep, UpkeepRules, fragments
+from sinks.upkeep import IDLE_S, Step, Upkeep, UpkeepRules, fragments
+from sinks.upkeep.search_indexes import found_indexes
 
-DIMENSION = 384
-CHUNKS = 7
-CHUNK_CHARACTERS = 900
+NAME = "bench"
 BATCH_ROWS = 10_000
 QUERIES = 50
+MOST_STEPS = 100
+
+
+@dataclass(slots=True)
+class Cost:
+    """The price of a step, or of several of the same."""
+
+    seconds: float = 0
+    processor_s: float = 0
+    peak_mib: float = 0
+    """Resident memory of the process at its highest."""
+
+    def add(self, other: Cost) -> None:
+        self.seconds += other.seconds
+        self.processor_s += other.processor_s
+        self.peak_mib = max(self.peak_mib, other.peak_mib)
+
+
+@contextmanager
+def cost() -> Iterator[Cost]:
+    """What the block takes."""
+    with suppress(OSError):  # Linux alone forgets how high it was
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    started, worked, found = time.perf_counter(), time.process_time(), Cost()
+    yield found
+    found.seconds = time.perf_counter() - started
+    found.processor_s = time.process_time() - worked
+    found.peak_mib = peak_mib()
+
+
+def peak_mib() -> float:
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+@dataclass(slots=True)
+class IndexCost(Cost):
+    """The price of one index, and its size."""
+
+    mib: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +100,28 @@ class Report:
     last_to_first_processor: float
     """The same of rows per second of processor time."""
     rows_per_s_with_upkeep: float
-    upkeep_share: float
-    upkeep_s: dict[str, float]
+    kept_of_rate: float
+    """Rows per second with all upkeep that was due during the load, against writes alone."""
+    kept_of_rate_processor: float
+    upkeep: dict[str, Cost]
+    """By step, during the load."""
+    indexes: dict[str, IndexCost]
+    """By column, made after the load."""
+    optimize_after: Cost
+    """Of one more batch, all indexes brought up to date."""
+    optimize_writes_mib: float
     most_fragments: int
     fragments: int
     search_first_ms: float
     """With nothing of the index in memory."""
     search_p50_ms: float
     search_recall_at_1: float
+    write_peak_mib: float
     peak_rss_mib: float
+    rows_mib: float
+    """Of the newest version, without indexes."""
     disk_mib: float
+    """With old versions."""
 
 
 def main() -> int:
@@ -70,14 +130,37 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=500_000)
     parser.add_argument("--updates", type=float, default=0.0, help="share of pages that are there already")
+    parser.add_argument("--folder", type=Path, help="an empty folder in which the table stays; else it is removed")
     parser.add_argument("--out", type=Path, default=Path("bench-table.json"))
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-table-") as folder:
-        report = measure(Path(folder), options.rows, options.updates)
+    with ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-table-")))
+        report = measure(folder, options.rows, options.updates)
     options.out.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
-    for name, value in asdict(report).items():
-        print(f"{name:28} {value:.3g}" if isinstance(value, float) else f"{name:28} {value}")
+    show(asdict(report))
     return 0
+
+
+def show(report: dict[str, object], before: str = "") -> None:
+    for name, value in report.items():
+        if isinstance(value, dict):
+            show(value, f"{before}{name}.")
+        else:
+            print(f"{before + name:44} {value:.3g}" if isinstance(value, float) else f"{before + name:44} {value}")
+
+
+@dataclass(slots=True)
+class Load:
+    """What came of writing all batches."""
+
+    writes: list[Cost] = field(default_factory=list)
+    upkeep: dict[str, Cost] = field(default_factory=dict)
+    fragments: list[int] = field(default_factory=list)
+
+    def total(self, what: str) -> tuple[float, float]:
+        """Of the writes alone, and with upkeep."""
+        writes = sum(getattr(write, what) for write in self.writes)
+        return writes, writes + sum(getattr(step, what) for step in self.upkeep.values())
 
 
 def measure(folder: Path, rows: int, updates: float) -> Report:
@@ -85,54 +168,83 @@ def measure(folder: Path, rows: int, updates: float) -> Report:
     bound_memory(str(folder))
     rule = VectorRule(DIMENSION)
     fence = Fence(model="bench", dimension=DIMENSION, vectors="v", pages=("p",))
-    table = Table.create(connect(str(folder)), "bench", fence, rule)
+    table = Table.create(connect(str(folder)), NAME, fence, rule)
     upkeep = Upkeep(table, UpkeepRules(), Metrics("bench"))
-    writes, busy, totals, counts = [], [], [], []
-    steps: dict[str, float] = {}
-    batches = max(10, rows // BATCH_ROWS)
-    for number, batch in enumerate(pages(batches, updates)):
-        started, worked = time.perf_counter(), time.process_time()
-        upkeep.wrote(table.write(batch, {0: number + 1}))
-        writes.append(time.perf_counter() - started)
-        busy.append(time.process_time() - worked)
-        turned = time.perf_counter()
-        if step := upkeep.turn():
-            steps[step.value] = steps.get(step.value, 0) + time.perf_counter() - turned
-        totals.append(time.perf_counter() - started)
-        counts.append(fragments(table))
-        print(f"\r{(number + 1) * BATCH_ROWS} rows", end="", file=sys.stderr)
-    print(file=sys.stderr)
-    idle(upkeep)
-    first_ms, p50, recall = search(Reader.open(TableSettings(lance_uri=str(folder), table="bench")))
-    first, last = tenths(writes)
-    first_busy, last_busy = tenths(busy)
+    corpus = Corpus(pages=max(BATCH_ROWS, rows) // CHUNKS)
+    done = load(table, upkeep, pages(corpus, max(10, rows // BATCH_ROWS), updates))
+    indexes = settle(table, upkeep)
+    more = [corpus.page(number, offset=10 * rows + number) for number in range(BATCH_ROWS // CHUNKS)]
+    upkeep.wrote(table.write(more, {0: 1_000_000_000}))
+    before = on_disk(folder)
+    with cost() as optimized:
+        upkeep.do(Step.OPTIMIZE)
+    first_ms, p50, recall = search(Reader.open(TableSettings(lance_uri=str(folder), table=NAME)))
+    first, last = tenths([write.seconds for write in done.writes])
+    first_busy, last_busy = tenths([write.processor_s for write in done.writes])
+    (writes, total), (busy, all_busy) = done.total("seconds"), done.total("processor_s")
+    everything = (*done.writes, *done.upkeep.values(), *indexes.values(), optimized)
     return Report(
-        rows=batches * BATCH_ROWS,
+        rows=BATCH_ROWS * len(done.writes),
         updates=updates,
         first_tenth_rows_per_s=first,
         last_tenth_rows_per_s=last,
         last_to_first=last / first,
         last_to_first_processor=last_busy / first_busy,
-        rows_per_s_with_upkeep=batches * BATCH_ROWS / sum(totals),
-        upkeep_share=1 - sum(writes) / sum(totals),
-        upkeep_s=steps,
-        most_fragments=max(counts),
+        rows_per_s_with_upkeep=BATCH_ROWS * len(done.writes) / total,
+        kept_of_rate=writes / total,
+        kept_of_rate_processor=busy / all_busy,
+        upkeep=done.upkeep,
+        indexes=indexes,
+        optimize_after=optimized,
+        optimize_writes_mib=on_disk(folder) - before,
+        most_fragments=max(done.fragments),
         fragments=fragments(table),
         search_first_ms=first_ms,
         search_p50_ms=p50,
         search_recall_at_1=recall,
-        peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        / (1024 if sys.platform == "linux" else 1024**2),
-        disk_mib=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1024**2,
+        write_peak_mib=max(write.peak_mib for write in done.writes),
+        peak_rss_mib=max(one.peak_mib for one in everything),
+        rows_mib=int(table.lance.list_versions()[-1]["metadata"]["total_files_size"]) / 1024**2,
+        disk_mib=on_disk(folder),
     )
 
 
-def idle(upkeep: Upkeep) -> None:
-    """What the sink does when nothing comes."""
-    deadline = time.monotonic() + 3 * IDLE_S
-    while time.monotonic() < deadline:
-        upkeep.turn()
-        time.sleep(0.2)
+def load(table: Table, upkeep: Upkeep, batches: Iterator[list[EmbeddedPage]]) -> Load:
+    """Writes all batches, and does what is due in between."""
+    done = Load()
+    for number, batch in enumerate(batches):
+        with cost() as write:
+            upkeep.wrote(table.write(batch, {0: number + 1}))
+        done.writes.append(write)
+        with cost() as turned:
+            step = upkeep.turn()
+        if step:
+            done.upkeep.setdefault(step.value, Cost()).add(turned)
+        done.fragments.append(fragments(table))
+        print(f"\r{(number + 1) * BATCH_ROWS} rows", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    return done
+
+
+def settle(table: Table, upkeep: Upkeep) -> dict[str, IndexCost]:
+    """What the sink does when nothing comes: the price of each index that it makes then, by column."""
+    found: dict[str, IndexCost] = {}
+    time.sleep(IDLE_S)
+    for _ in range(MOST_STEPS):
+        before = {one.name for one in found_indexes(table.lance)}
+        with cost() as taken:
+            step = upkeep.turn()
+        if step is None:
+            break
+        new = [one for one in found_indexes(table.lance) if one.name not in before]
+        if step is Step.SEARCH_INDEX and new:
+            found[new[0].column] = IndexCost(*asdict(taken).values(), mib=new[0].bytes / 1024**2)
+    return found
+
+
+def on_disk(folder: Path) -> float:
+    """MiB of all files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1024**2
 
 
 def tenths(seconds: list[float]) -> tuple[float, float]:
@@ -141,11 +253,9 @@ def tenths(seconds: list[float]) -> tuple[float, float]:
     return tuple(BATCH_ROWS * tenth / sum(part) for part in (seconds[:tenth], seconds[-tenth:]))  # type: ignore[return-value]
 
 
-def pages(batches: int, updates: float) -> Iterator[list[EmbeddedPage]]:
-    """Batches of pages with text that compresses about as English does; every version is newer than the one before."""
+def pages(corpus: Corpus, batches: int, updates: float) -> Iterator[list[EmbeddedPage]]:
+    """Batches of pages, a share of them there already; every version is newer than the one before."""
     random = np.random.default_rng(7)
-    words = ["".join(map(chr, random.integers(97, 123, random.integers(2, 10)))) for _ in range(5_000)]
-    corpus = " ".join(random.choice(words, 500_000))
     known = offset = 0
     for _ in range(batches):
         batch = []
@@ -154,34 +264,8 @@ def pages(batches: int, updates: float) -> Iterator[list[EmbeddedPage]]:
             number = int(random.integers(known)) if old else known
             known += not old
             offset += 1
-            batch.append(page(number, offset, random, corpus))
+            batch.append(corpus.page(number, offset))
         yield batch
-
-
-def page(number: int, offset: int, random: np.random.Generator, corpus: str) -> EmbeddedPage:
-    start = int(random.integers(len(corpus) - CHUNKS * CHUNK_CHARACTERS))
-    text = corpus[start : start + CHUNKS * CHUNK_CHARACTERS]
-    spans = tuple(Span(n, n * len(text) // CHUNKS, (n + 1) * len(text) // CHUNKS) for n in range(CHUNKS))
-    vectors = clustered(random, CHUNKS)
-    return EmbeddedPage(
-        key=f"enwiki:{number}",
-        source=Source("p", number % 32, offset),
-        page=Page(wiki="enwiki", page_id=str(number), title=f"Page {number}", text=text, categories=("A", "B", "C")),
-        spans=spans,
-        dimension=DIMENSION,
-        vectors=vectors.tobytes(),
-    )
-
-
-_CENTRES = np.random.default_rng(1).normal(size=(2_000, DIMENSION)).astype(np.float32)
-
-
-def clustered(random: np.random.Generator, count: int) -> np.ndarray:
-    """Unit vectors around 2,000 centres, for no index can order vectors that are all equally far apart."""
-    found = _CENTRES[random.integers(len(_CENTRES), size=count)]
-    found = found + random.normal(size=(count, DIMENSION)).astype(np.float32) * np.float32(0.7)
-    unit: np.ndarray = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype("<f4")
-    return unit
 
 
 def search(reader: Reader) -> tuple[float, float, float]:
