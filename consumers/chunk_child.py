@@ -7,20 +7,16 @@ latest.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
-import resource
-import signal
-import sys
 from contextlib import suppress
-from pathlib import Path
 
 from consumers import chunk_protocol
 from consumers.chunk_limits import SHARE_OF_MEMORY, alarm_seconds
 from consumers.chunk_protocol import Answer, Ready, Refused, Task
 from consumers.chunk_records import RecordChunker
 from consumers.chunking import Chunker
+from pipeline.child_limits import bound_memory, end_with_parent
 from pipeline.cores import usable_memory
 from pipeline.errors import CirrostreamError
 from pipeline.frames import read_frame, write_frame
@@ -28,29 +24,6 @@ from pipeline.records import Page
 
 _LINE = 0
 """Standard input is the socket, for both directions."""
-
-_PR_SET_PDEATHSIG = 1
-
-
-def end_with_parent() -> None:
-    """Has the kernel kill this process with the thread that started it, which lives as long as the parent.
-
-    Linux alone has that. Elsewhere a parent that is killed over a page that hangs leaves this process to its alarm.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def bound_memory(room: int) -> None:
-    """Lets this process allocate so many bytes more than it has; then calls fail, or Rust aborts.
-
-    Linux alone counts what is mapped for data, and says how much that is.
-    """
-    with suppress(OSError, ValueError):
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-        now = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (now + room, most))
 
 
 def load(task: Task) -> tuple[RecordChunker, Ready]:

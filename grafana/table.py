@@ -276,6 +276,59 @@ WRITING = Row(
     ),
 )
 
+SEARCHES = Row(
+    "Searches",
+    (
+        Panel(
+            "What the vector index finds",
+            "Recall@10 against an exact search, on vectors of the table, as of the last measurement. Upkeep aims at"
+            " 0.95.",
+            "percentunit",
+            (Query(_gauge("search_index_recall_ratio"), "recall@10"),),
+            "cirrostreamsearchworse",
+            width=6,
+            levels=(Level(0, "red"), Level(0.9, "green")),
+            most=1,
+        ),
+        Panel(
+            "How good answers are",
+            "nDCG@10 of questions made from the table's own pages, by mode. They use the pages' words, which flatters"
+            " the text leg: watch for changes, not for which line is on top.",
+            "percentunit",
+            (Query(f'max by (search) (cirrostream_search_ndcg_ratio{{{HERE},search!~".*/.*"}})', "{{search}}"),),
+            "cirrostreamsearchworse",
+            width=6,
+            most=1,
+        ),
+        Panel(
+            "Pages found, by kind of question",
+            "Share of the questions whose page is among the first ten hits of a hybrid search: by title, by title with"
+            " one wrong letter, by a sentence of the page.",
+            "percentunit",
+            (Query(f'max by (search) (cirrostream_search_recall_ratio{{{HERE},search=~"hybrid/.*"}})', "{{search}}"),),
+            "cirrostreamsearchworse",
+            width=6,
+            most=1,
+        ),
+        Panel(
+            "Measured",
+            "How long ago, and how many measurements of the last day came to nothing. One a day is due, and one"
+            " whenever the table has doubled.",
+            "s",
+            (
+                Query(f"time() - {_gauge('search_measured_timestamp_seconds')}", "ago"),
+                Query(
+                    f'sum by (event) (increase(cirrostream_measurements_total{{{HERE},event!="done"}}[1d]))',
+                    "{{event}}",
+                ),
+            ),
+            "cirrostreamsearchworse",
+            width=6,
+            levels=(Level(259_200, "red"),),
+        ),
+    ),
+)
+
 UPKEEPING = Row(
     "Upkeep",
     (
@@ -341,7 +394,7 @@ BOARD = Board(
     "cirrostream-table",
     "Cirrostream / Table",
     "The vector table: what is in it, what shape it is in, and what writing, searching and upkeep cost.",
-    (NOW, SHAPE, WRITING, UPKEEPING),
+    (NOW, SHAPE, SEARCHES, WRITING, UPKEEPING),
     (
         Choice("group", "Group", 'label_values(cirrostream_lag_records{stage_of="lance"}, group)'),
         Choice("replica", "Replica", f"label_values(cirrostream_loop_idle_seconds{{{LANCE}}}, instance)"),

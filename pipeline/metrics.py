@@ -46,6 +46,9 @@ DEAD_LETTERS = {
 }
 """The reasons of each stage, so that their counters begin at 0: the first dead letter is the one to be woken for."""
 
+MEASUREMENTS = ("done", "died", "timed_out", "unreadable")
+"""What becomes of a measurement; the three latter are alike in that there is none."""
+
 DISK = (
     Declared("cirrostream_disk_free_bytes", "Room left for this user on the file system of the data folder."),
     Declared("cirrostream_disk_size_bytes", "Size of the file system of the data folder."),
@@ -71,6 +74,7 @@ class Metrics:
         self._declare_histograms()
         self._declare_loop()
         self._declare_table()
+        self._declare_searches()
         self._build = Info("cirrostream_build", "What runs here; always 1.", ("stage",), registry=self.registry)
         self.build_info()
 
@@ -158,6 +162,27 @@ class Metrics:
             "trim_kept_records", "Records that are kept for this group alone: all other readers are done.", "group"
         )
 
+    def _declare_searches(self) -> None:
+        self.search_ready = self._gauge(
+            "search_ready", "1 when columns, indexes and measurements of the table are up to date; 0: upkeep is at it."
+        )
+        self.search_measured = self._gauge(
+            "search_measured_timestamp_seconds", "When the table was last measured for its searches, in Unix time."
+        )
+        self.index_recall = self._gauge(
+            "search_index_recall_ratio", "Recall@10 of the vector index against an exact search."
+        )
+        self.search_recall = self._gauges(
+            "search_recall_ratio", "Share of made questions with their page among the first ten hits.", "search"
+        )
+        self.search_ndcg = self._gauges("search_ndcg_ratio", "nDCG@10 of made questions.", "search")
+        self._measurements = self._counters(
+            "measurements", "Measurements of the table for its searches, by what became of them.", "event"
+        )
+        if self.stage == "lance":
+            for event in MEASUREMENTS:
+                self._measurements[event].inc(0)
+
     def build_info(self, *, model: str = "", dtype: str = "", device: str = "") -> None:
         """Says what runs here; a stage that loads a model says it again when it knows."""
         self._build.labels(self.stage).info({"version": version(), "model": model, "dtype": dtype, "device": device})
@@ -177,6 +202,10 @@ class Metrics:
     def lease_ended(self, reason: str) -> None:
         """Counts a reader's lease that the clean-up has ended or removed."""
         self._leases_ended[reason].inc()
+
+    def measurement(self, event: str) -> None:
+        """Counts a measurement of the table that has ended."""
+        self._measurements[event].inc()
 
     def retry(self, call: str, times: int = 1) -> None:
         """Counts a call that is tried again."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 
 import msgspec
 from pydantic import Field
@@ -16,7 +17,7 @@ from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.kafka import Cluster
-from pipeline.metrics import version
+from pipeline.metrics import Metrics, version
 from pipeline.model_files import RESOLVE_SECONDS, ModelFiles, resolve
 from pipeline.offsets import topic_logs
 from pipeline.publisher import Publisher
@@ -29,6 +30,9 @@ from sinks.contents import note_pages, note_stored
 from sinks.fence import Fence, VectorType, Version
 from sinks.intake import Intake, weight
 from sinks.logs import read_logs
+from sinks.measure.process import MeasureProcess, measure_environment
+from sinks.measure.settings import MeasureLimits
+from sinks.measure.step import Measuring
 from sinks.memory import bound_memory
 from sinks.notebook import entry
 from sinks.origin import Origins
@@ -42,7 +46,7 @@ from sinks.trim import Trimmer
 from sinks.upkeep import Upkeep, UpkeepRules
 
 
-class LanceSettings(ModelSettings, TableSettings, ServiceSettings):
+class LanceSettings(ModelSettings, TableSettings, MeasureLimits, ServiceSettings):
     """Settings of `python -m sinks.lance`."""
 
     vector_type: VectorType = Field("f32", description="Type of the vectors in a new table; f16 takes half the room.")
@@ -54,6 +58,7 @@ class LanceSettings(ModelSettings, TableSettings, ServiceSettings):
     lease_share: float = Field(
         1.0, ge=0, description="Bytes of old versions kept for readers with a lease, as a share of the table's."
     )
+    measure: bool = Field(True, description="Measure the table for its searches when it has grown, and every night.")
     adopt: bool = Field(False, description="Once, after topics were made anew: fill this table on from the new ones.")
     rebuild: bool = Field(False, description="Once, where Kafka has records no more: begin where its log begins.")
 
@@ -66,7 +71,7 @@ def lance(settings: LanceSettings) -> int:
     """Writes a model's vectors into a LanceDB table, and keeps that table fast."""
     with Service("lance", settings) as service, closing(Cluster.connect(settings)) as cluster:
         sink = Sink(settings, service, cluster)
-        with closing(sink.publisher), sink.source as source:
+        with closing(sink.publisher), closing(sink.upkeep), sink.source as source:
             for batch in source.batches():
                 service.ready = bool(source.assigned)
                 if batch.next_offsets:
@@ -95,7 +100,10 @@ class Sink:
                 settings, cluster, fence, rule, topics.vectors, metadata=entry(files), watch=service.step
             )
             note_stored(self.table)
-            self.upkeep = Upkeep(self.table, _rules(settings), metrics, service.step, search=search_probe)
+            measuring = _measuring(settings, files, metrics)
+            self.upkeep = Upkeep(
+                self.table, _rules(settings), metrics, service.step, search=search_probe, measuring=measuring
+            )
         self.publisher = Publisher(cluster, metrics, turned=service.turned)
         dead_letters = DeadLetters(self.publisher, corpus.dead_letters, metrics, settings.max_dead_letters, model=tag)
         self._origins = Origins(lambda: topic_logs(cluster, [corpus.pages]).get(corpus.pages))
@@ -197,6 +205,13 @@ def _table(
         return msgspec.structs.replace(fence.reset(start.rebuilt), about=about)
 
     return Table.take_over(database, settings.table, empty, rule, readable, watch=watch)
+
+
+def _measuring(settings: LanceSettings, files: ModelFiles, metrics: Metrics) -> Measuring:
+    """What measures the table beside this process, which has no torch and does not wait."""
+    environment = measure_environment(settings, files)
+    start = partial(MeasureProcess, environment, settings.measure_seconds) if settings.measure else None
+    return Measuring(start, metrics)
 
 
 def _rules(settings: LanceSettings) -> UpkeepRules:

@@ -29,6 +29,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """ISO 8601, UTC."""
     rows: int
     """Live rows of the table then."""
+    rules: str = ""
+    """Of the questions and of the derived columns then: after a change of either the table is measured anew."""
     weights: dict[str, LegWeights] = {}
     """Language (`languages.language_of`) -> weights."""
     nprobes: int | None = None

@@ -41,7 +41,13 @@ class Reader:
     name: str
 
     @classmethod
-    def open(cls, settings: TableSettings, consistency: timedelta = CONSISTENCY) -> Reader:
+    def open(
+        cls,
+        settings: TableSettings,
+        consistency: timedelta = CONSISTENCY,
+        *,
+        index_cache_bytes: int = INDEX_CACHE_BYTES,
+    ) -> Reader:
         """The table of these settings.
 
         Raises:
@@ -50,7 +56,7 @@ class Reader:
         place = settings.lance_location
         # connect() would make the folder, and a typing error in the address would look like an empty table.
         known = "://" in place or Path(place).is_dir()
-        database = connect(place, consistency=consistency, index_cache_bytes=INDEX_CACHE_BYTES) if known else None
+        database = connect(place, consistency=consistency, index_cache_bytes=index_cache_bytes) if known else None
         if database is None or not has_table(database, settings.table):
             others = list(database.list_tables().tables) if database is not None else []
             there = f"; there is {', '.join(sorted(others)[:5])}" if others else ""

@@ -19,7 +19,7 @@ OF_PROMETHEUS_AND_ITS_CLIENT = {
 NAME = re.compile(r"(?<![\w:.$])[a-zA-Z_:][\w:]*")
 WORDS_OF_PROMQL = re.compile(
     r"sum|max|min|avg|count|by|on|or|and|unless|offset|group_left|quantile|topk|bottomk|rate|increase|changes|time|bool"
-    r"|vector|absent|label_replace|histogram_quantile|predict_linear|clamp_min|clamp_max|avg_over_time|last_over_time"
+    r"|vector|absent|label_replace|histogram_quantile|predict_linear|clamp_min|clamp_max|avg_over_time|max_over_time|last_over_time"
 )
 
 

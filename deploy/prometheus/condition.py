@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deploy.prometheus.rule import Alert, Group
+from deploy.prometheus.searches import searches_worse
 from deploy.prometheus.windows import Windows
 from grafana.queries import STAGES, UNINDEXED_ROWS, error_share, growth, unknown_share
 from pipeline.metrics import FORGED
@@ -43,6 +44,7 @@ def condition(windows: Windows) -> Group:
             *_disk_low(windows),
             *_upkeep_behind(windows),
             *_trimming_held(windows),
+            *searches_worse(windows),
             *_lag_unknown(windows),
         ),
     )

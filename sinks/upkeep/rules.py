@@ -72,6 +72,7 @@ class Step(Enum):
     SEARCH_INDEX = "search_index"
     SWEEP = "sweep"
     GAUGES = "gauges"
+    MEASURE = "measure"
     SEARCH = "search"
     BACKFILL = "backfill"
 
@@ -123,6 +124,8 @@ class State:
     backfilling: bool = False
     """True while many rows are still to get theirs."""
     backfilled: float = float("-inf")
+    measure: bool = False
+    """A measurement is to be started, looked at, or noted (`sinks.measure.step`)."""
     later: dict[Step, float] = field(default_factory=dict)
     """Steps that failed, and when to try again."""
     panics: dict[Step, int] = field(default_factory=dict)
@@ -150,6 +153,7 @@ def all_due(state: State, rules: UpkeepRules, now: float) -> list[Step]:
         Step.SEARCH_INDEX: _search_index_due(state, rules, now),
         Step.SWEEP: now - state.swept >= TMP_AGE_S,
         Step.GAUGES: now - state.measured >= rules.gauge_seconds and state.changed >= state.measured,
+        Step.MEASURE: state.measure,
         Step.SEARCH: now >= state.next_search and state.live_rows > 0,
         Step.BACKFILL: _backfill_due(state, rules, now),
     }
@@ -159,6 +163,11 @@ def all_due(state: State, rules: UpkeepRules, now: float) -> list[Step]:
 def quiet(state: State, rules: UpkeepRules, now: float) -> bool:
     """True while the writer has little to do: nothing comes, or few rows at a time. Pure."""
     return now - state.changed >= IDLE_S or state.last_rows <= rules.quiet_rows
+
+
+def searchable(state: State) -> bool:
+    """True when the table has all that searches want: columns and indexes, for every row. Pure."""
+    return not state.lacking and not state.may_backfill and not state.words_since and not state.suspects
 
 
 def words_wait(state: State, rules: UpkeepRules) -> float:

@@ -16,6 +16,7 @@ from pipeline.metrics import Metrics
 from sinks.clean_up import CleanUp, clean_up, look
 from sinks.indexes import KEYS, VECTOR, Found, is_text
 from sinks.lease_folder import NoLeases
+from sinks.measure.step import Measuring
 from sinks.rows import DEAD, LEFTOVER, LIVE
 from sinks.table import Table
 from sinks.upkeep.rules import KEEP_VERSIONS, TMP_AGE_S, State, Step, UpkeepRules, index_due
@@ -44,6 +45,7 @@ class Steps:
         *,
         clock: Callable[[], float],
         search: Callable[[Table], object] | None,
+        measuring: Measuring,
     ) -> None:
         self._table = table
         self._rules = rules
@@ -51,6 +53,7 @@ class Steps:
         self._metrics = metrics
         self._clock = clock
         self._search_table = search
+        self._measuring = measuring
         self._log = structlog.get_logger().bind(table=table.name)
         self._actions: dict[Step, Callable[[], None]] = {
             Step.BTREE: self._btree,
@@ -59,6 +62,7 @@ class Steps:
             Step.SEARCH_INDEX: self._search_index,
             Step.SWEEP: self._sweep,
             Step.GAUGES: self._gauges,
+            Step.MEASURE: self._measure,
             Step.SEARCH: self._search,
             Step.BACKFILL: self._backfill,
         }
@@ -207,6 +211,12 @@ class Steps:
         """Live rows that every search must read one by one."""
         index = _vector_index(self._table)
         return self._state.live_rows if index is None else index.num_unindexed_rows or 0
+
+    def _measure(self) -> None:
+        """Starts a measurement, looks at it, or notes what it found: a moment each, for it is at work elsewhere."""
+        if self._measuring.turn(self._table):
+            self._state.merges += 1
+            self._state.fragments += 1
 
     def _search(self) -> None:
         """One search as a reader's, so that their latency is known when none of them serves metrics.

@@ -12,10 +12,11 @@ from pipeline.errors import TryAgain
 from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors, panic_line
 from pipeline.metrics import Metrics
 from pipeline.service import Watch, unwatched
+from sinks.measure.step import Measuring, Seen
 from sinks.row_bytes import BYTES_PER_ROW
 from sinks.storage import retried, storage_fault
 from sinks.table import Table, Written
-from sinks.upkeep.rules import Step, UpkeepRules, all_due, due
+from sinks.upkeep.rules import IDLE_S, Step, UpkeepRules, all_due, due, index_due, searchable
 from sinks.upkeep.search_indexes import may_be_damage
 from sinks.upkeep.steps import Steps, state_at_start
 
@@ -36,17 +37,21 @@ class Upkeep:
         *,
         clock: Callable[[], float] = time.monotonic,
         search: Callable[[Table], object] | None = None,
+        measuring: Measuring | None = None,
     ) -> None:
         self._table = table
         self._rules = rules
         self._metrics = metrics
         self._watch = watch
+        self._measuring = measuring or Measuring(None, metrics)
         self._clock = clock
         self._log = structlog.get_logger().bind(table=table.name)
         self._state = retried(lambda: state_at_start(table, rules, clock()), table.name)
         if search is not None:
             self._state.next_search = clock() + rules.search_seconds
-        self._steps = Steps(table, rules, self._state, metrics, clock=clock, search=search)
+        self._steps = Steps(table, rules, self._state, metrics, clock=clock, search=search, measuring=self._measuring)
+        if table.fence.search is not None:
+            self._measuring.show(table.fence.search)
         self._due_since = dict.fromkeys(Step, 0.0)
         for step in Step:
             metrics.upkeep_due_since[step.value].set(0)
@@ -74,6 +79,7 @@ class Upkeep:
             Replaced: another writer has taken the table over.
             Fatal: the disk is full.
         """
+        self._look_at_measurements()
         self._note_due()
         step = due(self._state, self._rules, self._clock())
         if step is not None:
@@ -110,6 +116,22 @@ class Upkeep:
         self._state.later[step] = self._clock() + RETRY_S
         self._metrics.retry(step.value)
         self._log.warning("upkeep.later", step=step.value, error=str(error)[:300])
+
+    def close(self) -> None:
+        """Ends what is at work beside the writer."""
+        self._measuring.end()
+
+    def _look_at_measurements(self) -> None:
+        """Notes whether a measurement is due, and tells whether the table is all that searches want of it."""
+        now, measured = self._clock(), self._table.fence.search
+        seen = Seen(
+            rows=self._state.live_rows,
+            idle=now - self._state.changed >= IDLE_S,
+            ready=searchable(self._state) and not index_due(self._state, self._rules),
+            vector_index=self._state.trained_rows > 0,
+        )
+        self._state.measure = self._measuring.due(seen, measured)
+        self._metrics.search_ready.set(seen.ready and self._measuring.settled(seen, measured))
 
     def _note_due(self) -> None:
         """Since when each step is due, a step that keeps failing included: nothing else tells that upkeep is behind."""

@@ -38,6 +38,7 @@ NAMES = {
     "CirrostreamDiskLow",
     "CirrostreamUpkeepBehind",
     "CirrostreamTrimmingHeld",
+    "CirrostreamSearchWorse",
     "CirrostreamDeadlineMissed",
     "CirrostreamLagUnknown",
     "CirrostreamNoConsumers",

@@ -1,0 +1,33 @@
+"""What a child process does at its start so that it harms nobody: an end with its parent, and a bound on its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Has the kernel kill this process with the thread that started it, which lives as long as the parent.
+
+    Linux alone has that. Elsewhere a child needs an alarm of its own, for a parent that was killed.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def bound_memory(room: int) -> None:
+    """Lets this process allocate so many bytes more than it has; then calls fail, or Rust aborts.
+
+    Linux alone counts what is mapped for data, and says how much that is.
+    """
+    with suppress(OSError, ValueError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        now = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (now + room, most))

@@ -1,0 +1,43 @@
+"""What a measurement needs: the table, as a reader sees it, and its model."""
+
+from __future__ import annotations
+
+import structlog
+
+from pipeline.errors import UsageError
+from pipeline.model_files import ModelFiles, resolve
+from pipeline.settings import MIB
+from sinks.measure.settings import MeasureSettings
+from sinks.measure.table import measure
+from sinks.measured import Measured
+from sinks.reader import Reader, refuse_other_model
+from sinks.search.encoder import QuestionEncoder
+
+CACHE_BYTES = 512 * MIB
+"""Of the indexes: a measurement reads each part of them once or twice, and shares its machine with the writer."""
+
+
+def measured_table(settings: MeasureSettings, *, seed: int = 0) -> Measured:
+    """The measurements of the table of these settings.
+
+    Without a model that can be loaded, as where the writer's machine has no torch or no way to the hub, all that needs
+    none is measured; a warning says so.
+
+    Raises:
+        UsageError: there is no such table, or it is of another model.
+        Fatal, TryAgain: it cannot be read.
+    """
+    reader = Reader.open(settings, index_cache_bytes=CACHE_BYTES)
+    files = resolve(settings, weights=False)
+    refuse_other_model(reader.fence(), files.tag, settings.table)
+    return measure(reader, encoder_of(settings), files.metric, seconds=settings.measure_seconds, seed=seed)
+
+
+def encoder_of(settings: MeasureSettings) -> QuestionEncoder | None:
+    """The model, loaded; None, with a warning, where that cannot be."""
+    try:
+        files: ModelFiles = resolve(settings, weights=True)
+        return QuestionEncoder.load(files, "cpu")
+    except (UsageError, ImportError) as error:
+        structlog.get_logger().warning("measure.no_model", error=str(error), meaning="only words are measured")
+        return None
