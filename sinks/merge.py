@@ -86,6 +86,8 @@ class Merger:
         self.rule = rule
         self.last = last
         """The fence as it was last read."""
+        self.unfilled = True
+        """Rows may lack derived columns: at the start, and once a column was added."""
         self.pause = pause
         self.watch = watch
         self.name = str(lance.name)
@@ -146,6 +148,7 @@ class Merger:
                 raise fault from None
             log.warning("missing columns could not be added, rows are written without them", error=str(error))
         else:
+            self.unfilled = True
             log.warning("columns that were missing were added, empty in the rows that were there")
 
     def _attempt(self, rows: pa.Table, fence: pa.Table, way: Way) -> LibraryError | None:

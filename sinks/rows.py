@@ -108,6 +108,15 @@ class NewPage:
         return (0, *self.leftovers)
 
 
+def against(page: EmbeddedPage, version: Version, stored: StoredPage | None, overruled: bool) -> NewPage | None:
+    """The page with the chunks it must bury, or None when the table has this version or a newer one."""
+    if stored is not None and stored.version >= version and not overruled:
+        return None
+    if stored is None or stored.damaged:
+        return NewPage(page, version)
+    return NewPage(page, version, tuple(sorted(stored.numbers - set(range(len(page.spans))))))
+
+
 MADE_BY = (
     pa.field("device", pa.string()),
     pa.field("dtype", pa.string()),

@@ -25,7 +25,17 @@ from sinks.fence import FENCE_SCHEMA, Fence, Stamped, Version, new_stamp, refuse
 from sinks.languages import TEXT_COLUMNS
 from sinks.merge import FILLED, NEWER, Merger, Way, listed, overruling
 from sinks.notebook import KEY, embed_no_rows
-from sinks.rows import MADE_BY, NewPage, StoredPage, VectorRule, fence_row, page_rows, stored_pages, table_schema
+from sinks.rows import (
+    MADE_BY,
+    NewPage,
+    StoredPage,
+    VectorRule,
+    against,
+    fence_row,
+    page_rows,
+    stored_pages,
+    table_schema,
+)
 from sinks.storage import Pause, no_answer, open_table, quoted, read_fence, retried
 
 TAKE_OVER_SECONDS = 10.0
@@ -85,6 +95,11 @@ class Table:
     def fence(self) -> Fence:
         """The fence as this writer last read it; what it says is in the table."""
         return self._merger.last.fence
+
+    @property
+    def unfilled(self) -> bool:
+        """True when rows may lack derived columns, until `backfill` finds none."""
+        return self._merger.unfilled
 
     @classmethod
     def create(
@@ -181,7 +196,7 @@ class Table:
             and stored[key].version > version
             and impossible(stored[key].version, page.source.partition)
         }
-        fresh = [_against(page, version, stored.get(key), key in overruled) for key, (version, page) in newest.items()]
+        fresh = [against(page, version, stored.get(key), key in overruled) for key, (version, page) in newest.items()]
         new = [page for page in fresh if page is not None]
         self._remove_damaged([page for page in new if page.page.key in stored and stored[page.page.key].damaged])
         rows = page_rows(new, self.rule)
@@ -199,18 +214,20 @@ class Table:
         self._merge(table_schema(self.rule).empty_table(), change(self.fence))
 
     def backfill(self, limit: int) -> int:
-        """Makes the derived columns of at most `limit` rows that lack them; says of how many, 0: of all that can be.
+        """Makes the derived columns of at most `limit` rows that lack them; says of how many, 0: none can be filled.
 
-        A row keeps its version and whatever others have in columns of their own. One that changed meanwhile is left
-        as it is by then.
+        Of large rows it takes fewer at a time, so go on until `unfilled` says that none is left. A row keeps its
+        version and whatever others have in columns of their own; one that changed meanwhile is left as it is by then.
 
         Raises:
             Replaced, Fatal, TryAgain: as `write` does.
         """
         self._merger.add_missing()
         if not {"derived", *SOURCES}.issubset(self._retried(lambda: self.lance.schema).names):
+            self._merger.unfilled = False
             return 0  # they could not be added, and that was said
         rows: pa.Table = self._retried(lambda: stale_rows(self.lance, limit))
+        self._merger.unfilled = rows.num_rows > 0
         if rows.num_rows:
             self._merge(filled(rows), self.fence, FILLED)
         return int(rows.num_rows)
@@ -284,12 +301,3 @@ class Table:
 
     def _retried(self, read: Callable[[], Any]) -> Any:
         return retried(read, self.name, self._merger.pause, self._merger.watch)
-
-
-def _against(page: EmbeddedPage, version: Version, stored: StoredPage | None, overruled: bool) -> NewPage | None:
-    """The page with the chunks it must bury, or None when the table has this version or a newer one."""
-    if stored is not None and stored.version >= version and not overruled:
-        return None
-    if stored is None or stored.damaged:
-        return NewPage(page, version)
-    return NewPage(page, version, tuple(sorted(stored.numbers - set(range(len(page.spans))))))

@@ -177,7 +177,7 @@ class Steps:
         """Makes the derived columns of some rows that an older version has written."""
         done = self._table.backfill(self._rules.backfill_rows)
         self._state.backfilled = self._clock()
-        self._state.may_backfill = self._state.backfilling = done >= self._rules.backfill_rows
+        self._state.may_backfill = self._state.backfilling = self._table.unfilled
         if not done:
             return
         self._state.merges += 1

@@ -66,6 +66,7 @@ class Upkeep:
         self._state.changed = self._clock()
         self._state.live_rows += written.rows
         self._state.last_rows = written.rows + written.dead_rows
+        self._state.may_backfill |= self._table.unfilled  # a column that somebody dropped was added again
         if written.rows:
             self._steps.note_waiting()
         if not written.texts <= self._state.texts:

@@ -11,11 +11,13 @@ import pytest
 from lancedb.index import BTree
 
 from pipeline.errors import Replaced
+from pipeline.metrics import Metrics
 from pipeline.records import EmbeddedPage
 from sinks import backfill
 from sinks.derived import FIELDS, STALE
 from sinks.rows import MADE_BY
 from sinks.table import Table
+from sinks.upkeep import Step, Upkeep, UpkeepRules
 from tests.merging import Merging
 from tests.tables import connect, contents, deletion, embedded, new_table, takeover, texts
 
@@ -185,3 +187,29 @@ def test_large_rows_are_filled_a_few_at_a_time(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(backfill, "MAX_BYTES", 1)
     table.lance.update(values={"derived": 0})
     assert table.backfill(1_000) == 1, "one row goes in any case"
+
+
+def filled_by_upkeep(care: Upkeep, table: Table) -> bool:
+    """Lets it do the step as often as it is due."""
+    for _ in range(50):
+        if not care._state.may_backfill:
+            return stale(table) == 0
+        care.do(Step.BACKFILL)
+    return False
+
+
+def test_upkeep_goes_on_until_large_rows_are_filled_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = older(tmp_path, [embedded(f"enwiki:{n}", n, 10) for n in range(1, 5)])
+    monkeypatch.setattr(backfill, "MAX_BYTES", 20 * 500)
+    assert filled_by_upkeep(Upkeep(table, UpkeepRules(), Metrics("lance")), table)
+
+
+def test_upkeep_notices_a_column_that_was_dropped_while_it_ran(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write(PAGES, {0: 4})
+    care = Upkeep(table, UpkeepRules(), Metrics("lance"))
+    assert filled_by_upkeep(care, table)
+    user(tmp_path).drop_columns(["derived"])
+    care.wrote(table.write([embedded("enwiki:4", 5, 1)], {0: 6}))
+    assert stale(table) == 6
+    assert filled_by_upkeep(care, table)
