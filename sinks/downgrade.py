@@ -6,12 +6,14 @@ Stop the sink first: a sink that a supervisor starts again takes the table over,
 from __future__ import annotations
 
 from pipeline import cli
-from pipeline.errors import Exit
+from pipeline.errors import Exit, UsageError
 from pipeline.settings import TableSettings
 from pipeline.terminal import say
+from sinks.derived import FIELDS
 from sinks.memory import bound_memory
+from sinks.notebook import KEY
 from sinks.reader import Reader
-from sinks.rows import VectorRule
+from sinks.rows import MADE_BY, VectorRule
 from sinks.schema import checked
 from sinks.storage import connect
 from sinks.table import Table
@@ -40,13 +42,21 @@ def given_back(settings: TableSettings) -> tuple[str, ...]:
     """Takes the table over and gives it back to an older version; says which columns of somebody else it has.
 
     Raises:
-        UsageError: there is no such table.
+        UsageError: there is no such table, or it has LanceDB's note on its model, which nothing takes away and which
+            would have an older version load the model.
         Replaced: a sink is at work on it.
     """
-    fence = Reader.open(settings).fence()
+    reader = Reader.open(settings)
+    fence = reader.fence()
+    if KEY.encode() in (reader.lance.schema.metadata or {}):
+        raise UsageError(
+            f"table {settings.table} was made by this version, and no older one can write it: it has LanceDB's note on "
+            "its model. Let the older one fill another table (--table)"
+        )
     rule = VectorRule(fence.dimension, fence.vector_type)
     table = Table.take_over(connect(settings.lance_location), settings.table, fence, rule)
-    table.give_back()
+    ours = {field.name for field in (*FIELDS, *MADE_BY)}
+    table.give_back([name for name in table.lance.schema.names if name in ours])
     return checked(table.lance.schema, settings.table).extra
 
 

@@ -15,18 +15,17 @@ import pyarrow as pa
 import structlog
 from lancedb.table import LanceTable
 
-from pipeline.errors import Replaced, UsageError
+from pipeline.errors import Replaced
 from pipeline.library_errors import LibraryError, library_errors
 from pipeline.records import EmbeddedPage
 from pipeline.service import Watch, unwatched
 from sinks.backfill import filled, stale_rows
-from sinks.derived import FIELDS, SOURCES
+from sinks.derived import SOURCES
 from sinks.fence import FENCE_SCHEMA, Fence, Stamped, Version, new_stamp, refuse_other_model
 from sinks.languages import TEXT_COLUMNS
 from sinks.merge import FILLED, NEWER, Merger, Way, listed, overruling
-from sinks.notebook import KEY, embed_no_rows
+from sinks.notebook import embed_no_rows
 from sinks.rows import (
-    MADE_BY,
     NewPage,
     StoredPage,
     VectorRule,
@@ -232,24 +231,16 @@ class Table:
             self._merge(filled(rows), self.fence, FILLED)
         return int(rows.num_rows)
 
-    def give_back(self) -> None:
-        """Takes the derived columns away with all their indexes, and this version's marks in the fence, so that an
-        older version writes the table on. It is that version's then; whoever takes it over makes them anew.
+    def give_back(self, columns: Sequence[str]) -> None:
+        """Drops these columns with all their indexes, and this version's marks in the fence: an older version writes
+        the table on. It is that version's then; whoever takes it over adds them again.
 
         Raises:
-            UsageError: LanceDB's note on the model is in this table for good, and would have an older version load it.
             Replaced, Fatal, TryAgain: as `write` does.
         """
         self.still_mine()
-        if KEY.encode() in (self._retried(lambda: self.lance.schema).metadata or {}):
-            raise UsageError(
-                f"table {self.name} was made by this version, and no older one can write it: it has LanceDB's note on "
-                "its model. Let the older one fill another table (--table)"
-            )
-        ours = {field.name for field in (*FIELDS, *MADE_BY)}
-        there = [name for name in self._retried(lambda: self.lance.schema).names if name in ours]
-        if there:
-            self._retried(partial(self.lance.drop_columns, there))
+        if columns:
+            self._retried(partial(self.lance.drop_columns, list(columns)))
         fence = msgspec.structs.replace(self.fence, schema=1, search=None, about=None)
         self._merger.merge(table_schema(self.rule).empty_table(), fence)
 

@@ -19,12 +19,15 @@ from deploy.doctor.settings import DoctorSettings
 from deploy.doctor.table import CHECKS
 from pipeline.errors import CirrostreamError, Fatal, UsageError
 from pipeline.settings import TableSettings
+from sinks.downgrade import given_back
+from sinks.notebook import KEY
 from sinks.reader import Reader
 from sinks.rows import VectorRule, table_schema
 from sinks.schema import checked, conformed
 from sinks.search.nearest import nearest
+from sinks.storage import connect
 from sinks.table import Table
-from tests.tables import DIMENSION, RULE, contents, embedded, new_table, takeover, texts
+from tests.tables import DIMENSION, FENCE, RULE, contents, embedded, new_table, takeover, texts
 
 NOTE = pa.field("note", pa.string())
 
@@ -197,3 +200,12 @@ def test_the_doctor_says_what_has_become_of_columns_and_tags(tmp_path: Path) -> 
     of_user(tmp_path).drop_columns(["title"])
     assert look(tmp_path).verdict is Verdict.WARN
     assert "lacks the columns title" in look(tmp_path).found
+
+
+def test_a_table_with_lancedbs_note_on_its_model_is_not_given_back(tmp_path: Path) -> None:
+    database = connect(str(tmp_path))
+    table = Table.create(database, "wikipedia", FENCE, RULE, metadata={KEY: "[]"})
+    with pytest.raises(UsageError, match="made by this version, and no older one can write it"):
+        given_back(TableSettings(lance_uri=str(tmp_path), _env_file=None))  # type: ignore[call-arg]
+    table.write([embedded("enwiki:1", 1, 1)], {0: 2})
+    assert "derived" in of_user(tmp_path).schema.names
