@@ -11,6 +11,7 @@ import pytest
 from lancedb.embeddings import get_registry
 from lancedb.embeddings.sentence_transformers import SentenceTransformerEmbeddings
 
+from pipeline.errors import UsageError
 from pipeline.metrics import Metrics
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.settings import ModelSettings
@@ -101,6 +102,14 @@ def test_the_writer_loads_no_model_whatever_it_merges(tmp_path: Path, no_model: 
     assert {page: len(texts) for page, texts in contents(again).items()} == {"awiki:3": 2}
     found = again.lance.search(np.ones(384, np.float32), vector_column_name="vector").limit(9).to_list()
     assert len(found) == 2, "nothing dead has got a vector"
+
+
+def test_a_table_with_the_note_is_not_given_back_to_a_version_that_would_load_the_model(tmp_path: Path) -> None:
+    table = noted(tmp_path)
+    before = table.lance.version
+    with pytest.raises(UsageError, match="no older one can write it"):
+        table.give_back()
+    assert table.lance.version == before
 
 
 def test_questions_of_the_same_process_are_still_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
