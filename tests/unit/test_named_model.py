@@ -11,9 +11,11 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.model_files import resolve
 from pipeline.settings import ModelSettings
-from sinks.about import About, about_of
+from sinks.about import About, Contents, about_of
 from sinks.fence import Fence
+from sinks.measured import LegWeights, Measured
 from sinks.named_model import files_for
+from sinks.search.opening import notes_on
 from tests.tables import FENCE
 from tests.unit.test_model_files import Hub, write
 
@@ -117,3 +119,15 @@ def test_a_chunker_that_cannot_be_is_no_reason_to_fail_otherwise_than_by_the_tag
     made = fence_of(ModelSettings(), window_tokens=-5, unit="drop table")
     assert files_for(made, ModelSettings(), "t").tag == made.model
     assert isinstance(made.about, About)
+
+
+def test_languages_are_those_of_the_note_else_those_that_were_measured() -> None:
+    files = resolve(ModelSettings(), weights=False)
+    noted = fence_of(ModelSettings(), contents=Contents(languages=("en", "th")))
+    assert ["not for th:" in note for note in notes_on(noted, files)] == [True]
+    assert notes_on(noted, None) == [], "no model, no search by meaning"
+    measured = Measured(at="", rows=1, weights={"ar": LegWeights(), "": LegWeights()})
+    assert ["not for ar:" in note for note in notes_on(msgspec.structs.replace(FENCE, search=measured), files)] == [
+        True
+    ]
+    assert notes_on(FENCE, files) == []

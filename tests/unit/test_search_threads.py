@@ -11,7 +11,7 @@ import pytest
 from pipeline.model_files import resolve
 from pipeline.records import EmbeddedPage, Page, Span
 from pipeline.settings import ModelSettings
-from sinks.about import about_of
+from sinks.about import Contents, about_of
 from sinks.fence import Fence
 from sinks.rows import VectorRule
 from sinks.search import Search
@@ -44,9 +44,8 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
     encoder = QuestionEncoder.load(files, "cpu")
     vectors = encoder.model.encode(list(ANSWERS.values()), convert_to_numpy=True)
     folder = tmp_path_factory.mktemp("table")
-    fence = Fence(
-        model=files.tag, dimension=384, vectors="v", pages=("pages-id",), about=about_of(files, settings, "f32", "1")
-    )
+    about = msgspec.structs.replace(about_of(files, settings, "f32", "1"), contents=Contents(languages=("de", "en")))
+    fence = Fence(model=files.tag, dimension=384, vectors="v", pages=("pages-id",), about=about)
     table = new_table(folder, fence, VectorRule(384))
     texts = enumerate(ANSWERS.values())
     table.write([_page(n, text, vectors[n].astype("<f4").tobytes()) for n, text in texts], {0: len(ANSWERS)})
@@ -83,3 +82,7 @@ def test_similar_pages_and_titles_are_for_any_thread_too(search: Search) -> None
         found = list(pool.map(lambda one: [hit.id for hit in search.similar(one, k=2).hits], ids * 2))
     assert found == alone * 2
     assert all(one not in hits for one, hits in zip(ids, alone, strict=True))
+
+
+def test_every_answer_notes_that_the_model_is_not_for_a_language_of_the_table(search: Search) -> None:
+    assert any("not for de: search by meaning will find little there" in note for note in search.answer("x").notes)
