@@ -15,8 +15,9 @@ from sinks.measure.clock import Deadline
 from sinks.measure.scores import TOP, rank_of, weights
 from sinks.measured import LegWeights
 from sinks.reader import Reader
+from sinks.search.asked import Asked
 from sinks.search.fusion import Candidate
-from sinks.search.legs import Asked, text_leg, vector_leg
+from sinks.search.legs import text_leg, vector_leg
 from sinks.search.made_questions import MadeQuestion, SampledPage, made_questions
 from sinks.search.state import State
 

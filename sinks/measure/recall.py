@@ -19,7 +19,8 @@ from sinks.measure.rules import TARGET_RECALL
 from sinks.measure.sample import sampled_vectors, vectors_of
 from sinks.measure.scores import TOP, neighbours_found
 from sinks.reader import Reader
-from sinks.search.legs import Asked, nearest_rows
+from sinks.search.asked import Asked
+from sinks.search.legs import nearest_rows
 from sinks.search.state import State
 
 VECTORS = 200

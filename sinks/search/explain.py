@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.model_config import Metric
-from sinks.search.legs import Asked, text_query, vector_query
+from sinks.search.asked import Asked
+from sinks.search.legs import text_query, vector_query
 
 
 def plans(asked: Asked, words: str, vector: NDArray[np.float32] | None, metric: Metric) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,40 +17,20 @@ from lancedb.table import LanceTable
 from numpy.typing import NDArray
 
 from pipeline.model_config import Metric
-from sinks.languages import language_of
+from sinks.languages import ICU
 from sinks.reader import Reader
 from sinks.rows import LIVE, is_live
+from sinks.search.asked import Asked, Row, candidate_of
 from sinks.search.fusion import Candidate
 from sinks.search.hits import similarity
-from sinks.search.state import State
+from sinks.search.unindexed import rows_with_pieces
 from sinks.storage import quoted
-
-CANDIDATES = 100
-"""Chunks of each leg that fusion sees."""
 
 MAX_WORDS = 100
 """Words of a question that are looked for; its first ones. 10,000 characters of words took seconds."""
 
 MatchQuery: Any = lance_query.MatchQuery
 """With the defaults that its annotations leave out."""
-
-_BRIEF = ("id", "page", "wiki", "language", "n", "start")
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question as every leg gets it."""
-
-    reader: Reader
-    state: State
-    where: str | None = None
-    limit: int = CANDIDATES
-
-    def columns(self, *more: str) -> list[str]:
-        """The columns of a brief row that this table has, and these."""
-        return [*(name for name in (*_BRIEF, *more) if name in self.state.columns)]
 
 
 def vector_leg(asked: Asked, vector: NDArray[np.float32], metric: Metric) -> list[Candidate]:
@@ -107,6 +86,8 @@ def text_leg(asked: Asked, question: str, pool: Executor) -> list[Candidate]:
 
 
 def _matches(asked: Asked, words: str, column: str, indexed: bool, lance: LanceTable) -> list[Row]:
+    if column == ICU and not indexed:
+        return rows_with_pieces(asked, words, lance)
     query = text_query(lance, asked, words, column, indexed=indexed)
     rows: list[Row] = query.select([*asked.columns(), "_score"]).to_arrow().to_pylist()
     return rows
@@ -134,7 +115,3 @@ def rows_of(reader: Reader, ids: Iterable[str], columns: Sequence[str]) -> dict[
     condition = f"id IN ({', '.join(map(quoted, ids))})"
     rows = reader.read(lambda lance: lance.search().where(condition).select(list(columns)).to_arrow().to_pylist())
     return {row["id"]: row for row in rows}
-
-
-def candidate_of(row: Row, score: float) -> Candidate:
-    return Candidate(row["id"], row["page"], language_of(row.get("language"), row.get("wiki")), score)

@@ -11,8 +11,10 @@ from rapidfuzz import fuzz
 
 from sinks.names import folded
 from sinks.rows import is_live
+from sinks.search.asked import CANDIDATES, Asked, Row, candidate_of
 from sinks.search.fusion import LIKE, Candidate
-from sinks.search.legs import CANDIDATES, Asked, MatchQuery, Row, candidate_of, words_query
+from sinks.search.legs import MatchQuery, words_query
+from sinks.search.unindexed import MOST_ROWS, rows_with_names
 from sinks.storage import quoted
 
 MAX_WORDS = 6
@@ -33,15 +35,25 @@ def names_leg(asked: Asked, question: str) -> list[Candidate]:
         return []
     columns = asked.columns("name", "names")
     exact = f"name = {quoted(name)}"
-    condition = f"{exact} AND ({asked.where})" if asked.where else exact
-    rows = asked.reader.read(lambda lance: _found(lance, condition, columns))
+    if not asked.state.names_index and asked.state.rows <= MOST_ROWS:
+        rows = asked.reader.read(partial(rows_with_names, asked, columns))
+    else:
+        condition = f"{exact} AND ({asked.where})" if asked.where else exact
+        rows = asked.reader.read(lambda lance: _found(lance, condition, columns))
+        rows += _like(asked, name, columns)
+    unique = {row["id"]: row for row in rows if is_live(row["n"], row["start"])}
+    found = [candidate_of(row, like) for row in unique.values() if (like := likeness(name, row)) > LIKE]
+    return sorted(found, key=lambda candidate: (-candidate.score, candidate.id))[: asked.limit]
+
+
+def _like(asked: Asked, name: str, columns: Sequence[str]) -> list[Row]:
+    """Rows with a name of these words; with words like them only when none is the same."""
+    rows: list[Row] = []
     for fuzziness in (0, 1, 2) if len(name.split()) <= MAX_WORDS else ():
         rows += asked.reader.read(partial(_named, asked, name, fuzziness, columns))
         if max((likeness(name, row) for row in rows), default=0.0) >= (SURE if fuzziness else 1):
             break
-    unique = {row["id"]: row for row in rows if is_live(row["n"], row["start"])}
-    found = [candidate_of(row, like) for row in unique.values() if (like := likeness(name, row)) > LIKE]
-    return sorted(found, key=lambda candidate: (-candidate.score, candidate.id))[: asked.limit]
+    return rows
 
 
 def _found(lance: LanceTable, condition: str, columns: Sequence[str]) -> list[Row]:

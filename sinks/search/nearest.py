@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from pipeline.model_config import Metric
 from sinks.reader import Reader
 from sinks.search.answers import Hit
+from sinks.search.asked import Asked
 from sinks.search.hits import READ, completed, hit_of, similarity
-from sinks.search.legs import Asked, nearest_rows
+from sinks.search.legs import nearest_rows
 from sinks.search.state import look
 
 

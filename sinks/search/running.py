@@ -22,7 +22,7 @@ def run_legs(
         late: `time.perf_counter()` of the deadline; None: there is none.
 
     Raises:
-        CirrostreamError: no leg answered, and this one failed first.
+        CirrostreamError: no leg found anything, and this one failed first: that nothing is there cannot be said.
     """
     runs = {leg: pool.submit(_timed, task) for leg, task in work.items()}
     wait(runs.values(), None if late is None else max(0.0, late - time.perf_counter()))
@@ -40,7 +40,7 @@ def run_legs(
             reports.append(LegReport(name=leg, state="failed", why=str(error)))
         else:
             reports.append(LegReport(name=leg, state="ran", seconds=round(seconds, 4), candidates=len(found[leg])))
-    if errors and not found:
+    if errors and not any(found.values()):
         raise errors[0]
     return found, reports
 

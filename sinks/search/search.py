@@ -15,12 +15,13 @@ from pipeline.model_config import Metric
 from pipeline.model_files import ModelFiles
 from sinks.reader import Reader
 from sinks.search.answers import Answer, By, Hit, LegReport, Mode
+from sinks.search.asked import CANDIDATES, Asked
 from sinks.search.cross_encoder import CrossEncoderReranker, find_reranker
 from sinks.search.explain import plans
 from sinks.search.filters import Filters
 from sinks.search.fusion import Candidate, Fused, Leg, alone, fuse
 from sinks.search.hits import READ, completed, hit_of, passage_of
-from sinks.search.legs import CANDIDATES, Asked, rows_of, text_leg, vector_leg
+from sinks.search.legs import rows_of, text_leg, vector_leg
 from sinks.search.limits import condition_in, limits_of, useless_because
 from sinks.search.names_leg import names_leg
 from sinks.search.opening import SearchOptions, load, metric_of, model_of, notes_on, open_reader, prewarm
