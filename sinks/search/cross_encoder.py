@@ -56,7 +56,6 @@ class CrossEncoderReranker:
         Raises:
             UsageError: it cannot be loaded, or gives more than one score a text.
         """
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read at import; the files are all here
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
         from sentence_transformers import CrossEncoder

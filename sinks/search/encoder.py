@@ -33,7 +33,6 @@ class QuestionEncoder:
         Raises:
             UsageError: the model cannot be loaded, or there is no such device.
         """
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read at import; the files are all here
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
         from sentence_transformers import SentenceTransformer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 
 from pipeline.errors import TryAgain, UsageError
+from pipeline.model_files import resolve
+from pipeline.settings import ModelSettings
 from sinks.reader import Reader
 from sinks.search import Search
 from sinks.search.cross_encoder import BATCH, CrossEncoderReranker, find_reranker
+from sinks.search.encoder import QuestionEncoder
 from tests.tables import embedded, new_table, vector
 
 QUESTION = "who keeps the harbour light"
@@ -128,3 +132,14 @@ class Stuck:
         assert late is not None
         threading.Event().wait(late - time.perf_counter() + 0.2)
         raise TryAgain("too late")
+
+
+def test_a_program_that_searches_may_still_use_the_hub(
+    reranker: CrossEncoderReranker, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders are loaded without asking it, so there is no need to switch it off for the whole process."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("asked the network"))
+    CrossEncoderReranker.load(folder, "tiny", "cpu")
+    QuestionEncoder.load(resolve(ModelSettings(), weights=True), "cpu")
+    assert "HF_HUB_OFFLINE" not in os.environ

