@@ -25,7 +25,7 @@ from producers.files.sources import find_shards
 from producers.ledger import total
 from sinks import verify_report
 from sinks.search import Answer, Search, SearchOptions
-from sinks.search.highlight import snippet
+from sinks.search.highlight import snippet, words_of
 from sinks.search.screen import credits_of
 from sinks.verify import VerifySettings, verified
 
@@ -45,7 +45,7 @@ QUESTIONS = (
 )
 
 NEXT = """What to type next:
-  .venv/bin/python -m sinks.search                ask your own questions
+  .venv/bin/python -m sinks.search                ask your own questions; docs/search.md tells how
   .venv/bin/python -m deploy.local run FILE…      put a CirrusSearch dump of yours into the table
   .venv/bin/python -m deploy.local reset --yes    start over from nothing"""
 
@@ -106,6 +106,7 @@ def _ask(chosen: dict[str, object], console: Console) -> None:
             found = answer.hits[0].title if answer.hits else "nothing"
             if found != question.expected:
                 surprises.append(f"{question.text} found {found}, not {question.expected}")
+            surprises += [f"the {leg.name} leg failed: {leg.why}" for leg in answer.legs if leg.state == "failed"]
     for line in credits_of(hits):
         console.print(f"\n{line}")
     if surprises:
@@ -114,5 +115,7 @@ def _ask(chosen: dict[str, object], console: Console) -> None:
 
 def _show(answer: Answer, console: Console) -> None:
     console.print(Text(f"\n{answer.question}", style="bold"))
+    words = words_of(answer.question)
     for hit in answer.hits:
-        console.print(Text(f"  {hit.score:.3f}  {hit.title}: {snippet(hit.text)}"), no_wrap=True, overflow="ellipsis")
+        line = f"  {hit.score:.3f}  {hit.title}: {snippet(hit.text, words)}"
+        console.print(Text(line), no_wrap=True, overflow="ellipsis")

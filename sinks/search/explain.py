@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from lancedb.query import LanceVectorQueryBuilder
 from numpy.typing import NDArray
 
 from pipeline.model_config import Metric
@@ -33,4 +34,6 @@ def plans(asked: Asked, words: str, vector: NDArray[np.float32] | None, metric: 
 
 
 def _explained(query: Callable[[Any], Any], asked: Asked, lance: Any) -> str:
-    return str(query(lance).select(asked.columns()).explain_plan())
+    made = query(lance)
+    score = "_distance" if isinstance(made, LanceVectorQueryBuilder) else "_score"  # without it LanceDB logs a warning
+    return str(made.select([*asked.columns(), score]).explain_plan())

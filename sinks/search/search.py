@@ -175,7 +175,7 @@ class Search:
             table=self.reader.name,
             model=self._tag,
             mode=mode,
-            wiki=chosen.wiki[0] if len(chosen.wiki) == 1 else "",
+            wiki=_wiki(chosen),
             k=k,
             seconds=round(time.perf_counter() - start, 4),
             hits=hits,
@@ -198,13 +198,15 @@ class Search:
         start = time.perf_counter()
         checked_k(k)
         chosen = filters or Filters()
-        row = rows_of(self.reader, [checked_question(chunk)], ["id", "page", "vector"]).get(chunk)
+        row = rows_of(self.reader, [checked_question(chunk)], ["id", "page", "n_chunks", "vector"]).get(chunk)
         if row is None or row["vector"] is None:
             raise UsageError(
                 f"table {self.reader.name} has no chunk {chunk!r}: give the id of a hit, such as enwiki:12#3"
             )
         state = self._states.now()
-        asked = Asked(self.reader, state, condition_in(state, chosen, self.reader.name), max(CANDIDATES, 2 * k))
+        where = condition_in(state, chosen, self.reader.name)
+        # Its own page, which is left out, may be all that is near.
+        asked = Asked(self.reader, state, where, max(CANDIDATES, 2 * k) + (row["n_chunks"] or 0))
         candidates = vector_leg(asked, np.array(row["vector"], np.float32), self._metric)
         others = [candidate for candidate in candidates if candidate.page != row["page"]]
         hits, _ = self._hits(chunk, self._fused({"vector": others}, state, "vector", by), k, None, rerank=False)
@@ -214,6 +216,7 @@ class Search:
             table=self.reader.name,
             model=self._tag,
             mode="vector",
+            wiki=_wiki(chosen),
             k=k,
             seconds=seconds,
             hits=hits,
@@ -268,6 +271,10 @@ class Search:
             best, report = reranked(self._pool, reranker, question, best, rows=rows, late=late)
             reports.append(report)
         return [_hit(rank, page, rows) for rank, page in enumerate(best[:k], start=1)], reports
+
+
+def _wiki(filters: Filters) -> str:
+    return filters.wiki[0] if len(filters.wiki) == 1 else ""
 
 
 def _hit(rank: int, page: Fused, rows: Mapping[str, dict[str, Any]]) -> Hit:

@@ -16,7 +16,7 @@ from pipeline.errors import CheckFailed, Exit
 from pipeline.settings import Settings
 from producers.ledger import Ledger
 from sinks.search import Answer, SearchOptions
-from sinks.search.answers import Hit
+from sinks.search.answers import Hit, LegReport
 from sinks.verify_report import Report
 
 
@@ -36,6 +36,7 @@ class ScriptedPipeline:
         self.titles = {question.text: question.expected for question in QUESTIONS}
         self.ran: list[RunSettings] = []
         self.asked: list[str] = []
+        self.legs: list[LegReport] = []
         self.kafka_is_up = False
         self.shards = [SimpleNamespace(key="a"), SimpleNamespace(key="b")]
         ledger = Ledger(lines=4, paired=2, read=2, produced=1, dropped={"redirect": 1})
@@ -74,7 +75,9 @@ class ScriptedPipeline:
         self.asked.append(question)
         title = self.titles[question]
         hits = [hit(title)] if title else []
-        return Answer(question=question, table="t", model="m", mode="vector", wiki="", k=k, seconds=0.1, hits=hits)
+        return Answer(
+            question=question, table="t", model="m", mode="hybrid", k=k, seconds=0.1, hits=hits, legs=self.legs
+        )
 
 
 @pytest.fixture
@@ -141,6 +144,12 @@ def test_another_article_first_fails_it_and_is_named(pipeline: ScriptedPipeline,
     with pytest.raises(CheckFailed, match=f"found {found or 'nothing'}, not {QUESTIONS[1].expected}"):
         run(tmp_path)
     assert len(pipeline.asked) == 3
+
+
+def test_a_leg_of_a_search_that_failed_fails_it(pipeline: ScriptedPipeline, tmp_path: Path) -> None:
+    pipeline.legs = [LegReport(name="text", state="failed", why="a corrupt file")]
+    with pytest.raises(CheckFailed, match="the text leg failed: a corrupt file"):
+        run(tmp_path)
 
 
 def test_no_question_gives_its_answer_away() -> None:

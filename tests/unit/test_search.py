@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from pipeline.terminal import Console
 from sinks.fence import Fence
 from sinks.reader import Reader
 from sinks.rows import LIVE, VectorRule
-from sinks.search import Answer, Filters, Hit, Search, SearchOptions
+from sinks.search import Answer, Filters, Hit, LegReport, Passage, Search, SearchOptions
 from sinks.search import __main__ as search
 from sinks.search.encoder import QuestionEncoder
 from sinks.search.highlight import clean, snippet
@@ -224,6 +225,27 @@ def test_json_is_one_document_and_nothing_else(
     assert (document["k"], document["wiki"], document["mode"]) == (3, "awiki", "vector")
 
 
+def test_more_like_a_chunk_needs_no_model_and_leaves_its_page_out(
+    table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(QuestionEncoder, "load")
+    code, out, err = run(capsys, "--similar", "awiki:21#1", "--json", "--k", "4", "--wiki", "awiki")
+    document = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (document["question"], document["wiki"]) == ("awiki:21#1", "awiki")
+    found = [hit["page"] for hit in document["hits"]]
+    assert len(found) == len(set(found)) == 4
+    assert "awiki:21" not in found
+
+
+def test_the_guide_documents_every_field_of_the_json_document_and_no_other() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "search.md").read_text()
+    for kind in (Answer, Hit, Passage, LegReport):
+        table_of_fields = guide.partition(f"### `{kind.__name__}`")[2].partition("\n#")[0]
+        documented = [name for row in re.findall(r"^\| (`.+?`) \|", table_of_fields, re.M) for name in row.split(", ")]
+        assert sorted(documented) == sorted(f"`{field.name}`" for field in msgspec.structs.fields(kind))
+
+
 def test_without_a_question_it_answers_until_the_input_ends(
     table: Table, encoder: EncoderOf, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +264,23 @@ def test_without_a_question_it_answers_until_the_input_ends(
         (["x", "--wiki", "no wiki"], "not a wiki's name"),
         (["  "], "the question is empty"),
         (["--json"], "--json needs a question"),
+        (["x", "--k", "many"], "--k (CIRROSTREAM_K): Input should be a valid integer"),
+        (["x", "--mode", "dense"], "--mode (CIRROSTREAM_MODE): Input should be 'hybrid', 'vector' or 'text'"),
+        (["x", "--by", "line"], "--by (CIRROSTREAM_BY): Input should be 'page' or 'chunk'"),
+        (["x", "--since", "soon"], "--since 'soon' is no date: give one as 2026-11-15"),
+        (["x", "--until", "2026-11-31"], "--until '2026-11-31' is no date"),
+        (["x", "--language", "d' --"], "is not a language's code such as de"),
+        (["x", "--category", "\udcff"], "--category '\\udcff' is no text in UTF-8"),
+        (
+            ["x", "--page-namespace", "main"],
+            "--page-namespace (CIRROSTREAM_ONLY_NAMESPACE): Input should be a valid int",
+        ),
+        (["x", "--min-popularity", "nan"], "--min-popularity nan is not a number"),
+        (["x", "--snapshot", "latest"], "--snapshot 'latest' is not a dump's date such as 20261115"),
+        (["x", "--metadata", "year"], "--metadata 'year': give a field of the documents and its value, as year=2024"),
+        (["x", "--deadline-ms", "0"], "--deadline-ms (CIRROSTREAM_DEADLINE_MS): Input should be greater than 0"),
+        (["x", "--similar", "awiki:1#0"], "--similar looks for chunks like one of the table's"),
+        (["--similar", "awiki:1#77"], "table wikipedia has no chunk 'awiki:1#77': give the id of a hit"),
         (["x", "--table", "other"], "no table other in"),
         (["x", "--window-tokens", "100"], "give the --model"),
     ],
