@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 from lancedb.index import FTS, BTree, IvfRq
 from numpy.typing import NDArray
@@ -180,6 +181,11 @@ def test_filters_hold_in_every_leg(search: Search, mode: Mode) -> None:
     assert {hit.language for hit in english.hits} == {"en"}
 
 
+def test_a_hit_leads_to_its_passage(search: Search) -> None:
+    (found,) = search.answer("lighthouse", filters=Filters(wiki="enwiki", category="Things"), k=1).hits
+    assert found.link == f"{found.url}#:~:text=The%20lighthouse%20stands%20on%20a,that%20is%20the%20question"
+
+
 @pytest.mark.parametrize("chunk", ["enwiki:1#99", "x' OR 1=1 --", "#fence", "snow", "\udcff"])
 def test_more_like_what_is_not_there_is_refused(search: Search, chunk: str) -> None:
     with pytest.raises(UsageError, match="has no chunk"):
@@ -241,6 +247,21 @@ def test_a_table_of_an_older_version_is_searched_without_its_derived_columns(tmp
         assert mode == "vector" or states["names"] == "left out"
         with pytest.raises(UsageError, match=r"no column facets, which a filter needs.*sinks.lance adds"):
             ready.answer("snow", mode=mode, filters=Filters(metadata={"year": 2024}))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_table_whose_derived_columns_are_half_made_says_how_many_rows_words_and_filters_miss(
+    tmp_path: Path, mode: Mode
+) -> None:
+    made = filled(tmp_path)
+    nothing = dict.fromkeys([field.name for field in FIELDS if not pa.types.is_list(field.type)], "NULL")
+    made.lance.update(where="wiki = 'enwiki'", values_sql=nothing)
+    with opened(tmp_path) as ready:
+        answer = ready.answer("Schnee", mode=mode, filters=Filters(metadata={"year": 2024}))
+        assert answer.hits == []
+        assert any("metadata of 3 rows is not made ready yet" in note for note in answer.notes)
+        assert mode == "vector" or any(note.startswith("3 rows are not in the full-text") for note in answer.notes)
+        assert titles(ready.answer("Schnee besteht aus", mode="text")) == ["Schnee"]
 
 
 @pytest.mark.parametrize("mode", MODES)
