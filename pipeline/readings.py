@@ -20,6 +20,7 @@ GAUGES = (
     "loop_idle_seconds",
     "ready",
     "table_rows",
+    "search_ready",
     "gpu_memory_used_bytes",
     "gpu_memory_size_bytes",
     "gpu_utilization_ratio",
@@ -56,6 +57,8 @@ class Reading:
     rows: float | None = None
     """Live rows in the table, from the sink alone."""
     ready: bool | None = None
+    search_ready: bool | None = None
+    """The table has its indexes and measurements, from the sink alone."""
     idle_s: float | None = None
     """Time since its loop last turned."""
     started: float | None = None
@@ -85,6 +88,7 @@ def parse(text: str) -> Reading:
         if math.isfinite(sample.value)
     ]
     value = {sample.name.removeprefix(PREFIX): sample.value for sample in found}
+    told = value.get("search_ready")
     assigned, ready = value.get("assigned_partitions"), value.get("ready")
     return Reading(
         stage=next((_shown(sample.labels["stage"]) for sample in found if "stage" in sample.labels), ""),
@@ -96,6 +100,7 @@ def parse(text: str) -> Reading:
         assigned=None if assigned is None else int(assigned),
         rows=value.get("table_rows"),
         ready=None if ready is None else ready > 0,
+        search_ready=None if told is None else told > 0,
         idle_s=value.get("loop_idle_seconds"),
         started=value.get(STARTED),
         device=next((_shown(s.labels.get("device", "")) for s in _named(found, "build_info")), ""),

@@ -73,12 +73,14 @@ def settings_env(kafka: str, namespace: str, tmp_path: Path, monkeypatch: pytest
     """Sets the environment so that every settings class finds the test's Kafka, namespace and data folder.
 
     `settings_env(unit="lead", window_tokens=32)` adds `CIRROSTREAM_UNIT` and so on; None removes one. It
-    returns the whole environment, for a child process. Topics get 4 partitions and metrics any port.
+    returns the whole environment, for a child process. Topics get 4 partitions, metrics any port, and no
+    table is measured or waited for.
     """
 
     def set_up(**settings: object) -> dict[str, str]:
         monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka)
         defaults = {"namespace": namespace, "data_dir": tmp_path, "partitions": 4, "metrics_port": 0}
+        defaults |= {"measure": "false", "ready_seconds": 0}
         for name, value in {**defaults, **settings}.items():
             if value is None:
                 monkeypatch.delenv(f"CIRROSTREAM_{name}".upper(), raising=False)

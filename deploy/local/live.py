@@ -62,7 +62,7 @@ class Lines:
         parts = [pages_words(watcher.view.produced)]
         for stage, view in watcher.view.stages.items():
             parts.append(stage_words(stage, view.done, view.rate, view.lag, view.eta_s))
-        line = " | ".join(parts) + (f" | {watcher.view.trouble}" if watcher.view.trouble else "")
+        line = " | ".join(filter(None, (*parts, watcher.note, watcher.view.trouble)))
         if line != self._last:
             self.say(line)
         self._last = line
@@ -92,7 +92,7 @@ class Board:
         if time.monotonic() - self._shown_at < 0.25:
             return
         self._shown_at = time.monotonic()
-        table = Table(expand=False, caption=watcher.view.trouble or None, caption_justify="left")
+        table = Table(expand=False, caption=watcher.view.trouble or watcher.note or None, caption_justify="left")
         for name in ("stage", "done", "rate", "lag", "ETA", "state"):
             table.add_column(name, justify="left" if name in ("stage", "state") else "right")
         stages = list(dict.fromkeys(replica.plan.stage for replica in replicas))

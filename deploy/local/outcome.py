@@ -77,9 +77,17 @@ class Reckoning:
         pages, letters = (sum(cluster.log_ends(topic).values()) for topic in (corpus.pages, corpus.dead_letters))
         return cls(cluster, corpus, settings, keys, started, pages, letters)
 
-    def report(self, outcome: Outcome, model: ModelFiles, supervisor: Supervisor, watcher: Watcher) -> Report:
-        """The report of the run that ended now; what cannot be asked any more is left out, never the report."""
-        ended = datetime.now(UTC)
+    def report(
+        self,
+        outcome: Outcome,
+        model: ModelFiles,
+        supervisor: Supervisor,
+        watcher: Watcher,
+        ended: datetime | None = None,
+    ) -> Report:
+        """The report of the run that ended now, or `ended` when its last page was in; what cannot be asked any more is
+        left out, never the report."""
+        ended = ended or datetime.now(UTC)
         seconds = (ended - self.started).total_seconds()
         return Report(
             outcome=outcome.kind,

@@ -18,6 +18,7 @@ from deploy.local.kafka import LocalKafka
 from deploy.local.monitor import monitor_of
 from deploy.local.outcome import Outcome, Reckoning, outcome_of, table_has_all
 from deploy.local.rate import expected_rate
+from deploy.local.readiness import Readiness, table_is_ready
 from deploy.local.run_settings import RunSettings
 from deploy.local.running import running_kafka
 from deploy.local.signals import stop_signals
@@ -47,6 +48,10 @@ from sinks.languages import language_of
 
 STOP_S = 30.0
 DEFAULT_DIMENSION = 384
+NOT_READY = (
+    "the table has not all its indexes and measurements after {:.0f} s (--ready-seconds): searches may take longer or "
+    "find less; sinks.lance goes on with them whenever it runs"
+)
 UNKNOWN_SHARE = 0.05
 """Of the text, from which on the model is not one for it (docs/models.md)."""
 
@@ -122,6 +127,8 @@ class Run:
     kafka: LocalKafka | None
     stopping: threading.Event
     forecast: estimates.Estimate | None
+    stored_at: datetime | None = None
+    """When the last page was in the table."""
 
     def run(self) -> int:
         """Supervises until the source is done, something cannot be, or somebody stops it."""
@@ -134,10 +141,13 @@ class Run:
                 set_back(cluster, corpus.pages, topics.chunk_group, {})
             reckoning = Reckoning.begin(cluster, corpus, self.settings, self.keys, started)
             work = self._supervision(cluster)
+            ready = Readiness(self.settings.ready_seconds, lambda: table_is_ready(work.watcher.announce_dir))
             outcome = work.until(
-                lambda: self._ended(work, lambda: table_has_all(cluster, self.settings, topics.vectors))
+                lambda: self._ended(work, lambda: table_has_all(cluster, self.settings, topics.vectors), ready)
             )
-            report = reckoning.report(outcome, self.model, work.supervisor, work.watcher)
+            if ready.timed_out:
+                say_aside(f"warning: {NOT_READY.format(self.settings.ready_seconds)}")
+            report = reckoning.report(outcome, self.model, work.supervisor, work.watcher, self.stored_at)
             return self._tell(report, started)
         finally:
             cluster.close()
@@ -159,15 +169,22 @@ class Run:
             estimate=self.forecast,
         )
 
-    def _ended(self, work: Supervision, stored: Callable[[], bool]) -> Outcome | None:
+    def _ended(self, work: Supervision, stored: Callable[[], bool], ready: Readiness) -> Outcome | None:
         if work.supervisor.reading_is_over:
             work.watcher.reading_is_over.set()
         outcome = outcome_of(
             work.supervisor, work.watcher.view, stopped=self.stopping.is_set(), follow=self.settings.follow
         )
-        if outcome is not None and outcome.kind in ("complete", "incomplete") and not stored():
-            return None
-        return outcome
+        if outcome is None or outcome.kind not in ("complete", "incomplete"):
+            return outcome
+        if self.stored_at is None:
+            if not stored():
+                return None
+            self.stored_at = datetime.now(UTC)
+        if ready.turn():
+            return outcome
+        work.watcher.note = ready.says
+        return None
 
     def _tell(self, report: reports.Report, started: datetime) -> int:
         path = reports.write(report, self.settings.data_dir / "reports", started)

@@ -11,7 +11,7 @@ from pipeline.settings import ModelSettings, TableSettings
 from producers.cirrussearch.cirrus_settings import CirrusSettings
 
 NOT_FOR_STAGES = frozenset(
-    {"sources", "chunkers", "embedders", "follow", "estimate", "json_output", "announce_dir"}
+    {"sources", "chunkers", "embedders", "follow", "estimate", "json_output", "announce_dir", "ready_seconds"}
     | {"monitor", "scrape_seconds", "until_drained", "drained_seconds"}
 )
 
@@ -66,6 +66,9 @@ class RunSettings(CirrusSettings, SupervisedSettings, TableSettings):
     follow: bool = Field(False, description="Go on after the source's end, until Ctrl-C.")
     rebuild: bool = Field(False, description="Once, where the table is gone or is another: fill it from `pages` again.")
     adopt: bool = Field(False, description="Once, after Kafka's topics were made anew: fill the old table on.")
+    ready_seconds: float = Field(
+        300, ge=0, description="Longest wait, once all pages are in, for the table's indexes and measurements; 0: none."
+    )
     estimate: bool = Field(True, description="Estimate pages, rows, disk and hours first, and check the disk.")
 
 

@@ -75,6 +75,8 @@ class Watcher(threading.Thread):
         super().__init__(name="watcher", daemon=True)
         self.view = View()
         self.totals = Totals()
+        self.note = ""
+        """What the run waits for, for the screen; set by whoever runs it."""
         self.reading_is_over = threading.Event()
         """To be set when all producers have ended: from then on an end is an end."""
         self._make_log = log

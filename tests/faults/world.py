@@ -127,6 +127,8 @@ class World:
             "CIRROSTREAM_ANNOUNCE_DIR": str(folder / "run"),
             "CIRROSTREAM_DTYPE": "fp32",
             "CIRROSTREAM_THREADS": "1",
+            "CIRROSTREAM_MEASURE": "false",
+            "CIRROSTREAM_READY_SECONDS": "0",
             "CIRROSTREAM_DATA_DIR": str(folder),
             **AT_START,
             "OMP_NUM_THREADS": "1",
