@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from pydantic import Field
 from rich.text import Text
 
@@ -26,6 +27,7 @@ from pipeline.terminal import Console, say_aside, write_json
 from pipeline.topics import CorpusTopics, ModelTopics, corpus_topics, lance_group, model_topics, topic_ids
 from sinks import verify_report
 from sinks.fence import Fence
+from sinks.measure.opening import table_quality
 from sinks.pinned import pinned
 from sinks.reader import Reader, refuse_other_model
 from sinks.verify_corpus import CorpusCheck
@@ -44,6 +46,8 @@ OF_PAGES = frozenset({"every page", "no extra rows", "unique ids", "vectors"})
 """The checks that `--repair` mends."""
 
 DEADLINE_S = 24 * 3600
+QUALITY_S = 600.0
+"""Longest time for the questions of `--quality`: some hundred, a second each at the very worst."""
 
 Say = Callable[[str], None]
 
@@ -53,6 +57,9 @@ class VerifySettings(ModelSettings, TableSettings):
 
     json_output: bool = Field(False, description="One JSON document on stdout.", json_schema_extra={cli.FLAG: "--json"})
     repair: bool = Field(False, description="Send missing or bad pages to `pages` again, then run the pipeline.")
+    quality: bool = Field(
+        False, description="Ask questions made from the table, too: nDCG@10 and recall@10 of each mode of search."
+    )
     report: Path | None = Field(None, description="File to write the report to: .md or .json.")
 
 
@@ -65,6 +72,10 @@ def verify(settings: VerifySettings) -> int:
     verify_report.check_target(settings.report)
     with closing(Cluster.connect(settings)) as cluster, _progress() as say:
         report, bad = verified(cluster, settings, say)
+        if settings.quality:
+            say("asking questions")
+            quality = table_quality(settings, settings, seconds=QUALITY_S)
+            report = msgspec.structs.replace(report, quality=quality)
         if settings.repair:
             say("repairing")
             for line in _repair(cluster, settings, report, bad):

@@ -13,6 +13,8 @@ from rich.text import Text
 
 from pipeline.errors import TryAgain, UsageError
 from pipeline.terminal import Console, plain
+from sinks.measure.quality_report import quality_markdown, quality_table
+from sinks.measured import Quality
 
 MAX_EXAMPLES = 10
 
@@ -47,6 +49,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Live rows in the table."""
     seconds: float
     checks: tuple[Check, ...]
+    quality: dict[str, Quality] = {}
+    """Mode of search, and `mode/kind` of question -> how well pages are found; with `--quality` alone."""
 
 
 @dataclass(slots=True)
@@ -85,6 +89,8 @@ def show(report: Report, console: Console) -> None:
             text.append(f"\n{example}", style="dim")
         table.add_row(Text(marks[check.verdict], style=_COLOURS[check.verdict]), check.name, text)
     console.print(table)
+    if report.quality:
+        console.print(quality_table(report.quality))
     console.print(Text(verdict(report), style="bold green" if report.ok else "bold red"))
 
 
@@ -119,6 +125,8 @@ def as_markdown(report: Report) -> str:
         if check.examples:
             lines += ["", f"## {check.name}: {check.problems:,}", ""]
             lines += [f"- {_cell(example)}" for example in check.examples]
+    if report.quality:
+        lines += ["", "## Searches", "", *quality_markdown(report.quality)]
     return "\n".join(lines) + "\n"
 
 

@@ -6,10 +6,12 @@ import structlog
 
 from pipeline.errors import UsageError
 from pipeline.model_files import ModelFiles, resolve
-from pipeline.settings import MIB
+from pipeline.settings import MIB, ModelSettings, TableSettings
+from sinks.measure.clock import Deadline
+from sinks.measure.sample import sampled_pages
 from sinks.measure.settings import MeasureSettings
-from sinks.measure.table import measure
-from sinks.measured import Measured
+from sinks.measure.table import measure, quality_of
+from sinks.measured import Measured, Quality
 from sinks.reader import Reader, refuse_other_model
 from sinks.search.encoder import QuestionEncoder
 
@@ -31,6 +33,23 @@ def measured_table(settings: MeasureSettings, *, seed: int = 0) -> Measured:
     files = resolve(settings, weights=False)
     refuse_other_model(reader.fence(), files.tag, settings.table)
     return measure(reader, encoder_of(settings), files.metric, seconds=settings.measure_seconds, seed=seed)
+
+
+def table_quality(
+    settings: ModelSettings, table: TableSettings, *, seconds: float, seed: int = 0
+) -> dict[str, Quality]:
+    """How good searches of this table are as it is, with the weights that its fence has: `sinks.verify --quality`.
+
+    Raises:
+        UsageError: there is no such table, it is of another model, or that cannot be loaded.
+        Fatal, TryAgain: it cannot be read.
+    """
+    reader = Reader.open(table, index_cache_bytes=CACHE_BYTES)
+    files = resolve(settings, weights=True)
+    refuse_other_model(reader.fence(), files.tag, table.table)
+    encoder = QuestionEncoder.load(files, "cpu")
+    pages, deadline = sampled_pages(reader, seed), Deadline.after(seconds)
+    return quality_of(reader, encoder, files.metric, pages, seed=seed, deadline=deadline)
 
 
 def encoder_of(settings: MeasureSettings) -> QuestionEncoder | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -39,7 +40,8 @@ def sampled_pages(reader: Reader, seed: int, rows: int = ROWS) -> list[SampledPa
                     title=row.get("title") or "",
                     text=row["text"][:MAX_TEXT],
                 )
-    return list(found.values())
+    # LanceDB gives the rows of a part in the table's order.
+    return random.Random(seed).sample(list(found.values()), len(found))  # noqa: S311 - no secret
 
 
 def sampled_vectors(reader: Reader, seed: int, rows: int) -> NDArray[np.float32]:
