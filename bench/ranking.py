@@ -17,7 +17,7 @@ def recall(found: Sequence[str], wanted: AbstractSet[str], k: int) -> float:
     >>> recall(["a", "b", "c"], {"b", "x"}, 2)
     0.5
     """
-    return len(wanted.intersection(found[:k])) / len(wanted)
+    return len(set(found[:k]) & wanted) / len(wanted)
 
 
 def reciprocal_rank(found: Sequence[str], wanted: AbstractSet[str], k: int) -> float:
@@ -54,4 +54,4 @@ def reciprocal_rank_fusion(*rankings: Sequence[str]) -> list[str]:
 
 
 def _discounted(grades: Sequence[int]) -> float:
-    return sum((2**grade - 1) / math.log2(rank + 1) for rank, grade in enumerate(grades, start=1))
+    return sum((2.0**grade - 1) / math.log2(rank + 1) for rank, grade in enumerate(grades, start=1))

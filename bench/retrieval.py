@@ -17,8 +17,12 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import Any
+
+from lancedb.table import LanceTable
 
 from bench import names
 from bench.question_sets import OWN, Question, QuestionSet, load
@@ -27,6 +31,7 @@ from pipeline.errors import CirrostreamError
 from pipeline.settings import TableSettings
 from sinks.reader import Reader
 from sinks.search import Search, SearchOptions
+from sinks.storage import quoted
 
 MODES = ("vector", "text", "hybrid")
 DEPTH = 100
@@ -71,13 +76,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("bench-retrieval.json"))
     given = parser.parse_args()
-    where = {name: value for name in ("table", "lance_uri") if (value := getattr(given, name)) is not None}
+    where: dict[str, Any] = {
+        name: value for name in ("table", "lance_uri") if (value := getattr(given, name)) is not None
+    }
     try:
         chosen = [some(load(place, given.wiki), given.questions, given.seed) for place in given.sets or _own(where)]
         if given.names:
             chosen += names.sets_of(Reader.open(TableSettings(**where)), given.names, given.seed)
         with Search.open(SearchOptions(**where)) as search:
-            found = [scored(one, lambda question, mode: ranking(search, question, mode)) for one in chosen]
+            found = [scored(one, partial(ranking, search)) for one in chosen]
     except CirrostreamError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -86,13 +93,13 @@ def main() -> int:
     return 0
 
 
-def _own(where: dict[str, str]) -> list[Path]:
+def _own(where: dict[str, Any]) -> list[Path]:
     reader = Reader.open(TableSettings(**where))
-    return [
-        place
-        for place in sorted(OWN.glob("*.jsonl"))
-        if reader.read(lambda lance, wiki=place.stem: lance.count_rows(f"wiki = '{wiki}'"))
-    ]
+    return [place for place in sorted(OWN.glob("*.jsonl")) if reader.read(partial(_pages_of, place.stem))]
+
+
+def _pages_of(wiki: str, lance: LanceTable) -> int:
+    return int(lance.count_rows(f"wiki = {quoted(wiki)}"))
 
 
 def some(whole: QuestionSet, count: int, seed: int) -> QuestionSet:
@@ -140,9 +147,14 @@ def figures(questions: Sequence[Question], rankings: Sequence[Sequence[str]]) ->
     def mean(of: Callable[[Question, Sequence[str]], float]) -> float:
         return fmean(of(question, pages) for question, pages in asked)
 
-    recalls = {k: mean(lambda question, pages, k=k: recall(pages, question.pages, k)) for k in (1, 3, 5, 10)}
+    def recall_at(k: int) -> float:
+        return mean(lambda question, pages: recall(pages, question.pages, k))
+
     return Figures(
-        *recalls.values(),
+        recall_at_1=recall_at(1),
+        recall_at_3=recall_at(3),
+        recall_at_5=recall_at(5),
+        recall_at_10=recall_at(10),
         mrr_at_10=mean(lambda question, pages: reciprocal_rank(pages, question.pages, 10)),
         ndcg_at_10=mean(lambda question, pages: ndcg(pages, question.grades, 10)),
     )
