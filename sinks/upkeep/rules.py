@@ -48,6 +48,9 @@ class UpkeepRules:
     """Live rows from which on a vector index pays: below, an exact search takes less than 0.1 s."""
     retrain_factor: float = 4
     """Growth after which the index is trained anew: one that grew by optimize alone has partitions of unlike size."""
+    load_retrain_factor: float = 16
+    """The same in a bulk load, which would have outgrown a new one soon: a training of 440,000 rows takes as long as
+    writing 300,000."""
     search_index_seconds: float = 900
     """Longest that an index for searches may be missing during a load; without one it is made as soon as little
     comes."""
@@ -149,7 +152,7 @@ def all_due(state: State, rules: UpkeepRules, now: float) -> list[Step]:
     conditions = {
         Step.BTREE: _btree_due(state, rules, now),
         Step.OPTIMIZE: _optimize_due(state, rules, now),
-        Step.INDEX: index_due(state, rules),
+        Step.INDEX: index_due(state, rules, now),
         Step.SEARCH_INDEX: _search_index_due(state, rules, now),
         Step.SWEEP: now - state.swept >= TMP_AGE_S,
         Step.GAUGES: now - state.measured >= rules.gauge_seconds and state.changed >= state.measured,
@@ -203,8 +206,10 @@ def _btree_due(state: State, rules: UpkeepRules, now: float) -> bool:
     return state.merges >= (max(1, rules.btree_merges // 4) if idle else rules.btree_merges)
 
 
-def index_due(state: State, rules: UpkeepRules) -> bool:
-    return state.live_rows >= max(rules.index_rows, rules.retrain_factor * state.trained_rows)
+def index_due(state: State, rules: UpkeepRules, now: float) -> bool:
+    """True when the vector index is to be made, or trained anew. Pure."""
+    factor = rules.retrain_factor if quiet(state, rules, now) else rules.load_retrain_factor
+    return state.live_rows >= max(rules.index_rows, factor * state.trained_rows)
 
 
 def _optimize_due(state: State, rules: UpkeepRules, now: float) -> bool:

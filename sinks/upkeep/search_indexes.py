@@ -70,11 +70,11 @@ def waiting_rows(state: State) -> int:
 
 
 def rewritten(state: State) -> int:
-    """Bytes that an optimize writes anew for one new row: the indexes, but for the vectors', which get a part of their
-    own; and the rows, where no vector index keeps the fragments apart."""
+    """Bytes that a clean-up writes anew for one new row: twice the indexes, but for the vectors', which get a part of
+    their own; and the rows, where no vector index keeps the fragments apart."""
     has_vectors = any(found.column == VECTOR for found in state.found)
     indexes = sum(found.bytes for found in state.found if found.column != VECTOR)
-    return indexes + (0 if has_vectors else state.table_bytes)
+    return 2 * indexes + (0 if has_vectors else state.table_bytes)
 
 
 def oldest_waiting(lance: LanceTable) -> float:

@@ -128,7 +128,7 @@ class Upkeep:
         seen = Seen(
             rows=self._state.live_rows,
             idle=now - self._state.changed >= IDLE_S,
-            ready=searchable(self._state) and not index_due(self._state, self._rules),
+            ready=searchable(self._state) and not index_due(self._state, self._rules, self._clock()),
             vector_index=self._state.trained_rows > 0,
         )
         self._state.measure = self._measuring.due(seen, measured)

@@ -74,6 +74,8 @@ LACKING = replace(QUIET, lacking=(NAMES,), live_rows=1)
         (replace(QUIET, live_rows=100_000), Step.INDEX),
         (replace(QUIET, live_rows=399_999, trained_rows=100_000), None),
         (replace(QUIET, live_rows=400_000, trained_rows=100_000), Step.INDEX),
+        (replace(QUIET, live_rows=1_599_999, trained_rows=100_000, last_rows=10_000), None),
+        (replace(QUIET, live_rows=1_600_000, trained_rows=100_000, last_rows=10_000), Step.INDEX),
         (replace(QUIET, rows=1, optimized=NOW - 59), None),
         (replace(QUIET, rows=1, optimized=NOW - 60), Step.OPTIMIZE),
         (replace(QUIET, rows=1, optimized=NOW - 60, last_rows=1_000), Step.OPTIMIZE),
