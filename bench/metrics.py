@@ -25,6 +25,7 @@ from tokenizers import Tokenizer
 
 from bench import embed as embed_bench
 from bench import table as table_bench
+from bench.corpus import CHUNKS, DIMENSION, Corpus
 from bench.in_memory import in_memory
 from bench.stopwatch import put_on
 from consumers.chunk import BATCH_PAGES, ChunkSettings, ChunkStage
@@ -100,7 +101,8 @@ def main() -> int:
     settings = ModelSettings()
     chunker = Chunker(files, settings.unit, settings.window_tokens, settings.overlap_tokens)
     embedder = Embedder.load(files, device=given.device, dtype="fp32")
-    vectors = [page for batch in table_bench.pages(3, 0.0) for page in batch]
+    corpus = Corpus(pages=3 * table_bench.BATCH_ROWS // CHUNKS)
+    vectors = [page for batch in corpus.batches(table_bench.BATCH_ROWS // CHUNKS) for page in batch]
     ways: dict[str, Callable[[Service], Round]] = {
         "chunk": lambda service: chunk_round(service, files, pages * 4),
         "embed": lambda service: embed_round(service, chunker, embedder, pages),
@@ -223,7 +225,7 @@ def lance_round(service: Service, files: ModelFiles, pages: list[EmbeddedPage]) 
     # All in partition 0: the sink takes no page whose source is of another.
     pages = [replace(page, source=Source("p", 0, page.source.offset)) for page in pages]
     cluster = in_memory(MODEL.vectors, [(page.key.encode(), encode(page)) for page in pages], service.stopping)
-    rule = VectorRule(table_bench.DIMENSION)
+    rule = VectorRule(DIMENSION)
     with tempfile.TemporaryDirectory(prefix="bench-metrics-") as folder, Publisher(cluster) as publisher:
         fence = Fence(model=files.tag, dimension=rule.dimension, vectors="v", pages=("p",))
         table = Table.create(connect(folder), "bench", fence, rule)

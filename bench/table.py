@@ -238,7 +238,7 @@ def settle(table: Table, upkeep: Upkeep) -> dict[str, IndexCost]:
             break
         new = [one for one in found_indexes(table.lance) if one.name not in before]
         if step is Step.SEARCH_INDEX and new:
-            found[new[0].column] = IndexCost(*asdict(taken).values(), mib=new[0].bytes / 1024**2)
+            found[new[0].column] = IndexCost(**asdict(taken), mib=new[0].bytes / 1024**2)
     return found
 
 
