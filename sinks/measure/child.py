@@ -15,7 +15,7 @@ import msgspec
 from pydantic import ValidationError
 
 from pipeline import logs
-from pipeline.child_limits import bound_memory, end_with_parent
+from pipeline.child_limits import bound_memory, die_first, end_with_parent
 from pipeline.errors import CirrostreamError, Exit
 from sinks.measure.opening import measured_table
 from sinks.measure.settings import MeasureSettings
@@ -28,6 +28,7 @@ GRACE_SECONDS = 60.0
 def main() -> int:
     """Measures, and writes what was found; the exit code, with the reason on stderr."""
     end_with_parent()
+    die_first()
     out = os.dup(1)
     os.dup2(2, 1)  # a library that prints must not spoil the document
     logs.configure()

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings
 
 from pipeline.addresses import without_secrets
 from pipeline.child_environment import with_secrets_for
+from pipeline.child_limits import PARENT
 from pipeline.model_files import ModelFiles
 from sinks.measure.settings import MeasureSettings
 from sinks.measured import Measured
@@ -64,7 +65,11 @@ class MeasureProcess:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
-                list(command), stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err, env=dict(environment)
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=self._out,
+                stderr=self._err,
+                env={**environment, PARENT: str(os.getpid())},
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

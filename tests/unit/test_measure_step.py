@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from pipeline.errors import Replaced, TryAgain
+from pipeline.child_limits import PARENT
+from pipeline.errors import Exit, Replaced, TryAgain
 from pipeline.metrics import Metrics
 from pipeline.model_files import resolve
 from sinks.fence import Fence
@@ -289,6 +292,18 @@ def test_a_process_is_deaf_to_the_signals_that_a_terminal_sends_to_all() -> None
     with pytest.raises(MeasurementFailed, match=r"SIGINT.*SIGTERM"):
         outcome(process)
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_the_program_ends_at_once_when_its_parent_has_gone_before_it_was_ready() -> None:
+    command = [sys.executable, "-m", "sinks.measure.child"]
+    ended = subprocess.run(command, env={**os.environ, PARENT: "1"}, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (Exit.TRY_AGAIN, b"")
+
+
+def test_the_program_says_in_a_line_why_it_cannot_measure(tmp_path: Path) -> None:
+    environment = {**os.environ, "CIRROSTREAM_LANCE_URI": str(tmp_path / "none")}
+    with pytest.raises(MeasurementFailed, match=r"ended with code 2: error: no table wikipedia in .*none"):
+        outcome(MeasureProcess(environment, 60))
 
 
 def gone(pid: int) -> bool:
