@@ -105,7 +105,7 @@ def look(reader: Reader, before: State | None = None) -> State:
     columns = frozenset(reader.read(lambda lance: lance.schema.names))
     indexes = {index.columns[0]: index for index in reader.read(lambda lance: list(lance.list_indices()))}
     rows = reader.read(lambda lance: lance.count_rows())
-    text = _text_columns(reader, columns, indexes)
+    text = _text_columns(reader, columns, indexes, rows, before)
     # The writer derives what it writes: when nothing was stale, nothing is.
     may_wait = "derived" in columns and (before is None or before.stale or before.columns != columns)
     stale = reader.read(lambda lance: lance.count_rows(STALE)) if may_wait else 0
@@ -123,12 +123,18 @@ def look(reader: Reader, before: State | None = None) -> State:
     )
 
 
-def _text_columns(reader: Reader, columns: frozenset[str], indexes: Mapping[str, Any]) -> dict[str, bool]:
-    """The full-text columns to ask. Rows are counted only while none has an index: later, a new language waits."""
+def _text_columns(
+    reader: Reader, columns: frozenset[str], indexes: Mapping[str, Any], rows: int, before: State | None
+) -> dict[str, bool]:
+    """The full-text columns to ask.
+
+    Those without an index are looked at while some may wait for theirs: at first, and as long as one does. Later a new
+    language waits for its index.
+    """
     there = [name for name in TEXT_COLUMNS if name in columns]
     found = {name: True for name in there if name in indexes}
-    if not found:
-        found = {name: False for name in there if reader.read(_counted(name))}
+    if rows <= FLAT_ROWS and (before is None or not all(before.text.values())):
+        found |= {name: False for name in there if name not in found and reader.read(_counted(name))}
     if not found and PLAIN_TEXT in columns:
         return {PLAIN_TEXT: PLAIN_TEXT in indexes}
     return found

@@ -217,3 +217,11 @@ def test_weights_come_from_the_fence_by_the_language_of_the_row(tmp_path: Path, 
         for hit in answer.hits:
             muted = "vector" if hit.language == "en" else "text"
             assert hit.language == "zh" or hit.legs.get(muted, 0.0) == 0.0
+
+
+def test_while_one_language_has_its_index_and_another_waits_both_are_found(tmp_path: Path, encoder: EncoderOf) -> None:
+    table = filled(tmp_path, indexed=False)
+    table.lance.create_index("text_en", config=FTS(remove_stop_words=False, with_position=False))
+    with opened(tmp_path, encoder) as search:
+        assert first(search.answer("ships that are guided", mode="text")) == "enwiki:3"
+        assert first(search.answer("Kristalle im Winter", mode="text")) == "dewiki:1"
