@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.model_config import Metric
 from sinks.search.asked import Asked
-from sinks.search.legs import text_query, vector_query
+from sinks.search.legs import vector_query, words_query
 
 
 def plans(asked: Asked, words: str, vector: NDArray[np.float32] | None, metric: Metric) -> dict[str, str]:
@@ -27,8 +27,7 @@ def plans(asked: Asked, words: str, vector: NDArray[np.float32] | None, metric: 
         queries["vector"] = lambda lance: vector_query(lance, asked, vector, metric, asked.where)
     if words:
         queries |= {
-            column: partial(text_query, asked=asked, words=words, column=column, indexed=indexed)
-            for column, indexed in asked.state.text.items()
+            column: partial(words_query, asked=asked, words=words, column=column) for column in asked.state.text
         }
     return {column: asked.reader.read(partial(_explained, query, asked)) for column, query in queries.items()}
 

@@ -13,7 +13,7 @@ from sinks.names import folded
 from sinks.rows import is_live
 from sinks.search.asked import CANDIDATES, Asked, Row, candidate_of
 from sinks.search.fusion import LIKE, Candidate
-from sinks.search.legs import MatchQuery, words_query
+from sinks.search.legs import words_query
 from sinks.search.unindexed import MOST_ROWS, rows_with_names
 from sinks.storage import quoted
 
@@ -62,8 +62,7 @@ def _found(lance: LanceTable, condition: str, columns: Sequence[str]) -> list[Ro
 
 
 def _named(asked: Asked, name: str, fuzziness: int, columns: Sequence[str], lance: LanceTable) -> list[Row]:
-    match = MatchQuery(name, "names", fuzziness=fuzziness, prefix_length=1 if fuzziness else 0)
-    query = words_query(lance, asked, match, indexed=asked.state.names_index)
+    query = words_query(lance, asked, name, "names", fuzziness)
     rows: list[Row] = query.select([*columns, "_score"]).to_arrow().to_pylist()
     return rows
 

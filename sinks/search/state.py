@@ -13,6 +13,7 @@ import structlog
 
 from pipeline.errors import CirrostreamError
 from sinks.derived import STALE
+from sinks.indexes import TAIL_ROWS
 from sinks.languages import TEXT_COLUMNS
 from sinks.measured import Measured
 from sinks.reader import Reader
@@ -43,7 +44,7 @@ class State:
     stale: int
     """Live rows whose full-text columns are not filled yet."""
     waiting: int
-    """These, and rows that the full-text indexes lack: words find them later."""
+    """These, and rows that the full-text indexes lack, when they are many: words find them later."""
     names: bool
     """True when the table has the column of folded names."""
     names_index: bool
@@ -115,7 +116,7 @@ def look(reader: Reader, before: State | None = None) -> State:
         text=text,
         vector_index="vector" in indexes,
         stale=stale,
-        waiting=stale + unindexed,
+        waiting=stale + (unindexed if unindexed > TAIL_ROWS else 0),
         names="names" in columns,
         names_index="names" in indexes,
         rows=rows,

@@ -8,7 +8,7 @@ from datetime import timedelta
 from enum import Enum
 
 from pipeline.settings import MIB
-from sinks.indexes import Found, Index, lacking, wanted
+from sinks.indexes import TAIL_ROWS, Found, Index, lacking, wanted
 from sinks.merge import MERGE_TIMEOUT
 
 KEEP_VERSIONS = max(timedelta(hours=1), 4 * MERGE_TIMEOUT)
@@ -28,9 +28,9 @@ class UpkeepRules:
     btree_large_bytes: int = 96 * MIB
     """And bytes of large rows: a merge reads what a BTREE lacks, whole, which takes twice its size in memory."""
     optimize_rows: int = 200_000
-    optimize_share: float = 0.5
-    """And no sooner than after so many of the live rows: a table that grows by half between two is written over
-    three times in all, and its vector index is brought up to date as seldom."""
+    optimize_share: float = 1.0
+    """And no sooner than after so many of the live rows: a table that doubles between two is written over twice in
+    all, and its vector index is brought up to date as seldom."""
     optimize_merges: int = 300
     """Each merge leaves a fragment, and every read opens all of them."""
     optimize_seconds: float = 900
@@ -38,6 +38,8 @@ class UpkeepRules:
     """Longest that a row waits to be found by its words while little comes, for the full-text indexes lack it."""
     words_share: float = 0.05
     """Of the writer's time, at most, for optimizing so often: at a million rows one takes 20 s."""
+    idle_share: float = 0.25
+    """Of its time when nothing else is to do."""
     old_bytes: int = 4096 * MIB
     """And of the disk, for what these leave behind for an hour; of a large table, as many bytes as it has."""
     quiet_rows: int = 1_000
@@ -121,7 +123,7 @@ class State:
     suspects: set[str] = field(default_factory=set)
     """Names of indexes that may be damaged."""
     words_since: float = 0
-    """Unix time since when the oldest row waits that no full-text index has; 0: none."""
+    """Unix time since when the oldest row waits that words do not find; 0: none."""
     may_backfill: bool = False
     """False as soon as all rows have the derived columns of today's rules."""
     backfilling: bool = False
@@ -173,14 +175,18 @@ def searchable(state: State) -> bool:
     return not state.lacking and not state.may_backfill and not state.words_since and not state.suspects
 
 
-def words_wait(state: State, rules: UpkeepRules) -> float:
+def words_wait(state: State, rules: UpkeepRules, now: float) -> float:
     """Seconds between two optimizes while little comes: as short as time and disk allow. Pure.
 
     An optimize writes the full-text indexes anew, and the small fragments of the table with them, for one new row too.
+    So a few rows wait longer: searches read them.
     """
+    if state.rows <= TAIL_ROWS:
+        return rules.optimize_seconds
+    share = rules.idle_share if now - state.changed >= IDLE_S else rules.words_share
     room = max(rules.old_bytes, state.table_bytes)
     disk = KEEP_VERSIONS.total_seconds() * state.rewritten / room
-    return min(rules.optimize_seconds, max(rules.words_seconds, state.optimize_took / rules.words_share, disk))
+    return min(rules.optimize_seconds, max(rules.words_seconds, state.optimize_took / share, disk))
 
 
 def _search_index_due(state: State, rules: UpkeepRules, now: float) -> bool:
@@ -222,7 +228,7 @@ def _optimize_due(state: State, rules: UpkeepRules, now: float) -> bool:
     if not state.backfilling:
         if now - state.changed >= IDLE_S and state.rows >= rules.idle_rows:
             return True
-        if state.rows and quiet(state, rules, now) and since >= words_wait(state, rules):
+        if state.rows and quiet(state, rules, now) and since >= words_wait(state, rules, now):
             return True
     # Old versions are cleaned up by optimize: once more when the last of them has come of age.
     old = state.changed + KEEP_VERSIONS.total_seconds()

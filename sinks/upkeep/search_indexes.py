@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from lancedb.table import LanceTable
 
 from pipeline.library_errors import LibraryError, library_errors
-from sinks.indexes import KEYS, NAMES, VECTOR, Found, Index, Kind, in_the_way, is_text, wanted
+from sinks.indexes import KEYS, NAMES, TAIL_ROWS, VECTOR, Found, Index, Kind, in_the_way, is_text, wanted
 from sinks.languages import TEXT_COLUMNS
 from sinks.upkeep.rules import State
 
@@ -62,11 +62,14 @@ def may_be_damage(error: LibraryError) -> bool:
 
 
 def waiting_rows(state: State) -> int:
-    """Rows that words do not find yet: all, while the index of a full-text column that has rows is lacking."""
+    """Rows that words do not find yet: all, while the index of a full-text column that has rows is lacking, and those
+    that the indexes lack, where they are too many to be read.
+    """
     text = {NAMES.column, *state.texts}
     if any(index.kind is Kind.TEXT and index.column in text for index in state.lacking):
         return state.live_rows
-    return max((found.unindexed for found in state.found if is_text(found)), default=0)
+    unindexed = max((found.unindexed for found in state.found if is_text(found)), default=0)
+    return unindexed if unindexed > TAIL_ROWS else 0
 
 
 def rewritten(state: State) -> int:

@@ -12,6 +12,7 @@ from pipeline.errors import TryAgain
 from pipeline.library_errors import MOST_PANICS, LibraryError, library_errors, panic_line
 from pipeline.metrics import Metrics
 from pipeline.service import Watch, unwatched
+from sinks.indexes import TAIL_ROWS
 from sinks.measure.step import Measuring, Seen
 from sinks.row_bytes import BYTES_PER_ROW
 from sinks.storage import retried, storage_fault
@@ -67,7 +68,7 @@ class Upkeep:
         self._state.live_rows += written.rows
         self._state.last_rows = written.rows + written.dead_rows
         self._state.may_backfill |= self._table.unfilled  # a column that somebody dropped was added again
-        if written.rows:
+        if written.rows and (self._state.rows > TAIL_ROWS or self._state.lacking):
             self._steps.note_waiting()
         if not written.texts <= self._state.texts:
             self._state.texts |= written.texts

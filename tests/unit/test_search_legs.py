@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Fatal, UsageError
 from pipeline.records import EmbeddedPage, Page, Span
 from pipeline.settings import TableSettings
+from sinks.indexes import TAIL_ROWS
 from sinks.languages import TEXT_COLUMNS
 from sinks.measured import LegWeights, Measured
 from sinks.reader import Reader
@@ -225,3 +226,16 @@ def test_while_one_language_has_its_index_and_another_waits_both_are_found(tmp_p
     with opened(tmp_path, encoder) as search:
         assert first(search.answer("ships that are guided", mode="text")) == "enwiki:3"
         assert first(search.answer("Kristalle im Winter", mode="text")) == "dewiki:1"
+
+
+def test_rows_that_came_after_the_index_are_found_at_once_while_they_are_few(
+    tmp_path: Path, encoder: EncoderOf
+) -> None:
+    table = filled(tmp_path, indexed=True)
+    with opened(tmp_path, encoder) as search:
+        table.write([page(9, "enwiki:9", "Ferry", (), "A boat that crosses a strait.")], {0: 9})
+        assert first(search.answer("crossing the strait", mode="text")) == "enwiki:9"
+        assert first(search.answer("ferry", mode="text")) == "enwiki:9"
+        assert search.answer("strait").notes == search.answer("snow").notes
+        table.write([embedded("enwiki:10", 10, TAIL_ROWS)], {0: 10})
+        assert not search.answer("crossing the strait", mode="text", filters=Filters(wiki=("enwiki",))).hits

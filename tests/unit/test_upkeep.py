@@ -21,7 +21,7 @@ from pipeline.errors import Fatal, Replaced
 from pipeline.library_errors import MOST_PANICS
 from pipeline.metrics import Metrics
 from pipeline.settings import MIB
-from sinks.indexes import NAMES, wanted
+from sinks.indexes import NAMES, TAIL_ROWS, wanted
 from sinks.merge import MERGE_TIMEOUT
 from sinks.rows import VectorRule
 from sinks.storage import connect
@@ -46,6 +46,8 @@ from tests.tables import DIMENSION, contents, deletion, embedded, new_table, tak
 
 RULES = UpkeepRules()
 NOW = 10_000.0
+MANY = TAIL_ROWS + 1
+"""Rows that searches would not read besides the index that lacks them."""
 QUIET = State(changed=NOW, optimized=NOW, swept=NOW, measured=NOW + 1)
 LACKING = replace(QUIET, lacking=(NAMES,), live_rows=1)
 
@@ -76,17 +78,20 @@ LACKING = replace(QUIET, lacking=(NAMES,), live_rows=1)
         (replace(QUIET, live_rows=400_000, trained_rows=100_000), Step.INDEX),
         (replace(QUIET, live_rows=1_599_999, trained_rows=100_000, last_rows=10_000), None),
         (replace(QUIET, live_rows=1_600_000, trained_rows=100_000, last_rows=10_000), Step.INDEX),
-        (replace(QUIET, rows=1, optimized=NOW - 59), None),
-        (replace(QUIET, rows=1, optimized=NOW - 60), Step.OPTIMIZE),
-        (replace(QUIET, rows=1, optimized=NOW - 60, last_rows=1_000), Step.OPTIMIZE),
-        (replace(QUIET, rows=1, optimized=NOW - 60, last_rows=1_001), None),
-        (replace(QUIET, rows=1, optimized=NOW - 60, last_rows=1_001, changed=NOW - IDLE_S), Step.OPTIMIZE),
-        (replace(QUIET, rows=1, optimized=NOW - 399, optimize_took=20), None),
-        (replace(QUIET, rows=1, optimized=NOW - 400, optimize_took=20), Step.OPTIMIZE),
-        (replace(QUIET, rows=1, optimized=NOW - 900, optimize_took=600), Step.OPTIMIZE),
-        (replace(QUIET, rows=1, optimized=NOW - 449, rewritten=512 * MIB), None),
-        (replace(QUIET, rows=1, optimized=NOW - 450, rewritten=512 * MIB), Step.OPTIMIZE),
-        (replace(QUIET, rows=1, optimized=NOW - 60, rewritten=512 * MIB, table_bytes=40_960 * MIB), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 59), None),
+        (replace(QUIET, rows=MANY, optimized=NOW - 60), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 60, last_rows=1_000), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 60, last_rows=1_001), None),
+        (replace(QUIET, rows=MANY, optimized=NOW - 60, last_rows=1_001, changed=NOW - IDLE_S), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 399, optimize_took=20), None),
+        (replace(QUIET, rows=MANY, optimized=NOW - 400, optimize_took=20), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 900, optimize_took=600), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 449, rewritten=512 * MIB), None),
+        (replace(QUIET, rows=MANY, optimized=NOW - 450, rewritten=512 * MIB), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 60, rewritten=512 * MIB, table_bytes=40_960 * MIB), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 79, optimize_took=20, changed=NOW - IDLE_S), None),
+        (replace(QUIET, rows=MANY, optimized=NOW - 80, optimize_took=20, changed=NOW - IDLE_S), Step.OPTIMIZE),
+        (replace(QUIET, rows=TAIL_ROWS, optimized=NOW - 899, changed=NOW - IDLE_S), None),
         (replace(QUIET, rows=30_000, optimized=NOW - 60, changed=NOW - IDLE_S, backfilling=True), None),
         (replace(LACKING, lacking_since=NOW - IDLE_S), Step.SEARCH_INDEX),
         (replace(LACKING, lacking_since=NOW - 4), None),
@@ -331,9 +336,9 @@ def gauge(metrics: Metrics, name: str) -> float | None:
     return metrics.registry.get_sample_value(f"cirrostream_table_{name}", {"stage": "lance"})
 
 
-def language(table: Table, number: int) -> Written:
+def language(table: Table, number: int, chunks: int = 1) -> Written:
     """Writes a page whose words only its number has, in a language of no stemmer."""
-    return table.write([embedded(f"fywiki:{number}", number, 1)], {0: number})
+    return table.write([embedded(f"fywiki:{number}", number, chunks)], {0: number})
 
 
 def test_a_table_that_is_left_alone_gets_all_its_indexes_one_a_turn_and_then_none(tmp_path: Path) -> None:
@@ -360,12 +365,25 @@ def test_words_find_a_row_within_a_minute_of_its_merge_while_little_comes(tmp_pa
     settled(care, clock)
     settled(care, clock, seconds=61)
     for number in range(2, 12):  # an edit every ten seconds: never idle for long
-        care.wrote(language(table, number))
+        care.wrote(language(table, number, MANY if number == 2 else 1))
         settled(care, clock, seconds=IDLE_S - 1)
         clock.now += 10
     settled(care, clock, seconds=60)
-    assert found_by(table, "fywiki") == {f"fywiki:{number}" for number in range(1, 12)}
+    assert {"fywiki:1", "fywiki:2"} <= found_by(table, "fywiki")
     assert gauge(metrics, "unindexed_text_since_timestamp_seconds") == 0
+
+
+def test_a_few_rows_wait_for_their_index_because_searches_read_them(tmp_path: Path) -> None:
+    clock, metrics = Clock(), Metrics("lance")
+    table = new_table(tmp_path)
+    care = Upkeep(table, RULES, metrics, clock=clock)
+    care.wrote(language(table, 1))
+    settled(care, clock)
+    care.wrote(language(table, 2, TAIL_ROWS - 1))
+    assert Step.OPTIMIZE not in settled(care, clock, seconds=RULES.optimize_seconds / 2)
+    assert gauge(metrics, "unindexed_text_since_timestamp_seconds") == 0
+    assert Step.OPTIMIZE in settled(care, clock, seconds=RULES.optimize_seconds)
+    assert found_by(table, "fywiki") == {"fywiki:1", "fywiki:2"}
 
 
 def test_a_language_that_comes_later_gets_its_index_too(tmp_path: Path) -> None:
@@ -386,7 +404,7 @@ def test_a_writer_that_starts_anew_knows_since_when_rows_wait(tmp_path: Path) ->
     care.wrote(language(table, 1))
     settled(care, clock)
     before = time.time()
-    language(table, 2)
+    language(table, 2, MANY)
     after, metrics = time.time(), Metrics("lance")
     restarted = Upkeep(table, RULES, metrics, clock=clock)
     restarted.do(Step.GAUGES)
@@ -422,7 +440,7 @@ def test_an_index_that_an_optimize_cannot_read_is_removed_and_made_anew(tmp_path
     table = takeover(tmp_path)  # with nothing in memory
     care = upkeep(table, clock, index_rows=300)
     with structlog.testing.capture_logs() as said:
-        care.wrote(language(table, 41))
+        care.wrote(language(table, 41, MANY))
         settled(care, clock, seconds=RETRY_S + 1)
         settled(care, clock, seconds=RETRY_S + 1)
     assert [line["index"] for line in said if line["event"] == "upkeep.index_damaged"] == [f"{column}_idx"]
