@@ -33,4 +33,6 @@ class Asked:
 
 
 def candidate_of(row: Row, score: float) -> Candidate:
-    return Candidate(row["id"], row["page"], language_of(row.get("language"), row.get("wiki")), score)
+    """A brief row that a leg has found, with its row id where that was asked for."""
+    language = language_of(row.get("language"), row.get("wiki"))
+    return Candidate(row["id"], row["page"], language, score, row.get("_rowid", -1))

@@ -53,6 +53,8 @@ class Candidate:
     language: str
     score: float
     """The leg's own: similarity, BM25, or likeness of names."""
+    place: int = -1
+    """LanceDB's row id, in the version that the leg has read; -1: not known."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class Fused:
     page: str
     score: float
     legs: dict[str, float]
+    place: int = -1
+    """The chunk's `Candidate.place`."""
     others: tuple[Fused, ...] = ()
     """A page's next best chunks, best first."""
 
@@ -83,7 +87,7 @@ def fuse(
         share = _evidence(candidates) if leg == "text" and legs.get("vector") else 1.0
         for candidate, part in zip(candidates, _standard(leg, candidates), strict=True):
             weight = 1.0 if leg == "names" else share * getattr(weights.get(candidate.language, usual), leg)
-            chunk = chunks.setdefault(candidate.id, Fused(candidate.id, candidate.page, 0.0, {}))
+            chunk = chunks.setdefault(candidate.id, Fused(candidate.id, candidate.page, 0.0, {}, candidate.place))
             chunk.legs[leg] = part * weight
             chunk.score += part * weight
     ordered = sorted(chunks.values(), key=lambda chunk: (-chunk.score, chunk.id))
@@ -92,7 +96,7 @@ def fuse(
 
 def alone(leg: Leg, candidates: Iterable[Candidate], *, by_page: bool = True) -> list[Fused]:
     """Pages, or chunks, by one leg's own scores."""
-    chunks = [Fused(one.id, one.page, one.score, {leg: one.score}) for one in candidates]
+    chunks = [Fused(one.id, one.page, one.score, {leg: one.score}, one.place) for one in candidates]
     chunks.sort(key=lambda chunk: (-chunk.score, chunk.id))
     if not by_page:
         return chunks
@@ -158,5 +162,5 @@ def _pages(chunks: Iterable[Fused]) -> list[Fused]:
         for chunk in own:
             for leg, part in chunk.legs.items():
                 legs[leg] = max(legs.get(leg, 0.0), part)
-        pages.append(Fused(own[0].id, page, sum(legs.values()), legs, tuple(own[1:])))
+        pages.append(Fused(own[0].id, page, sum(legs.values()), legs, own[0].place, tuple(own[1:])))
     return sorted(pages, key=lambda page: (-page.score, page.id))

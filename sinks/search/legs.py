@@ -6,7 +6,7 @@ with their texts take three times as long.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from functools import partial
 from typing import Any
@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 from pipeline.model_config import Metric
 from sinks.indexes import TAIL_ROWS
 from sinks.languages import ICU
-from sinks.reader import Reader
 from sinks.rows import LIVE, is_live
 from sinks.search.asked import Asked, Row, candidate_of
 from sinks.search.fusion import Candidate
 from sinks.search.hits import similarity
 from sinks.search.unindexed import rows_with_pieces
-from sinks.storage import quoted
 
 MAX_WORDS = 100
 """Words of a question that are looked for; its first ones. 10,000 characters of words took seconds."""
@@ -66,7 +64,7 @@ def vector_query(
 
 
 def _rows(query: Any, columns: Sequence[str]) -> list[Row]:
-    rows: list[Row] = query.select([*columns, "_distance"]).to_arrow().to_pylist()
+    rows: list[Row] = query.select([*columns, "_distance"]).with_row_id(True).to_arrow().to_pylist()
     return rows
 
 
@@ -87,7 +85,7 @@ def _matches(asked: Asked, words: str, column: str, lance: LanceTable) -> list[R
     if column == ICU and not asked.state.text[ICU]:
         return rows_with_pieces(asked, words, lance)
     query = words_query(lance, asked, words, column)
-    rows: list[Row] = query.select([*asked.columns(), "_score"]).to_arrow().to_pylist()
+    rows: list[Row] = query.select([*asked.columns(), "_score"]).with_row_id(True).to_arrow().to_pylist()
     return rows
 
 
@@ -103,10 +101,3 @@ def words_query(lance: LanceTable, asked: Asked, words: str, column: str, fuzzin
     if unindexed and unindexed[0] > TAIL_ROWS:
         query = query.fast_search()
     return (query.where(asked.where, prefilter=True) if asked.where else query).limit(asked.limit)
-
-
-def rows_of(reader: Reader, ids: Iterable[str], columns: Sequence[str]) -> dict[str, Row]:
-    """The rows with these ids, by id; one that has gone meanwhile is missing."""
-    condition = f"id IN ({', '.join(map(quoted, ids))})"
-    rows = reader.read(lambda lance: lance.search().where(condition).select(list(columns)).to_arrow().to_pylist())
-    return {row["id"]: row for row in rows}

@@ -55,6 +55,6 @@ def reranked(
     for place in np.argsort(-scores, kind="stable"):
         one = best[int(place)]
         score = float(scores[place])
-        ordered.append(Fused(one.id, one.page, score, {**one.legs, "rerank": score}, one.others))
+        ordered.append(Fused(one.id, one.page, score, {**one.legs, "rerank": score}, one.place, one.others))
     seconds = round(time.perf_counter() - start, 4)
     return ordered, LegReport(name="rerank", state="ran", seconds=seconds, candidates=len(texts))

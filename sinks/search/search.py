@@ -21,12 +21,13 @@ from sinks.search.explain import plans
 from sinks.search.filters import Filters
 from sinks.search.fusion import Candidate, Fused, Leg, alone, fuse
 from sinks.search.hits import READ, completed, hit_of, passage_of
-from sinks.search.legs import rows_of, text_leg, vector_leg
+from sinks.search.legs import text_leg, vector_leg
 from sinks.search.limits import condition_in, limits_of, useless_because
 from sinks.search.names_leg import names_leg
 from sinks.search.opening import SearchOptions, load, metric_of, model_of, notes_on, open_reader, prewarm
 from sinks.search.question import checked_deadline, checked_k, checked_question
 from sinks.search.reranking import RERANKED, Reranker, reranked
+from sinks.search.rows import rows_at, rows_of
 from sinks.search.running import run_legs
 from sinks.search.state import State, States
 from sinks.search.titles import titles
@@ -263,8 +264,8 @@ class Search:
         reranker = self._reranker if rerank else None
         best = list(fused[: max(k, RERANKED) if reranker else k])
         columns = [name for name in READ if name in self._states.now().columns]
-        wanted = dict.fromkeys(one.id for page in best for one in (page, *page.others[:PASSAGES]))
-        rows = {key: completed(row) for key, row in rows_of(self.reader, wanted, columns).items()} if wanted else {}
+        wanted = {one.id: one.place for page in best for one in (page, *page.others[:PASSAGES])}
+        rows = {key: completed(row) for key, row in rows_at(self.reader, wanted, columns).items()}
         best = [page for page in best if page.id in rows]  # the others have gone meanwhile
         reports: list[LegReport] = []
         if reranker is not None and best:

@@ -21,6 +21,7 @@ from sinks.languages import TEXT_COLUMNS
 from sinks.measured import LegWeights, Measured
 from sinks.reader import Reader
 from sinks.search import Answer, Filters, Search
+from sinks.search.rows import rows_at
 from sinks.table import Table
 from tests.tables import embedded, new_table, vector
 
@@ -239,3 +240,14 @@ def test_rows_that_came_after_the_index_are_found_at_once_while_they_are_few(
         assert search.answer("strait").notes == search.answer("snow").notes
         table.write([embedded("enwiki:10", 10, TAIL_ROWS)], {0: 10})
         assert not search.answer("crossing the strait", mode="text", filters=Filters(wiki=("enwiki",))).hits
+
+
+def test_rows_that_were_moved_meanwhile_are_read_by_their_ids(place: Path) -> None:
+    reader = Reader.open(TableSettings(lance_uri=str(place)), consistency=timedelta(0))
+    read = reader.lance.search().with_row_id(True).select(["id"]).where("n >= 0").to_arrow().to_pylist()
+    places = {row["id"]: row["_rowid"] for row in read}
+    moved = dict(zip(places, [*list(places.values())[1:], 2**40], strict=True))
+    for wanted in (places, moved, dict.fromkeys(places, -1)):
+        found = rows_at(reader, wanted, ["id", "title"])
+        assert {key: row["title"] for key, row in found.items()} == {f"{of[0]}#0": of[1] for of in PAGES}
+    assert rows_at(reader, {}, ["id"]) == rows_at(reader, {"enwiki:77#0": -1}, ["id"]) == {}
