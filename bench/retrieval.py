@@ -122,7 +122,8 @@ def scored(one: QuestionSet, ask: Callable[[str, str], Sequence[str]]) -> Scored
         for mode in MODES:
             found[mode].append(ask(question.text, mode))
         found["rrf"].append(reciprocal_rank_fusion(found["vector"][-1], found["text"][-1]))
-        print(f"\r{one.name}: {number} of {len(one.questions)}", end="", file=sys.stderr)
+        if sys.stderr.isatty():
+            print(f"\r{one.name}: {number} of {len(one.questions)}", end="", file=sys.stderr)
     print(file=sys.stderr)
     modes = {mode: figures(one.questions, rankings) for mode, rankings in found.items()}
     legs = (modes["vector"], modes["text"])

@@ -221,7 +221,8 @@ def load(table: Table, upkeep: Upkeep, batches: Iterator[list[EmbeddedPage]]) ->
         if step:
             done.upkeep.setdefault(step.value, Cost()).add(turned)
         done.fragments.append(fragments(table))
-        print(f"\r{(number + 1) * BATCH_ROWS} rows", end="", file=sys.stderr)
+        if sys.stderr.isatty():
+            print(f"\r{(number + 1) * BATCH_ROWS} rows", end="", file=sys.stderr)
     print(file=sys.stderr)
     return done
 
