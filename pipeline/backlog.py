@@ -94,6 +94,10 @@ class ClusterLog:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
+    def close(self) -> None:
+        """Ends the connection, which would go on looking for a Kafka that has been stopped, and say so."""
+        self._cluster.close()
+
     def backlog(self, step: Step) -> Backlog:
         """Where one step stands. Raises Fatal when its topic does not exist."""
         found = self.backlogs([step])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -59,18 +60,24 @@ class Follower(Protocol):
     def turn(self, log: Log, now: float) -> bool: ...
 
 
+class OpenLog(Log, Protocol):
+    """A log that has a connection of its own."""
+
+    def close(self) -> None: ...
+
+
 class Watcher(threading.Thread):
     """Looks at Kafka every second, and three times a second once reading is over; `view` is the newest answer.
 
     Args:
-        log: what to ask; made inside the thread, whose alone it is.
+        log: what to ask; made inside the thread, whose alone it is, and closed there.
         steps: the stages' topics and groups, in order.
         announce_dir: where the processes say how to reach them.
         end: when there is nothing left to do; unset: when the steps have come to their ends once.
     """
 
     def __init__(
-        self, log: Callable[[], Log], steps: list[Step], announce_dir: Path, end: Follower | None = None
+        self, log: Callable[[], OpenLog], steps: list[Step], announce_dir: Path, end: Follower | None = None
     ) -> None:
         super().__init__(name="watcher", daemon=True)
         self.view = View()
@@ -89,13 +96,17 @@ class Watcher(threading.Thread):
         self._produced_rate = Rate()
 
     def run(self) -> None:
-        log: Log | None = None
+        with ExitStack() as stack:
+            self._watch(stack)
+
+    def _watch(self, stack: ExitStack) -> None:
+        log: OpenLog | None = None
         looked_at = scraped_at = float("-inf")
         while not self._ended.is_set():
             now = time.monotonic()
             try:
                 with translated("watching the run"):
-                    log = log or self._make_log()
+                    log = log or stack.enter_context(closing(self._make_log()))
                     if now - looked_at >= LOOK_S:
                         self._look(log, now)
                         looked_at = now
