@@ -138,8 +138,8 @@ def test_a_busy_table_and_one_without_its_indexes_are_measured_after_a_while_all
         (READY, MEASURED, -48 * 3600, "old"),
         (READY, msgspec.structs.replace(MEASURED, at="yesterday"), 0, "old"),
         (READY, msgspec.structs.replace(MEASURED, rules="0.9"), 0, "by other rules"),
-        (replace(READY, rows=199), MEASURED, 0, ""),
-        (replace(READY, rows=200), MEASURED, 0, "grown"),
+        (replace(READY, rows=124), MEASURED, 0, ""),
+        (replace(READY, rows=125), MEASURED, 0, "grown"),
         (replace(READY, rows=200, idle=False), MEASURED, 0, ""),
         (replace(READY, rows=400, idle=False), MEASURED, 0, "grown"),
         (replace(READY, vector_index=True), MEASURED, 0, ""),
@@ -219,6 +219,12 @@ def test_a_table_has_settled_once_it_is_measured_or_has_failed_to_be() -> None:
     failing.turns(5)
     assert failing.measuring.settled(READY, None)
     assert Bench([]).measuring.settled(replace(READY, rows=0), None)
+
+
+def test_a_table_that_grew_has_not_settled_while_its_last_rows_have_just_come() -> None:
+    measuring = Bench([]).measuring
+    assert measuring.settled(replace(READY, rows=124, idle=False), MEASURED)
+    assert not measuring.settled(replace(READY, rows=125, idle=False), MEASURED)
 
 
 def test_the_process_ends_with_the_writer() -> None:
