@@ -134,7 +134,7 @@ def test_a_pipeline_in_step_is_verified_in_all_forms(
     report = json.loads(out)
     assert (code, err, report["ok"], report["pages"]) == (0, "", True, 29)
     assert {check["verdict"] for check in report["checks"]} == {"ok"}
-    assert len(report["checks"]) == 9
+    assert len(report["checks"]) == 10
 
 
 Step = Callable[[World], object]
