@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["lines", "stat", "bars", "heat", "states", "table"]
-Need = Literal["", "gpu", "floor", "deadline"]
+Need = Literal["", "gpu", "floor", "deadline", "measured", "indexed"]
 
 NEEDS: dict[Need, str] = {
     "gpu": "a process on a machine with an NVIDIA GPU",
     "floor": "the exporter of the lag was told a least rate",
     "deadline": "the exporter of the lag was told when all must be done",
+    "measured": "the writer had the time to measure how well its table is searched",
+    "indexed": "the table has its vector index, from 100,000 rows on",
 }
 """Why a sound run can leave a query without an answer."""
 

@@ -284,7 +284,7 @@ SEARCHES = Row(
             "Recall@10 against an exact search, on vectors of the table, as of the last measurement. Upkeep aims at"
             " 0.95.",
             "percentunit",
-            (Query(_gauge("search_index_recall_ratio"), "recall@10"),),
+            (Query(_gauge("search_index_recall_ratio"), "recall@10", needs="indexed"),),
             "cirrostreamsearchworse",
             width=6,
             levels=(Level(0, "red"), Level(0.9, "green")),
@@ -295,7 +295,13 @@ SEARCHES = Row(
             "nDCG@10 of questions made from the table's own pages, by mode. They use the pages' words, which flatters"
             " the text leg: watch for changes, not for which line is on top.",
             "percentunit",
-            (Query(f'max by (search) (cirrostream_search_ndcg_ratio{{{HERE},search!~".*/.*"}})', "{{search}}"),),
+            (
+                Query(
+                    f'max by (search) (cirrostream_search_ndcg_ratio{{{HERE},search!~".*/.*"}})',
+                    "{{search}}",
+                    needs="measured",
+                ),
+            ),
             "cirrostreamsearchworse",
             width=6,
             most=1,
@@ -305,7 +311,13 @@ SEARCHES = Row(
             "Share of the questions whose page is among the first ten hits of a hybrid search: by title, by title with"
             " one wrong letter, by a sentence of the page.",
             "percentunit",
-            (Query(f'max by (search) (cirrostream_search_recall_ratio{{{HERE},search=~"hybrid/.*"}})', "{{search}}"),),
+            (
+                Query(
+                    f'max by (search) (cirrostream_search_recall_ratio{{{HERE},search=~"hybrid/.*"}})',
+                    "{{search}}",
+                    needs="measured",
+                ),
+            ),
             "cirrostreamsearchworse",
             width=6,
             most=1,
@@ -313,10 +325,10 @@ SEARCHES = Row(
         Panel(
             "Measured",
             "How long ago, and how many measurements of the last day came to nothing. One a day is due, and one"
-            " whenever the table has doubled.",
+            " whenever the table has grown by a quarter.",
             "s",
             (
-                Query(f"time() - {_gauge('search_measured_timestamp_seconds')}", "ago"),
+                Query(f"time() - {_gauge('search_measured_timestamp_seconds')}", "ago", needs="measured"),
                 Query(
                     f'sum by (event) (increase(cirrostream_measurements_total{{{HERE},event!="done"}}[1d]))',
                     "{{event}}",

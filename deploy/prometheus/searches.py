@@ -30,6 +30,7 @@ def searches_worse(windows: Windows) -> tuple[Alert, ...]:
             " the least.",
             recall,
             cause="recall",
+            needs="indexed",
         ),
         Alert(
             name,
@@ -41,6 +42,7 @@ def searches_worse(windows: Windows) -> tuple[Alert, ...]:
             f" {DROP:.0%} of the best within {windows.of(WEEK_MINUTES)}.",
             ndcg,
             cause="quality",
+            needs="measured",
         ),
         Alert(
             name,
@@ -51,5 +53,6 @@ def searches_worse(windows: Windows) -> tuple[Alert, ...]:
             "The table was last measured {{ $value | humanizeDuration }} ago; each measurement since has failed.",
             measured,
             cause="unmeasured",
+            needs="measured",
         ),
     )

@@ -14,8 +14,9 @@ from lancedb.embeddings.sentence_transformers import SentenceTransformerEmbeddin
 from pipeline.errors import UsageError
 from pipeline.metrics import Metrics
 from pipeline.model_files import ModelFiles, resolve
-from pipeline.settings import ModelSettings
+from pipeline.settings import ModelSettings, TableSettings
 from sinks.about import about_of
+from sinks.downgrade import given_back
 from sinks.notebook import FUNCTION, KEY, embed_no_rows, entry, why_not
 from sinks.rows import VectorRule
 from sinks.storage import connect
@@ -108,7 +109,7 @@ def test_a_table_with_the_note_is_not_given_back_to_a_version_that_would_load_th
     table = noted(tmp_path)
     before = table.lance.version
     with pytest.raises(UsageError, match="no older one can write it"):
-        table.give_back()
+        given_back(TableSettings(lance_uri=str(tmp_path)))
     assert table.lance.version == before
 
 
