@@ -92,6 +92,15 @@ def language_of(language: str | None, wiki: str | None) -> str:
     return _SAME.get(code, code)
 
 
+def counts_as(code: str) -> tuple[str, ...]:
+    """Other codes whose texts `language_of` takes for this language.
+
+    >>> counts_as("no")
+    ('nb', 'nn')
+    """
+    return tuple(other for other, same in _SAME.items() if same == code)
+
+
 def text_column(language: str, text: str) -> str:
     """The column for a text in this language (`language_of`)."""
     return text_columns([language], pa.array([0]), pa.array([text], pa.string()))[0]

@@ -27,7 +27,7 @@ def plans(asked: Asked, words: str, vector: NDArray[np.float32] | None, metric: 
         queries["vector"] = lambda lance: vector_query(lance, asked, vector, metric, asked.where)
     if words:
         queries |= {
-            column: partial(words_query, asked=asked, words=words, column=column) for column in asked.state.text
+            column: partial(words_query, asked=asked, words=words, column=column) for column in asked.state.asked
         }
     return {column: asked.reader.read(partial(_explained, query, asked)) for column, query in queries.items()}
 

@@ -17,6 +17,7 @@ from typing import Any
 from pipeline.errors import UsageError
 from pipeline.records import valid_wiki
 from sinks.derived import MAX_FACET, facet
+from sinks.languages import counts_as
 from sinks.storage import quoted
 
 MAX_VALUES = 100
@@ -147,10 +148,24 @@ def metadata_of(pairs: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _language_conditions(codes: Sequence[str]) -> Iterator[str]:
-    """The codes as they are and in small letters, and what follows them with a hyphen: '.' is the character after."""
-    for code in dict.fromkeys(form for given in codes for form in (given, given.lower())):
+    """The codes in every form that a source may have, and what follows them with a hyphen: '.' is the character after.
+
+    As `languages.language_of` shows them: `no` is `nb` and `nn`, too, and where the source says none, the wiki tells.
+    """
+    for code in dict.fromkeys(form for given in codes for form in _forms(given)):
         yield f"language = {quoted(code)}"
         yield f"(language >= {quoted(code + '-')} AND language < {quoted(code + '.')})"
+    for code in dict.fromkeys(form for given in codes for form in _forms(given) if form.isalpha() and form.islower()):
+        wiki = f"wiki >= {quoted(code + 'wik')} AND wiki < {quoted(code + 'wil')}"  # no LIKE: an index serves ranges
+        yield f"((language IS NULL OR language = '') AND {wiki})"
+
+
+def _forms(given: str) -> tuple[str, ...]:
+    """A code as it is, with hyphens, in small letters, with its country in capitals, and those that count as it."""
+    hyphens = given.replace("_", "-")
+    base, _, rest = hyphens.partition("-")
+    country = f"{base.lower()}-{rest.upper() if len(rest) == 2 else rest.title()}" if rest else base.lower()
+    return (given, hyphens, hyphens.lower(), country, *counts_as(hyphens.lower()))
 
 
 def _any_of(conditions: Iterable[str]) -> str:

@@ -28,6 +28,9 @@ from sinks.search.unindexed import rows_with_pieces
 MAX_WORDS = 100
 """Words of a question that are looked for; its first ones. 10,000 characters of words took seconds."""
 
+MAX_CHARACTERS = 1_000
+"""And its first characters, for scripts without blanks have no words to count."""
+
 MatchQuery: Any = lance_query.MatchQuery
 """With the defaults that its annotations leave out."""
 
@@ -60,6 +63,8 @@ def vector_query(
     query = lance.search(vector, vector_column_name="vector").distance_type(metric)
     if asked.state.vector_index:
         query = query.nprobes(asked.state.nprobes).refine_factor(asked.state.refine)
+        if where:  # go on reading partitions until there are enough: the filter may keep none of the nearest ones' rows
+            query = query.maximum_nprobes(0)
     return (query.where(where, prefilter=True) if where else query).limit(asked.limit)
 
 
@@ -73,8 +78,8 @@ def text_leg(asked: Asked, question: str, pool: Executor) -> list[Candidate]:
 
     BM25 of different columns is compared as it is: its own scale per column did no better.
     """
-    words = " ".join(question.split()[:MAX_WORDS])
-    asks = [pool.submit(asked.reader.read, partial(_matches, asked, words, column)) for column in asked.state.text]
+    words = " ".join(question[:MAX_CHARACTERS].split()[:MAX_WORDS])
+    asks = [pool.submit(asked.reader.read, partial(_matches, asked, words, column)) for column in asked.state.asked]
     found = [
         candidate_of(row, row["_score"]) for ask in asks for row in ask.result() if is_live(row["n"], row["start"])
     ]

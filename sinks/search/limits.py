@@ -8,7 +8,7 @@ from pipeline.errors import UsageError
 from sinks.search.answers import Mode
 from sinks.search.filters import Filters
 from sinks.search.fusion import Leg
-from sinks.search.state import FLAT_ROWS, State
+from sinks.search.state import WHOLE_ROWS, State
 
 
 def useless_because(leg: Leg, state: State, *, loaded: bool) -> str:
@@ -21,7 +21,7 @@ def useless_because(leg: Leg, state: State, *, loaded: bool) -> str:
         return "" if loaded else "the model is not loaded"
     if leg == "names":
         return "" if state.names else "the table has no column of names yet: sinks.lance makes it"
-    if not any(state.text.values()) and state.rows > FLAT_ROWS:
+    if not state.asked:
         return f"{state.rows} rows have no full-text index yet: sinks.lance makes it"
     return ""
 
@@ -50,6 +50,10 @@ def limits_of(state: State, mode: Mode, found: Container[Leg], filters: Filters)
     notes = []
     if state.waiting and mode != "vector":
         notes.append(f"{state.waiting} rows are not in the full-text index yet: words do not find them")
+    if state.unasked and state.asked and mode != "vector":
+        notes.append(f"{', '.join(state.unasked)}: no full-text index yet, words do not find what is there")
+    if state.names and not state.names_index and state.rows > WHOLE_ROWS and mode != "vector":
+        notes.append("names have no full-text index yet: misspelt ones and aliases are not found")
     if state.stale and filters.metadata:
         notes.append(f"the metadata of {state.stale} rows is not made ready yet: no filter on it finds them")
     if mode == "hybrid" and not state.measured.weights and "vector" in found and "text" in found:

@@ -14,7 +14,8 @@ from sinks.rows import is_live
 from sinks.search.asked import CANDIDATES, Asked, Row, candidate_of
 from sinks.search.fusion import LIKE, Candidate
 from sinks.search.legs import words_query
-from sinks.search.unindexed import MOST_ROWS, rows_with_names
+from sinks.search.state import WHOLE_ROWS
+from sinks.search.unindexed import rows_with_names
 from sinks.storage import quoted
 
 MAX_WORDS = 6
@@ -35,7 +36,7 @@ def names_leg(asked: Asked, question: str) -> list[Candidate]:
         return []
     columns = asked.columns("name", "names")
     exact = f"name = {quoted(name)}"
-    if not asked.state.names_index and asked.state.rows <= MOST_ROWS:
+    if not asked.state.names_index and asked.state.rows <= WHOLE_ROWS:
         rows = asked.reader.read(partial(rows_with_names, asked, columns))
     else:
         condition = f"{exact} AND ({asked.where})" if asked.where else exact
@@ -49,7 +50,7 @@ def names_leg(asked: Asked, question: str) -> list[Candidate]:
 def _like(asked: Asked, name: str, columns: Sequence[str]) -> list[Row]:
     """Rows with a name of these words; with words like them only when none is the same."""
     rows: list[Row] = []
-    for fuzziness in (0, 1, 2) if len(name.split()) <= MAX_WORDS else ():
+    for fuzziness in (0, 1, 2) if len(name.split()) <= MAX_WORDS else (0,):
         rows += asked.reader.read(partial(_named, asked, name, fuzziness, columns))
         if max((likeness(name, row) for row in rows), default=0.0) >= (SURE if fuzziness else 1):
             break

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Executor
-from typing import cast
+from pathlib import PurePath
+from typing import Any, cast
 
 import structlog
 from lancedb.table import LanceTable
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from pipeline.errors import CirrostreamError, TryAgain
+from pipeline.errors import CirrostreamError, TryAgain, UsageError
 from pipeline.model_card import languages_warning
 from pipeline.model_config import METRICS, Metric
 from pipeline.model_files import ModelFiles, resolve
-from pipeline.settings import ModelSettings, TableSettings
+from pipeline.settings import ModelSettings, TableSettings, refusals
 from sinks.fence import Fence
 from sinks.languages import TEXT_COLUMNS
 from sinks.named_model import files_for
@@ -33,6 +35,24 @@ class SearchOptions(ModelSettings, TableSettings):
     rerank: str = Field(
         "", description="Cross-encoder that orders the best hits anew: a hub name or a folder; empty: none."
     )
+
+
+def options_of(chosen: Mapping[str, Any]) -> SearchOptions:
+    """Settings by name; those that are not given are read from the environment.
+
+    Raises:
+        UsageError: there is no such setting, or it cannot have this value.
+    """
+    if unknown := sorted(chosen.keys() - SearchOptions.model_fields.keys()):
+        raise UsageError(f"Search.open: there is no setting {', '.join(unknown)}; docs/configuration.md has them")
+    values: dict[str, Any] = {
+        name: str(value) if isinstance(value, PurePath) else value for name, value in chosen.items()
+    }
+    try:
+        return SearchOptions(**values)
+    except ValidationError as error:
+        wrong = "; ".join(f"{name}: {why}" for name, why in refusals(SearchOptions, error))
+        raise UsageError(f"Search.open: {wrong}") from None
 
 
 def open_reader(options: TableSettings) -> Reader:

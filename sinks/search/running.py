@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, wait
 
-from pipeline.errors import CirrostreamError
+from pipeline.errors import CirrostreamError, first_line, is_fault
 from sinks.search.answers import LegReport
 from sinks.search.fusion import Candidate, Leg
 
@@ -14,17 +14,19 @@ Timed = tuple[list[Candidate], float]
 
 
 def run_legs(
-    pool: Executor, work: Mapping[Leg, Callable[[], list[Candidate]]], late: float | None
+    pools: Mapping[str, Executor], work: Mapping[Leg, Callable[[], list[Candidate]]], late: float | None
 ) -> tuple[dict[Leg, list[Candidate]], list[LegReport]]:
     """The candidates of each leg that answered in time, and a report of every one.
 
     Args:
+        pools: leg -> the threads that it may take.
         late: `time.perf_counter()` of the deadline; None: there is none.
 
     Raises:
-        CirrostreamError: no leg found anything, and this one failed first: that nothing is there cannot be said.
+        CirrostreamError: no leg found anything, and this one failed first: that nothing is there cannot be said. So
+            is any other error of it, which would be a bug.
     """
-    runs = {leg: pool.submit(_timed, task) for leg, task in work.items()}
+    runs = {leg: pools[leg].submit(_timed, task) for leg, task in work.items()}
     wait(runs.values(), None if late is None else max(0.0, late - time.perf_counter()))
     found: dict[Leg, list[Candidate]] = {}
     reports, errors = [], []
@@ -35,9 +37,12 @@ def run_legs(
             continue
         try:
             found[leg], seconds = run.result()
-        except CirrostreamError as error:
+        except BaseException as error:
+            if not is_fault(error):
+                raise
             errors.append(error)
-            reports.append(LegReport(name=leg, state="failed", why=str(error)))
+            why = str(error) if isinstance(error, CirrostreamError) else f"{type(error).__name__}: {first_line(error)}"
+            reports.append(LegReport(name=leg, state="failed", why=why))
         else:
             reports.append(LegReport(name=leg, state="ran", seconds=round(seconds, 4), candidates=len(found[leg])))
     if errors and not any(found.values()):

@@ -33,7 +33,7 @@ def show(answer: Answer, console: Console, words: Sequence[str] | None = None) -
 def credits_of(hits: Iterable[Hit]) -> list[str]:
     """A line for each source of these texts, with the licence that they are under there."""
     found = dict.fromkeys((hit.source, hit.licence) for hit in hits)
-    return [f"Text of {source}: {licence or 'licence not known'}" for source, licence in found]
+    return [f"Text of {clean(source)}: {clean(licence) or 'licence not known'}" for source, licence in found]
 
 
 def _hits(answer: Answer, words: Sequence[str]) -> Table:
@@ -53,7 +53,7 @@ def _entry(hit: Hit, words: Sequence[str], *, explained: bool) -> Text:
         entry.append(f"  {clean(hit.url)}", style=Style(bold=False, color="blue", link=hit.link or None))
     if explained:
         parts = " + ".join(f"{leg} {part:.3f}" for leg, part in hit.legs.items())
-        entry.append(f"\n{hit.id}: {parts}", style="not bold cyan")
+        entry.append(f"\n{clean(hit.id)}: {parts}", style="not bold cyan")
     for mark, text in (("", hit.text), *(("· ", passage.text) for passage in hit.passages)):
         entry.append("\n")
         entry.append_text(_passage(mark, text, words))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -24,7 +23,8 @@ from sinks.search.hits import READ, completed, hit_of, passage_of
 from sinks.search.legs import text_leg, vector_leg
 from sinks.search.limits import condition_in, limits_of, useless_because
 from sinks.search.names_leg import names_leg
-from sinks.search.opening import SearchOptions, load, metric_of, model_of, notes_on, open_reader, prewarm
+from sinks.search.opening import SearchOptions, load, metric_of, model_of, notes_on, open_reader, options_of, prewarm
+from sinks.search.pool import DaemonPool
 from sinks.search.question import checked_deadline, checked_k, checked_question
 from sinks.search.reranking import RERANKED, Reranker, reranked
 from sinks.search.rows import rows_at, rows_of
@@ -32,8 +32,8 @@ from sinks.search.running import run_legs
 from sinks.search.state import State, States
 from sinks.search.titles import titles
 
-THREADS = 16
-"""Of one search: each leg of a question has one, and each full-text column that is asked."""
+THREADS = 8
+"""For each leg: so many questions are asked at once. As many for the full-text columns of all of them."""
 
 PASSAGES = 2
 """Of a page, besides its best one."""
@@ -81,8 +81,9 @@ class Search:
         self._metric: Metric = metric
         self._reranker = reranker
         self._notes = tuple(notes)
-        self._pool = ThreadPoolExecutor(THREADS, "search")
-        self._columns = ThreadPoolExecutor(THREADS, "search-column")
+        # A pool each: a leg that hangs must not take the threads of the others.
+        self._pools = {leg: DaemonPool(THREADS, f"search-{leg}") for leg in ("vector", "text", "names", "rerank")}
+        self._columns = DaemonPool(THREADS, "search-column")
         self._states = States(reader, self._columns)
 
     @classmethod
@@ -99,7 +100,7 @@ class Search:
             UsageError: there is no such table, its model is another one, or cannot be loaded; so for the reranker.
             TryAgain: the table is empty, or a model is not here and the hub cannot be reached.
         """
-        options = options or SearchOptions(**chosen)
+        options = options or options_of(chosen)
         reader = open_reader(options)
         files: ModelFiles | None = model_of(options, reader) if meaning else None
         reranker = find_reranker(options.rerank) if options.rerank else None
@@ -107,10 +108,14 @@ class Search:
         metric = files.metric if files else metric_of(options, fence)
         search = cls(reader, None, fence.model, metric, notes=notes_on(fence, files))
         prewarm(reader, search._columns)
-        if files:
-            search._encoder = load(options, files)
-        if reranker:
-            search._reranker = CrossEncoderReranker.load(reranker, options.rerank, options.device)
+        try:
+            if files:
+                search._encoder = load(options, files)
+            if reranker:
+                search._reranker = CrossEncoderReranker.load(reranker, options.rerank, options.device)
+        except BaseException:
+            search.close()
+            raise
         return search
 
     def __enter__(self) -> Self:
@@ -121,8 +126,8 @@ class Search:
 
     def close(self) -> None:
         """Ends its threads; a leg that is late is not waited for."""
-        for pool in (self._pool, self._columns):
-            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (*self._pools.values(), self._columns):
+            pool.shutdown()
 
     def answer(
         self,
@@ -167,7 +172,7 @@ class Search:
             leg: why for leg in LEGS[mode] if (why := useless_because(leg, state, loaded=self._encoder is not None))
         }
         work = {leg: self._work(leg, asked, asked_for) for leg in LEGS[mode] if leg not in useless}
-        found, reports = run_legs(self._pool, work, late)
+        found, reports = run_legs(self._pools, work, late)
         reports += [LegReport(name=leg, state="left out", why=why) for leg, why in useless.items()]
         pages = self._fused(found, state, mode, by)
         hits, rerank = self._hits(asked_for, pages, k, late)
@@ -269,7 +274,9 @@ class Search:
         best = [page for page in best if page.id in rows]  # the others have gone meanwhile
         reports: list[LegReport] = []
         if reranker is not None and best:
-            best, report = reranked(self._pool, reranker, question, best, rows=rows, late=late)
+            pool, first = self._pools["rerank"], best[:RERANKED]
+            first, report = reranked(pool, reranker, question, first, rows=rows, late=late)
+            best = [*first, *best[RERANKED:]]
             reports.append(report)
         return [_hit(rank, page, rows) for rank, page in enumerate(best[:k], start=1)], reports
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from lancedb.table import LanceTable
 
 from pipeline.errors import CirrostreamError
 from sinks.derived import STALE
 from sinks.indexes import TAIL_ROWS
-from sinks.languages import TEXT_COLUMNS
+from sinks.languages import ICU, TEXT_COLUMNS
 from sinks.measured import Measured
 from sinks.reader import Reader
-from sinks.rows import LIVE
 
 NPROBES = 20
 REFINE = 2
@@ -29,6 +29,15 @@ LOOK_SECONDS = 10.0
 
 FLAT_ROWS = 1_000_000
 """Rows that words are looked for in without an index, at most: 13 s."""
+
+WHOLE_ROWS = 100_000
+"""Rows that are read whole for what LanceDB cannot find without an index: scripts without blanks, misspelt names."""
+
+
+def flat_rows(column: str) -> int:
+    """Rows of a table up to which this full-text column is asked without an index."""
+    return WHOLE_ROWS if column == ICU else FLAT_ROWS
+
 
 PLAIN_TEXT = "text"
 """The one column with words of a table that has no full-text columns yet."""
@@ -52,6 +61,16 @@ class State:
     rows: int
     """All of them, dead ones too: the number that costs nothing to know."""
     measured: Measured
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Full-text columns that are asked: those with an index, and while there are few rows the others, too."""
+        return tuple(name for name, indexed in self.text.items() if indexed or self.rows <= flat_rows(name))
+
+    @property
+    def unasked(self) -> tuple[str, ...]:
+        """Full-text columns that are not, until they have their index."""
+        return tuple(name for name in self.text if name not in self.asked)
 
     @property
     def nprobes(self) -> int:
@@ -88,13 +107,14 @@ class States:
         return state
 
     def _look(self) -> None:
+        state = self._state
         try:
-            state = look(self._reader, self._state)
+            state = look(self._reader, state)
         except CirrostreamError as error:
-            state = self._state
             structlog.get_logger().warning("search.state", error=str(error))
-        with self._lock:
-            self._state, self._next = state, time.monotonic() + LOOK_SECONDS
+        finally:
+            with self._lock:
+                self._state, self._next = state, time.monotonic() + LOOK_SECONDS
 
 
 def look(reader: Reader, before: State | None = None) -> State:
@@ -105,9 +125,10 @@ def look(reader: Reader, before: State | None = None) -> State:
     """
     fence = reader.fence()
     columns = frozenset(reader.read(lambda lance: lance.schema.names))
-    indexes = {index.columns[0]: index for index in reader.read(lambda lance: list(lance.list_indices()))}
+    found = reader.read(lambda lance: list(lance.list_indices()))
+    indexes = {index.columns[0]: index for index in found if index.columns}
     rows = reader.read(lambda lance: lance.count_rows())
-    text = _text_columns(reader, columns, indexes, rows, before)
+    text = _text_columns(reader, columns, indexes)
     # The writer derives what it writes: when nothing was stale, nothing is.
     may_wait = "derived" in columns and (before is None or before.stale or before.columns != columns)
     stale = reader.read(lambda lance: lance.count_rows(STALE)) if may_wait else 0
@@ -125,22 +146,21 @@ def look(reader: Reader, before: State | None = None) -> State:
     )
 
 
-def _text_columns(
-    reader: Reader, columns: frozenset[str], indexes: Mapping[str, Any], rows: int, before: State | None
-) -> dict[str, bool]:
-    """The full-text columns to ask.
-
-    Those without an index are looked at while some may wait for theirs: at first, and as long as one does. Later a new
-    language waits for its index.
-    """
-    there = [name for name in TEXT_COLUMNS if name in columns]
-    found = {name: True for name in there if name in indexes}
-    if rows <= FLAT_ROWS and (before is None or not all(before.text.values())):
-        found |= {name: False for name in there if name not in found and reader.read(_counted(name))}
+def _text_columns(reader: Reader, columns: frozenset[str], indexes: Mapping[str, Any]) -> dict[str, bool]:
+    """The full-text columns with rows. One row is enough, and an empty column costs next to nothing to read."""
+    found = {
+        name: name in indexes
+        for name in TEXT_COLUMNS
+        if name in columns and (name in indexes or reader.read(_has_rows(name)))
+    }
     if not found and PLAIN_TEXT in columns:
         return {PLAIN_TEXT: PLAIN_TEXT in indexes}
     return found
 
 
-def _counted(column: str) -> Any:
-    return lambda lance: lance.count_rows(f"{LIVE} AND {column} IS NOT NULL")
+def _has_rows(column: str) -> Callable[[LanceTable], bool]:
+    def ask(lance: LanceTable) -> bool:
+        found = lance.search().where(f"{column} IS NOT NULL").select(["n"]).limit(1).to_arrow()
+        return bool(found.num_rows)
+
+    return ask

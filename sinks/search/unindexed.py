@@ -14,8 +14,6 @@ from sinks.languages import ICU
 from sinks.search.asked import Asked, Row
 from sinks.storage import quoted
 
-MOST_ROWS = 100_000
-"""Rows of a table that are read whole for this."""
 MOST_PIECES = 40
 _WORD = re.compile(r"\w+")
 
@@ -23,7 +21,7 @@ _WORD = re.compile(r"\w+")
 def rows_with_pieces(asked: Asked, words: str, lance: LanceTable) -> list[Row]:
     """Rows of the column for scripts without blanks, by how many of the question's pairs of letters they have."""
     pieces = pairs(words)
-    if not pieces or asked.state.rows > MOST_ROWS:
+    if not pieces:
         return []
     condition = " OR ".join(f"contains({ICU}, {quoted(piece)})" for piece in pieces)
     condition = f"({condition}) AND ({asked.where})" if asked.where else condition

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import lancedb
@@ -282,3 +283,25 @@ def test_flags_of_one_key_are_alternatives_and_a_pair_needs_both_parts() -> None
     for pair in ("year", "=2024", "year=", ""):
         with pytest.raises(UsageError, match=r"--metadata .*: give a field of the documents and its value"):
             metadata_of([pair])
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("no", {"nb", "nn", "no"}),
+        ("pt_BR", {"pt-BR"}),
+        ("PT-br", {"pt-BR"}),
+        ("pt", {"pt", "pt-BR"}),
+        ("de", {"dewiki says it", "dewikibooks does"}),
+    ],
+)
+def test_a_language_is_asked_for_as_answers_show_it(tmp_path: Path, given: str, kept: set[str]) -> None:
+    rows: list[dict[str, str | None]] = [
+        {"id": code, "language": code, "wiki": "docs"} for code in ("nb", "nn", "no", "pt", "pt-BR", "np")
+    ]
+    rows += [{"id": "dewiki says it", "language": None, "wiki": "dewiki"}]
+    rows += [{"id": "dewikibooks does", "language": "", "wiki": "dewikibooks"}]
+    rows += [{"id": "other", "language": None, "wiki": "ndewiki"}, {"id": "notes", "language": "", "wiki": "dewil"}]
+    table = lancedb.connect(str(tmp_path)).create_table("t", pa.Table.from_pylist(rows))
+    found = table.search().where(Filters(language=given).condition() or "").select(["id"]).to_arrow()
+    assert set(found["id"].to_pylist()) == kept

@@ -359,3 +359,21 @@ def harm(file: Path, damage: str) -> None:
         file.write_bytes(content[: len(content) // 2])
     else:
         file.write_bytes(np.random.default_rng(0).bytes(len(content)))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"tabel": "wikipedia"}, "there is no setting tabel"),
+        ({"table": "a/b"}, "table: letters, digits"),
+        ({"k": 5}, "there is no setting k"),
+    ],
+)
+def test_settings_that_are_none_are_refused_in_words(chosen: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Search.open(**chosen)
+
+
+def test_a_path_is_as_good_as_its_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no table wikipedia in"):
+        Search.open(lance_uri=tmp_path, table="wikipedia")

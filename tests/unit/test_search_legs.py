@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from lancedb.index import FTS, BTree
+from lancedb.index import FTS, BTree, IvfRq
 from numpy.typing import NDArray
 
 from pipeline.errors import Fatal, UsageError
@@ -20,7 +20,8 @@ from sinks.indexes import TAIL_ROWS
 from sinks.languages import TEXT_COLUMNS
 from sinks.measured import LegWeights, Measured
 from sinks.reader import Reader
-from sinks.search import Answer, Filters, Search
+from sinks.search import Answer, Filters, Search, state
+from sinks.search.pool import DaemonPool
 from sinks.search.rows import rows_at
 from sinks.table import Table
 from tests.tables import embedded, new_table, vector
@@ -251,3 +252,50 @@ def test_rows_that_were_moved_meanwhile_are_read_by_their_ids(place: Path) -> No
         found = rows_at(reader, wanted, ["id", "title"])
         assert {key: row["title"] for key, row in found.items()} == {f"{of[0]}#0": of[1] for of in PAGES}
     assert rows_at(reader, {}, ["id"]) == rows_at(reader, {"enwiki:77#0": -1}, ["id"]) == {}
+
+
+def test_a_filter_that_keeps_few_rows_finds_them_however_far_the_question_is(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded(f"awiki:{n}", n, 20) for n in range(1, 101)], {0: 101})
+    table.write([embedded(f"bwiki:{n}", n, 1) for n in range(200, 230)], {0: 230})
+    table.lance.create_index("vector", config=IvfRq(distance_type="cosine", num_bits=4, num_partitions=40))
+    with opened(tmp_path, EncoderOf()) as search:
+        answer = search.answer("anything", mode="vector", k=30, filters=Filters(wiki=("bwiki",)))
+        assert len(answer.hits) == 30
+
+
+def test_an_alias_of_many_words_is_found_as_it_is(tmp_path: Path, encoder: EncoderOf) -> None:
+    table = filled(tmp_path, indexed=False)
+    alias = "the tall house with a lamp that stands by the sea"
+    table.write([page(9, "enwiki:9", "Beacon", (alias,), "Another thing.")], {0: 9})
+    table.lance.create_index("names", config=FTS(stem=False, remove_stop_words=False, with_position=False))
+    with opened(tmp_path, encoder) as search:
+        answer = search.answer(alias.title(), mode="text")
+        assert first(answer) == "enwiki:9"
+        assert answer.hits[0].legs["names"] > 0
+
+
+def test_a_column_that_must_wait_for_its_index_is_said(
+    place: Path, encoder: EncoderOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "FLAT_ROWS", 1)
+    monkeypatch.setattr(state, "WHOLE_ROWS", 1)
+    with opened(place, encoder) as search:
+        looked = search.answer("winter", mode="text")
+    said = " ".join([*looked.notes, *(leg.why for leg in looked.legs)])
+    unindexed = not any("_idx" in index.name for index in opened(place, encoder).reader.lance.list_indices())
+    assert ("no full-text index yet" in said) == unindexed
+
+
+def test_a_leg_that_hangs_keeps_neither_the_others_nor_the_end_of_the_program() -> None:
+    pools = {leg: DaemonPool(2, leg) for leg in ("vector", "text")}
+    never = threading.Event()
+    hung = [pools["vector"].submit(never.wait) for _ in range(5)]
+    assert pools["text"].submit(lambda: "an answer").result(10) == "an answer"
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name.startswith("vector-"))
+    for pool in pools.values():
+        pool.shutdown()
+    assert not any(run.done() for run in hung)
+    with pytest.raises(UsageError, match="closed"):
+        pools["text"].submit(lambda: "late")
+    never.set()

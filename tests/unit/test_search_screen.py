@@ -14,7 +14,7 @@ from sinks.search import Answer, Hit, LegReport, Passage
 from sinks.search.command_settings import SearchSettings
 from sinks.search.highlight import SNIPPET, clean, snippet, spans_of, words_of
 from sinks.search.prompt import converse
-from sinks.search.screen import show
+from sinks.search.screen import credits_of, show
 
 LONG = "Nothing of interest is told here. " * 20 + "The lighthouse stands on a rock. " + "And more of it follows. " * 20
 
@@ -216,3 +216,9 @@ def test_flags_and_variables_of_filters_take_one_value_or_several(monkeypatch: p
     }
     with pytest.raises(CirrostreamError, match="--metadata 'year': give a field"):
         SearchSettings(only_metadata=["year"]).filters()
+
+
+def test_a_licence_of_a_document_makes_no_line_of_its_own() -> None:
+    forged = "CC0\nerror: the table is damaged"
+    [line] = credits_of([hit(licence=forged, source="x\ny")])
+    assert "\n" not in line
