@@ -131,11 +131,15 @@ class Merger:
         """Adds the describing columns that the table lacks, empty; what else does so at the same time does no harm.
 
         Where a derived column is missing, the number of the rules that made it goes as well, so that it is made anew.
+
+        Raises:
+            Replaced: they may be missing because the table's next writer, of an older version, has no use for them.
         """
         schema = retried(lambda: self.lance.schema, self.name, self.pause, self.watch)
         missing = checked(schema, self.name, self.rule).missing
         if not missing:
             return
+        self.still_mine()
         log = structlog.get_logger().bind(table=self.name, columns=[field.name for field in missing])
         try:
             with library_errors():

@@ -17,7 +17,7 @@ from deploy.doctor.findings import Finding, Verdict
 from deploy.doctor.patient import Patient
 from deploy.doctor.settings import DoctorSettings
 from deploy.doctor.table import CHECKS
-from pipeline.errors import CirrostreamError, Fatal, UsageError
+from pipeline.errors import CirrostreamError, Fatal, Replaced, UsageError
 from pipeline.settings import TableSettings
 from sinks.downgrade import given_back
 from sinks.notebook import KEY
@@ -106,6 +106,16 @@ def test_a_column_dropped_under_a_writer_that_runs_is_added_again(tmp_path: Path
     of_user(tmp_path).drop_columns(["url"])
     table.write([embedded("enwiki:1", 5, 1)], {0: 6})
     assert column(tmp_path, "url")["enwiki:1#0"] == ""
+
+
+def test_a_writer_that_was_replaced_adds_no_columns_to_a_table_that_an_older_version_has(tmp_path: Path) -> None:
+    stale = filled(tmp_path)
+    takeover(tmp_path).give_back(["text_en", "names"])
+    version = of_user(tmp_path).version
+    for change in (lambda: stale.write([embedded("enwiki:9", 9, 1)], {0: 10}), lambda: stale.backfill(10)):
+        with pytest.raises(Replaced):
+            change()
+    assert of_user(tmp_path).version == version
 
 
 def test_a_search_of_a_table_without_a_describing_column_shows_nothing_there(tmp_path: Path) -> None:
