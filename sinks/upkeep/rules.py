@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
+from pipeline.library_errors import MOST_PANICS
 from pipeline.settings import MIB
 from sinks.indexes import TAIL_ROWS, Found, Index, lacking, wanted
 from sinks.merge import MERGE_TIMEOUT
@@ -17,6 +18,9 @@ that slept wrote 300 rows twice."""
 
 TMP_AGE_S = 24 * 3600.0
 IDLE_S = 5.0
+RETRY_S = 60.0
+"""Until a step that failed is tried again."""
+LONGEST_RETRY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,21 @@ class Step(Enum):
     BACKFILL = "backfill"
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What there was with the index of one column."""
+
+    failures: int = 0
+    panics: int = 0
+    until: float = float("-inf")
+    """When it is tried again."""
+
+    def more(self, now: float, *, panicked: bool) -> Trouble:
+        """The same after one more failure: the wait doubles, up to a day."""
+        wait = min(LONGEST_RETRY_S, RETRY_S * 2 ** min(self.failures, 20))
+        return Trouble(self.failures + 1, self.panics + panicked, now + wait)
+
+
 @dataclass(slots=True)
 class State:
     """What has happened since which step; times are monotonic seconds, -inf for never."""
@@ -119,7 +138,9 @@ class State:
     """Indexes for searches that it should have besides; the next one to be made first."""
     lacking_since: float = float("inf")
     refused: set[str] = field(default_factory=set)
-    """Columns whose index is not as it was asked for: making it once more would do the same."""
+    """Columns whose index is not as it was asked for, or that LanceDB panics over: once more would do the same."""
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+    """Of columns whose index could not be made."""
     suspects: set[str] = field(default_factory=set)
     """Names of indexes that may be damaged."""
     words_since: float = 0
@@ -140,13 +161,35 @@ class State:
         """Takes note of the indexes that there are, and of those that are lacking."""
         self.found = tuple(found)
         wants = (index for index in wanted(self.columns, self.texts) if index.column not in self.refused)
-        self.lacking = lacking(wants, self.found)
+        # Those that failed come last, so that they do not keep the others from being made.
+        self.lacking = tuple(sorted(lacking(wants, self.found), key=lambda index: self.trouble(index.column).failures))
         self.lacking_since = min(self.lacking_since, now) if self.lacking else float("inf")
+
+    def trouble(self, column: str) -> Trouble:
+        """What there was with the index of this column."""
+        return self.troubles.get(column, Trouble())
+
+    def next_index(self, now: float) -> Index | None:
+        """The index to be made next; None while all that are lacking have failed and wait."""
+        return next((index for index in self.lacking if self.trouble(index.column).until <= now), None)
+
+    def failed(self, column: str, now: float, *, panicked: bool) -> None:
+        """Takes note that the index of this column could not be made."""
+        self.troubles[column] = self.trouble(column).more(now, panicked=panicked)
+        if self.troubles[column].panics >= MOST_PANICS:
+            self.refused.add(column)
+        self.look(self.found, now)
 
 
 def due(state: State, rules: UpkeepRules, now: float) -> Step | None:
     """The most urgent step to do now, if any: one that failed waits its turn. Pure."""
-    return next((step for step in all_due(state, rules, now) if state.later.get(step, now) <= now), None)
+    return next((step for step in all_due(state, rules, now) if not _waits(state, step, now)), None)
+
+
+def _waits(state: State, step: Step, now: float) -> bool:
+    if step is Step.SEARCH_INDEX and not state.suspects and state.next_index(now) is None:
+        return True
+    return state.later.get(step, now) > now
 
 
 def all_due(state: State, rules: UpkeepRules, now: float) -> list[Step]:
@@ -172,7 +215,8 @@ def quiet(state: State, rules: UpkeepRules, now: float) -> bool:
 
 def searchable(state: State) -> bool:
     """True when the table has all that searches want: columns and indexes, for every row. Pure."""
-    return not state.lacking and not state.may_backfill and not state.words_since and not state.suspects
+    lacking = state.lacking and state.live_rows  # of an empty table none is made
+    return not lacking and not state.may_backfill and not state.words_since and not state.suspects
 
 
 def words_wait(state: State, rules: UpkeepRules, now: float) -> float:

@@ -9,17 +9,14 @@ from lancedb.table import LanceTable
 from pipeline.library_errors import LibraryError, library_errors
 from sinks.indexes import KEYS, NAMES, TAIL_ROWS, VECTOR, Found, Index, Kind, in_the_way, is_text, wanted
 from sinks.languages import TEXT_COLUMNS
+from sinks.storage import storage_fault
 from sinks.upkeep.rules import State
 
-DAMAGE = (
-    "failed to fill whole buffer",
-    "Invalid range",
-    "corrupt",
-    "Decompression failed",
-    "decode Protobuf",
-    "/_indices/",
-)
-"""Parts of what LanceDB says of a file that is cut short, gone, or not as it was written. It seldom names the file."""
+DAMAGE = ("failed to fill whole buffer", "Invalid range", "corrupt", "Decompression failed", "decode Protobuf")
+"""Parts of what LanceDB says of a file that is cut short or not as it was written. It seldom names the file."""
+
+PASSING = ("os error", "503", "429", "timed out", "Too many open files")
+"""Parts of what it says of a file that could not be read just now."""
 
 
 def found_indexes(lance: LanceTable) -> tuple[Found, ...]:
@@ -45,20 +42,42 @@ def make(lance: LanceTable, index: Index) -> None:
 
 
 def damaged(lance: LanceTable, found: Iterable[Found]) -> Iterator[Found]:
-    """Those of these indexes, of a column that we index, which cannot be read to their end."""
+    """Those of these indexes, of a column that we index, which cannot be read to their end, tried twice.
+
+    Raises:
+        Fatal: the operator must mend something first, such as the right to read the files.
+    """
     ours = {VECTOR, *(index.column for index in (*KEYS, *wanted(lance.schema.names, TEXT_COLUMNS)))}
     for one in found:
-        try:
-            with library_errors():
-                lance.prewarm_index(one.name)
-        except LibraryError as error:
-            if one.column in ours and may_be_damage(error):
-                yield one
+        if one.column in ours and _is_damaged(lance, one.name) and _is_damaged(lance, one.name):
+            yield one
+
+
+def _is_damaged(lance: LanceTable, name: str) -> bool:
+    try:
+        with library_errors():
+            lance.prewarm_index(name)
+    except LibraryError as error:
+        if fault := storage_fault(str(lance.name), error):
+            raise fault from None
+        panicked = error.panicked and not any(mark in str(error.cause) for mark in PASSING)
+        return panicked or tells_of_damage(error)
+    return False
 
 
 def may_be_damage(error: LibraryError) -> bool:
-    """True when a file of the table, most likely of an index, may be other than it was written."""
-    return error.panicked or any(mark in str(error) for mark in DAMAGE)
+    """True when an index may be other than it was written, so that reading all of them is worth it."""
+    return error.panicked or tells_of_damage(error)
+
+
+def tells_of_damage(error: LibraryError) -> bool:
+    """True when this is said of a file with other bytes in it, or of one of an index that is gone.
+
+    Not of one that cannot be read now, with too many files open, say: that one is sound, and making it anew takes long.
+    """
+    text = str(error.cause)
+    gone = "not found" in text.lower() and "/_indices/" in text
+    return gone or any(mark in text for mark in DAMAGE)
 
 
 def waiting_rows(state: State) -> int:

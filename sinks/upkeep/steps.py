@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 import structlog
 from lancedb.index import IndexConfig, IvfRq
 
+from pipeline.library_errors import LibraryError, library_errors
 from pipeline.metrics import Metrics
 from sinks.clean_up import CleanUp, clean_up, look
-from sinks.indexes import KEYS, VECTOR, Found, is_text
+from sinks.indexes import KEYS, VECTOR, Found, Index, is_text
 from sinks.lease_folder import NoLeases
 from sinks.measure.step import Measuring
 from sinks.rows import DEAD, LEFTOVER, LIVE
+from sinks.storage import storage_fault
 from sinks.table import Table
 from sinks.upkeep.rules import KEEP_VERSIONS, TMP_AGE_S, State, Step, UpkeepRules, index_due
 from sinks.upkeep.search_indexes import (
@@ -144,16 +146,31 @@ class Steps:
         """Removes indexes that cannot be read, or makes the next one that is lacking."""
         if self._state.suspects:
             self._remove_damaged()
-        elif self._state.lacking:
-            index = self._state.lacking[0]
+        elif index := self._state.next_index(self._clock()):
             start = self._clock()
-            make(self._table.lance, index)
+            try:
+                with library_errors():
+                    make(self._table.lance, index)
+            except LibraryError as error:
+                self._failed(index, error)
+                raise
+            self._state.troubles.pop(index.column, None)
             self._log.info("upkeep.search_index", column=index.column, seconds=round(self._clock() - start, 1))
             self._look()
             if index in self._state.lacking:
                 self._state.refused.add(index.column)
                 self._log.warning("upkeep.search_index_refused", column=index.column, meaning="not as it was asked for")
         self._look()
+
+    def _failed(self, index: Index, error: LibraryError) -> None:
+        """Leaves the index for later, or for good: nothing but the time of searches depends on it."""
+        if storage_fault(self._table.name, error):
+            return
+        self._state.failed(index.column, self._clock(), panicked=error.panicked)
+        if index.column in self._state.refused:
+            self._metrics.retry("search_index_given_up")
+            self._log.error("upkeep.search_index_given_up", column=index.column, error=str(error)[:300])
+            self._look()
 
     def _remove_damaged(self) -> None:
         found = [one for one in found_indexes(self._table.lance) if one.name in self._state.suspects]

@@ -17,11 +17,12 @@ from sinks.measure.step import Measuring, Seen
 from sinks.row_bytes import BYTES_PER_ROW
 from sinks.storage import retried, storage_fault
 from sinks.table import Table, Written
-from sinks.upkeep.rules import IDLE_S, Step, UpkeepRules, all_due, due, index_due, searchable
+from sinks.upkeep.rules import IDLE_S, RETRY_S, Step, UpkeepRules, all_due, due, index_due, searchable
 from sinks.upkeep.search_indexes import may_be_damage
 from sinks.upkeep.steps import Steps, state_at_start
 
-RETRY_S = 60.0
+SPARED = (Step.SEARCH_INDEX, Step.MEASURE)
+"""Steps that never end the process, however often LanceDB panics in them: rows are written and found without."""
 STEP_SECONDS = 4 * 3600.0
 """Longest that a step may take. An index over 100 million vectors takes an hour on 16 cores."""
 
@@ -113,7 +114,7 @@ class Upkeep:
             if may_be_damage(error):
                 self._state.suspects |= {found.name for found in self._state.found}
             self._state.panics[step] = self._state.panics.get(step, 0) + 1 if error.panicked else 0
-            if self._state.panics[step] >= MOST_PANICS:
+            if self._state.panics[step] >= MOST_PANICS and step not in SPARED:
                 raise panic_line(f"table {self._table.name}", f"upkeep, step {step.value},", error) from None
         self._state.later[step] = self._clock() + RETRY_S
         self._metrics.retry(step.value)

@@ -12,11 +12,13 @@ from lancedb.index import FTS, Bitmap, BTree
 from lancedb.query import MatchQuery
 from lancedb.table import LanceTable
 
+from pipeline.errors import Fatal
+from pipeline.library_errors import LibraryError
 from sinks.derived import FIELDS
 from sinks.indexes import FILTERS, NAMES, Found, Index, Kind, in_the_way, is_text, lacking, text_indexes, wanted
 from sinks.languages import TEXT_COLUMNS, Tokenizer
 from sinks.rows import VectorRule, table_schema
-from sinks.upkeep.search_indexes import found_indexes, make, texts_with_rows
+from sinks.upkeep.search_indexes import damaged, found_indexes, make, may_be_damage, texts_with_rows
 
 COLUMNS = table_schema(VectorRule(8)).names
 ENGLISH = Index("text_en", Kind.TEXT, TEXT_COLUMNS["text_en"])
@@ -176,3 +178,55 @@ def test_a_text_column_counts_as_having_rows_when_one_row_has_something_in_it(tm
 def test_a_tokenizer_of_words_is_what_names_get() -> None:
     assert NAMES.tokenizer == Tokenizer()
     assert isinstance(Index("wiki", Kind.BITMAP).config(), Bitmap)
+
+
+GONE = "lance error: Not found: t.lance/_indices/0b0b/part_0_docs.lance"
+BUSY = "lance error: LanceError(IO): Generic LocalFileSystem error: Unable to open file t.lance/_indices/0b0b/a.lance: "
+
+
+@pytest.mark.parametrize(
+    ("says", "dropped"),
+    [
+        (["LanceError(IO): failed to fill whole buffer"] * 2, True),
+        ([GONE] * 2, True),
+        ([BUSY + "Too many open files (os error 24)"] * 2, False),
+        ([BUSY + "503 Service Unavailable"] * 2, False),
+        ([GONE, ""], False),
+        ([GONE, BUSY + "Too many open files (os error 24)"], False),
+    ],
+)
+def test_an_index_is_damaged_only_if_what_is_read_says_so_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: list[str], dropped: bool
+) -> None:
+    table = words_table(tmp_path, names=["one"])
+    make(table, NAMES)
+    answers = iter(says)
+
+    def prewarm(name: str) -> None:
+        if answer := next(answers):
+            raise RuntimeError(answer)
+
+    monkeypatch.setattr(table, "prewarm_index", prewarm)
+    assert [one.name for one in damaged(table, found_indexes(table))] == (["names_idx"] if dropped else [])
+
+
+def test_a_file_that_may_not_be_read_is_for_the_operator_to_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = words_table(tmp_path, names=["one"])
+    make(table, NAMES)
+
+    def refused(name: str) -> None:
+        raise RuntimeError(BUSY + "Permission denied (os error 13)")
+
+    monkeypatch.setattr(table, "prewarm_index", refused)
+    with pytest.raises(Fatal, match="this user may not write there"):
+        list(damaged(table, found_indexes(table)))
+
+
+@pytest.mark.parametrize(
+    ("says", "suspected"),
+    [(GONE, True), ("Invalid range", True), (BUSY + "Too many open files (os error 24)", False), ("conflict", False)],
+)
+def test_indexes_are_suspected_when_an_error_tells_of_damage(says: str, suspected: bool) -> None:
+    assert may_be_damage(LibraryError(RuntimeError(says))) is suspected

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from sinks.upkeep import (
     fragments,
     stale_temporary_files,
 )
+from sinks.upkeep.rules import Trouble, searchable
 from sinks.upkeep.search_indexes import damaged, found_indexes
 from tests.panics import panic
 from tests.tables import DIMENSION, contents, deletion, embedded, new_table, takeover, texts
@@ -114,6 +116,21 @@ LACKING = replace(QUIET, lacking=(NAMES,), live_rows=1)
 )
 def test_the_most_urgent_step_that_is_due_comes_first(state: State, step: Step | None) -> None:
     assert due(state, RULES, NOW) == step
+
+
+@pytest.mark.parametrize(
+    ("state", "ready"),
+    [
+        (QUIET, True),
+        (LACKING, False),
+        (replace(LACKING, live_rows=0), True),  # no index is made of nothing
+        (replace(QUIET, may_backfill=True), False),
+        (replace(QUIET, words_since=1.0), False),
+        (replace(QUIET, suspects={"text_en_idx"}), False),
+    ],
+)
+def test_a_table_has_what_searches_want_when_nothing_is_to_come(state: State, ready: bool) -> None:
+    assert searchable(state) is ready
 
 
 def test_versions_are_kept_longer_than_any_merge_can_take() -> None:
@@ -530,6 +547,47 @@ def test_a_build_that_panics_is_tried_again_and_the_other_indexes_are_made_meanw
     settled(care, clock, seconds=RETRY_S + 1)
     assert calls[0] == "text_words"
     assert found_by(table, "fywiki") == {"fywiki:1"}
+
+
+@pytest.mark.parametrize("panics", [True, False])
+def test_an_index_that_cannot_be_made_holds_neither_the_others_nor_the_writer_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, panics: bool
+) -> None:
+    clock = Clock()
+    table = new_table(tmp_path)
+    care = upkeep(table, clock)
+    care.wrote(language(table, 1))
+    create, tries = table.lance.create_index, []
+
+    def never(column: str, **options: Any) -> None:
+        if column == "text_words":
+            tries.append(clock.now)
+            if panics:
+                panic()
+            raise RuntimeError("lance error: not today")
+        create(column, **options)
+
+    monkeypatch.setattr(table.lance, "create_index", never)
+    with structlog.testing.capture_logs() as said:
+        settled(care, clock)
+        settled(care, clock, seconds=RETRY_S)
+        assert [index.column for index in care._state.lacking] == ["text_words"]
+        for _ in range(40):
+            settled(care, clock, seconds=RETRY_S)
+    given_up = [line["column"] for line in said if line["event"] == "upkeep.search_index_given_up"]
+    waits = [round((later - sooner) / RETRY_S) for sooner, later in pairwise(tries)]
+    if panics:
+        assert (waits, given_up) == ([1, 2], ["text_words"])
+    else:
+        assert (waits, given_up) == ([1, 2, 4, 8, 16], [])
+    assert searchable(care._state) is panics
+
+
+def test_the_wait_for_an_index_that_cannot_be_made_ends_at_a_day() -> None:
+    trouble = Trouble()
+    for _ in range(2_000):
+        trouble = trouble.more(NOW, panicked=False)
+    assert trouble.until == NOW + 24 * 3600
 
 
 def test_an_index_that_is_never_as_it_was_asked_for_is_not_made_again_and_again(
