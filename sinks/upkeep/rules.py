@@ -21,6 +21,8 @@ IDLE_S = 5.0
 RETRY_S = 60.0
 """Until a step that failed is tried again."""
 LONGEST_RETRY_S = 24 * 3600.0
+LONGEST_REST_S = 6 * 3600.0
+"""Between two optimizes, however long one takes, while rows have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,18 +221,25 @@ def searchable(state: State) -> bool:
     return not lacking and not state.may_backfill and not state.words_since and not state.suspects
 
 
-def words_wait(state: State, rules: UpkeepRules, now: float) -> float:
-    """Seconds between two optimizes while little comes: as short as time and disk allow. Pure.
+def optimize_wait(state: State, rules: UpkeepRules, now: float) -> float:
+    """Seconds between two optimizes for new rows: as short as time and disk allow. Pure.
 
     An optimize writes the full-text indexes anew, and the small fragments of the table with them, for one new row too.
-    So a few rows wait longer: searches read them.
+    So a few rows wait longer: searches read them. And where it takes minutes it may not have more than its share of
+    the time, however long words wait.
     """
-    if state.rows <= TAIL_ROWS:
-        return rules.optimize_seconds
-    share = rules.idle_share if now - state.changed >= IDLE_S else rules.words_share
-    room = max(rules.old_bytes, state.table_bytes)
-    disk = KEEP_VERSIONS.total_seconds() * state.rewritten / room
-    return min(rules.optimize_seconds, max(rules.words_seconds, state.optimize_took / share, disk))
+    few, idle = state.rows <= TAIL_ROWS, now - state.changed >= IDLE_S
+    share = rules.idle_share if idle and not few else rules.words_share
+    least = rules.optimize_seconds
+    if not few and not state.backfilling and quiet(state, rules, now):
+        disk = KEEP_VERSIONS.total_seconds() * state.rewritten / max(rules.old_bytes, state.table_bytes)
+        least = min(least, max(rules.words_seconds, disk))
+    return max(least, _rest(state, share))
+
+
+def _rest(state: State, share: float) -> float:
+    """Seconds after which an optimize has had no more than this share of the time."""
+    return min(LONGEST_REST_S, state.optimize_took / share)
 
 
 def _search_index_due(state: State, rules: UpkeepRules, now: float) -> bool:
@@ -267,13 +276,13 @@ def _optimize_due(state: State, rules: UpkeepRules, now: float) -> bool:
     enough = max(rules.optimize_rows, rules.optimize_share * state.live_rows)
     if state.rows >= enough or state.fragments >= rules.optimize_merges:
         return True
-    if (state.rows or state.leases) and since >= rules.optimize_seconds:
+    if state.leases and since >= rules.optimize_seconds:
         return True
-    if not state.backfilling:
-        if now - state.changed >= IDLE_S and state.rows >= rules.idle_rows:
-            return True
-        if state.rows and quiet(state, rules, now) and since >= words_wait(state, rules, now):
-            return True
+    if state.rows and since >= optimize_wait(state, rules, now):
+        return True
+    idle = now - state.changed >= IDLE_S and not state.backfilling
+    if idle and state.rows >= rules.idle_rows and since >= _rest(state, rules.idle_share):
+        return True
     # Old versions are cleaned up by optimize: once more when the last of them has come of age.
     old = state.changed + KEEP_VERSIONS.total_seconds()
     return state.optimized <= old <= now

@@ -92,9 +92,10 @@ class Steps:
         if self._table.lance.count_rows(LEFTOVER):
             self._table.lance.delete(LEFTOVER)
         self._clean_up()
-        self._state.rows = self._state.fragments = 0
         self._state.optimized = self._clock()
-        self._state.optimize_took = self._state.optimized - start
+        if self._state.rows:  # without any it has next to nothing to do
+            self._state.optimize_took = self._state.optimized - start
+        self._state.rows = self._state.fragments = 0
         self._gauges()
         # An optimize passes over a full-text index that it cannot read, without a word.
         self._state.suspects |= {found.name for found in self._state.found if is_text(found) and found.unindexed}
