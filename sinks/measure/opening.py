@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from pipeline.errors import UsageError
+from pipeline.errors import CirrostreamError
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.settings import MIB, ModelSettings, TableSettings
 from sinks.measure.clock import Deadline
@@ -57,6 +57,6 @@ def encoder_of(settings: MeasureSettings) -> QuestionEncoder | None:
     try:
         files: ModelFiles = resolve(settings, weights=True)
         return QuestionEncoder.load(files, "cpu")
-    except (UsageError, ImportError) as error:
+    except (CirrostreamError, ImportError, OSError, MemoryError) as error:
         structlog.get_logger().warning("measure.no_model", error=str(error), meaning="only words are measured")
         return None

@@ -12,8 +12,11 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
+from pipeline.errors import CirrostreamError
+from pipeline.library_errors import LibraryError
 from pipeline.model_config import Metric
 from sinks.fence import Fence
 from sinks.measure.clock import Deadline
@@ -63,6 +66,8 @@ class _WithMeasurements(Reader):
 def measure(reader: Reader, encoder: Encoder | None, metric: Metric, *, seconds: float, seed: int = 0) -> Measured:
     """All measurements, as far as the time goes; what there was no time for is as it was, and no quality.
 
+    When weights or quality cannot be measured, what was measured until then is kept, and a warning says why.
+
     Args:
         encoder: None: no model; then the weights are as they were, and the quality is that of mode `text`.
         seed: draws pages and questions; the same one gives the same questions as long as the rows are the same.
@@ -84,16 +89,19 @@ def measure(reader: Reader, encoder: Encoder | None, metric: Metric, *, seconds:
             refine=rung.refine if rung else before.refine or REFINE,
             recall=rung.recall if rung else None,
         )
-    pages = sampled_pages(reader, seed)
-    if encoder:
-        with ThreadPoolExecutor(THREADS, "measure") as pool:
-            legs = Legs.of(reader, state, encoder.encode, metric, pool)
-            weights = measured_weights(pages, legs, seed=seed, deadline=deadline.share(WEIGHTS_SHARE))
-        found = msgspec.structs.replace(found, weights={**before.weights, **weights})
-    searched = _WithMeasurements(reader.lance, reader.name, found)
-    return msgspec.structs.replace(
-        found, quality=quality_of(searched, encoder, metric, pages, seed=seed, deadline=deadline)
-    )
+    try:
+        pages = sampled_pages(reader, seed)
+        if encoder:
+            with ThreadPoolExecutor(THREADS, "measure") as pool:
+                legs = Legs.of(reader, state, encoder.encode, metric, pool)
+                weights = measured_weights(pages, legs, seed=seed, deadline=deadline.share(WEIGHTS_SHARE))
+            found = msgspec.structs.replace(found, weights={**before.weights, **weights})
+        searched = _WithMeasurements(reader.lance, reader.name, found)
+        quality = quality_of(searched, encoder, metric, pages, seed=seed, deadline=deadline)
+    except (CirrostreamError, LibraryError, RuntimeError, OSError, MemoryError) as error:
+        structlog.get_logger().warning("measure.in_part", error=str(error)[:300], meaning="the rest is as it was")
+        return found
+    return msgspec.structs.replace(found, quality=quality)
 
 
 def quality_of(

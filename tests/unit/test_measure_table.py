@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from lancedb.index import IvfRq
 
-from pipeline.errors import UsageError
+from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.metrics import Metrics
 from pipeline.model_files import resolve
 from pipeline.records import EmbeddedPage, Page
@@ -147,12 +147,34 @@ def test_by_hand_it_prints_a_table_or_json(monkeypatch: pytest.MonkeyPatch, caps
         assert part in shown
 
 
-def test_a_model_that_cannot_be_had_is_told_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        UsageError("--model x: not on this machine"),
+        TryAgain("the hub cannot be reached"),
+        Fatal("the disk is full"),
+        ImportError("torch"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_told_and_no_error(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def missing(*_: object, **__: object) -> None:
-        raise UsageError("--model x: not on this machine")
+        raise error
 
     monkeypatch.setattr(opening, "resolve", missing)
     assert opening.encoder_of(MeasureSettings()) is None
+
+
+@pytest.mark.parametrize("error", [TryAgain("no answer"), RuntimeError("cannot allocate memory")])
+def test_what_was_measured_before_a_part_that_fails_is_kept(
+    indexed: Table, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(measuring, "quality_of", fails)
+    found = measuring.measure(Reader(indexed.lance, indexed.name), None, "cosine", seconds=300)
+    assert found.recall is not None
+    assert found.quality == {}
 
 
 def test_the_sample_is_of_live_rows_each_page_once_and_the_same_for_the_same_seed(folder: Path) -> None:
