@@ -7,12 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.local.outcome import Outcome
 from pipeline.announcements import announced
 from pipeline.scrape import ask
 
 LOOK_S = 1.0
 LOOKS = 2
 """In a row that must say so: the first may be from before the last merge was noted."""
+
+NOT_READY = (
+    "the table has not all its indexes and measurements yet ({}): searches may take longer or find less; sinks.lance "
+    "goes on with them whenever it runs"
+)
 
 
 def table_is_ready(announce_dir: Path) -> bool | None:
@@ -61,3 +67,18 @@ class Readiness:
             return ""
         waited = self.clock() - self._began
         return f"making the table ready for search, {waited:.0f} s of {self.seconds:.0f} at most"
+
+
+def final(outcome: Outcome, stored: Outcome | None, ready: Readiness) -> tuple[Outcome, str]:
+    """The outcome of the run, and the warning that goes with it, "" for none.
+
+    Args:
+        outcome: what ended the run or the wait.
+        stored: the outcome when all pages were in the table: it stays, though a stage fails or somebody stops the
+            wait; None: they are not in.
+    """
+    if stored is None:
+        return outcome, ""
+    if outcome.kind in ("failed", "stopped"):
+        return stored, NOT_READY.format(outcome.problem or "the wait was stopped")
+    return outcome, NOT_READY.format(f"after {ready.seconds:.0f} s, --ready-seconds") if ready.timed_out else ""

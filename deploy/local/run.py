@@ -18,7 +18,7 @@ from deploy.local.kafka import LocalKafka
 from deploy.local.monitor import monitor_of
 from deploy.local.outcome import Outcome, Reckoning, outcome_of, table_has_all
 from deploy.local.rate import expected_rate
-from deploy.local.readiness import Readiness, table_is_ready
+from deploy.local.readiness import Readiness, final, table_is_ready
 from deploy.local.run_settings import RunSettings
 from deploy.local.running import running_kafka
 from deploy.local.signals import stop_signals
@@ -48,10 +48,6 @@ from sinks.languages import language_of
 
 STOP_S = 30.0
 DEFAULT_DIMENSION = 384
-NOT_READY = (
-    "the table has not all its indexes and measurements after {:.0f} s (--ready-seconds): searches may take longer or "
-    "find less; sinks.lance goes on with them whenever it runs"
-)
 UNKNOWN_SHARE = 0.05
 """Of the text, from which on the model is not one for it (docs/models.md)."""
 
@@ -127,6 +123,8 @@ class Run:
     kafka: LocalKafka | None
     stopping: threading.Event
     forecast: estimates.Estimate | None
+    stored: Outcome | None = None
+    """The outcome since all pages are in the table; what is waited for then changes nothing of it."""
     stored_at: datetime | None = None
     """When the last page was in the table."""
 
@@ -145,8 +143,9 @@ class Run:
             outcome = work.until(
                 lambda: self._ended(work, lambda: table_has_all(cluster, self.settings, topics.vectors), ready)
             )
-            if ready.timed_out:
-                say_aside(f"warning: {NOT_READY.format(self.settings.ready_seconds)}")
+            outcome, warning = final(outcome, self.stored, ready)
+            if warning:
+                say_aside(f"warning: {warning}")
             report = reckoning.report(outcome, self.model, work.supervisor, work.watcher, self.stored_at)
             return self._tell(report, started)
         finally:
@@ -180,7 +179,7 @@ class Run:
         if self.stored_at is None:
             if not stored():
                 return None
-            self.stored_at = datetime.now(UTC)
+            self.stored, self.stored_at = outcome, datetime.now(UTC)
         if ready.turn():
             return outcome
         work.watcher.note = ready.says

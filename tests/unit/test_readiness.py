@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from deploy.local.readiness import Readiness, table_is_ready
+from deploy.local import run as local
+from deploy.local.outcome import Outcome
+from deploy.local.readiness import Readiness, final, table_is_ready
+from deploy.local.run_settings import RunSettings
 from pipeline.readings import parse
 
 
@@ -48,6 +54,46 @@ def test_the_screen_says_how_long_it_may_take() -> None:
     ready.turn()
     now = 12.0
     assert ready.says == "making the table ready for search, 12 s of 300 at most"
+
+
+COMPLETE = Outcome("complete", 0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "stored", "timed_out", "kept", "says"),
+    [
+        (COMPLETE, COMPLETE, False, COMPLETE, ""),
+        (COMPLETE, COMPLETE, True, COMPLETE, "(after 60 s, --ready-seconds)"),
+        (Outcome("stopped", 130), COMPLETE, False, COMPLETE, "(the wait was stopped)"),
+        (Outcome("failed", 1, "lance-0 ended"), Outcome("incomplete", 1), False, Outcome("incomplete", 1), "(lance-0 "),
+        (Outcome("stopped", 130), None, False, Outcome("stopped", 130), ""),
+    ],
+)
+def test_pages_that_are_all_in_stay_so_whatever_ends_the_wait(
+    outcome: Outcome, stored: Outcome | None, timed_out: bool, kept: Outcome, says: str
+) -> None:
+    found, warning = final(outcome, stored, Readiness(60, lambda: None, timed_out=timed_out))
+    assert found == kept
+    assert says in warning
+    assert bool(says) is bool(warning)
+
+
+def test_a_run_that_is_stopped_while_it_waits_for_the_table_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = iter([COMPLETE, COMPLETE, Outcome("stopped", 130)])
+    monkeypatch.setattr(local, "outcome_of", lambda *_, **__: next(outcomes))
+    bare: Any = SimpleNamespace(
+        supervisor=SimpleNamespace(reading_is_over=False), watcher=SimpleNamespace(view=None, note="")
+    )
+    none: Any = None
+    run = local.Run(RunSettings(), [], none, none, none, threading.Event(), None)
+    ready = Readiness(300, lambda: False)
+    assert run._ended(bare, lambda: False, ready) is None
+    assert run.stored is None
+    assert run._ended(bare, lambda: True, ready) is None
+    assert bare.watcher.note
+    ended = run._ended(bare, lambda: True, ready)
+    assert ended is not None
+    assert final(ended, run.stored, ready)[0] == COMPLETE
 
 
 def test_no_sink_says_nothing(tmp_path: Path) -> None:
