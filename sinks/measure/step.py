@@ -96,9 +96,16 @@ class Measuring:
         self._failures = 0
         self._looked = self._not_before = float("-inf")
         self._wanted_since: float | None = None
+        self._seen: Seen | None = None
+
+    @property
+    def starts(self) -> bool:
+        """True when the next turn starts a process, unless the table turns out to need none."""
+        return self._running is None and self._found is None
 
     def due(self, seen: Seen, measured: Measured | None) -> bool:
         """True when `turn` has something to do: a process to start or to look at, or a result to note."""
+        self._seen = seen
         if self._start is None:
             return False
         now = self._clock()
@@ -133,14 +140,17 @@ class Measuring:
             self._metrics.search_recall[search].set(quality.recall)
             self._metrics.search_ndcg[search].set(quality.ndcg)
 
-    def turn(self, table: Noted) -> bool:
+    def turn(self, table: Noted, rows: int | None = None) -> bool:
         """Starts the process, looks at it, or notes what it has found; True when it has merged that.
+
+        Args:
+            rows: live ones, counted: what upkeep has seen is a sum in which a page written anew counts twice.
 
         Raises:
             Replaced, Fatal, TryAgain: the table cannot be noted; the result is kept for the next turn.
         """
         if self._found is None:
-            self._found = self._look()
+            self._found = self._look(table.fence.search, rows)
         if self._found is None:
             return False
         found = self._found
@@ -155,9 +165,13 @@ class Measuring:
             self._running.end()
             self._running = None
 
-    def _look(self) -> Measured | None:
+    def _look(self, measured: Measured | None, rows: int | None) -> Measured | None:
         try:
             if self._running is None:
+                if rows is not None and self._seen is not None:
+                    counted = replace(self._seen, rows=rows)
+                    if not reason_to_measure(counted, measured, self._rules, self._wall()):
+                        return None
                 assert self._start is not None  # noqa: S101 - `due` has seen to it
                 self._running = self._start()
                 return None

@@ -236,7 +236,9 @@ class Steps:
 
     def _measure(self) -> None:
         """Starts a measurement, looks at it, or notes what it found: a moment each, for it is at work elsewhere."""
-        if self._measuring.turn(self._table):
+        if self._measuring.starts:
+            self._state.live_rows = self._table.lance.count_rows(LIVE)
+        if self._measuring.turn(self._table, self._state.live_rows):
             self._state.merges += 1
             self._state.fragments += 1
 

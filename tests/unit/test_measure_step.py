@@ -171,6 +171,19 @@ def test_a_failure_is_counted_and_tried_again_after_longer_and_longer_pauses() -
     assert bench.value("measurements_total", event="timed_out") == 0
 
 
+def test_rows_that_were_only_written_anew_are_no_growth() -> None:
+    bench = Bench([[MEASURED]])
+    twice = replace(READY, rows=200)
+    assert bench.measuring.due(twice, MEASURED)
+    bench.table.fence = msgspec.structs.replace(bench.table.fence, search=MEASURED)
+    bench.measuring.turn(bench.table, 100)
+    assert not bench.processes
+    assert not bench.measuring.due(replace(READY, rows=100), MEASURED)
+    assert bench.measuring.due(twice, MEASURED)
+    bench.measuring.turn(bench.table, 125)
+    assert len(bench.processes) == 1
+
+
 def test_a_process_that_cannot_be_started_is_a_failure_and_no_more() -> None:
     def start() -> FakeProcess:
         raise OSError("no more processes")

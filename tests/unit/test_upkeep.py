@@ -9,6 +9,7 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from pipeline.library_errors import MOST_PANICS
 from pipeline.metrics import Metrics
 from pipeline.settings import MIB
 from sinks.indexes import NAMES, TAIL_ROWS, wanted
+from sinks.measure.step import Measuring
 from sinks.merge import MERGE_TIMEOUT
 from sinks.rows import VectorRule
 from sinks.storage import connect
@@ -338,6 +340,17 @@ def test_the_gauges_tell_what_the_table_holds(tmp_path: Path) -> None:
     assert found["rows"] == 3
     assert found["dead_rows"] == 1
     assert found["fragments"] == fragments(table)
+
+
+def test_before_a_measurement_the_rows_are_counted_for_written_anew_they_are_no_more(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    care = upkeep(table)
+    for offset in (1, 2):
+        care.wrote(table.write([embedded("enwiki:1", offset, 3)], {0: offset}))
+    assert care._state.live_rows == 6
+    care._steps._measuring = Measuring(lambda: Mock(poll=lambda: None), Metrics("lance"))
+    care.do(Step.MEASURE)
+    assert care._state.live_rows == 3
 
 
 def settled(care: Upkeep, clock: Clock, seconds: float = 10, most: int = 60) -> list[Step]:
