@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import structlog
 from lancedb.index import IndexConfig, IvfRq
@@ -21,6 +19,7 @@ from sinks.measure.step import Measuring
 from sinks.rows import DEAD, LEFTOVER, LIVE
 from sinks.storage import storage_fault
 from sinks.table import Table
+from sinks.upkeep.leftovers import stale_temporary_files
 from sinks.upkeep.rules import KEEP_VERSIONS, TMP_AGE_S, State, Step, UpkeepRules, index_due
 from sinks.upkeep.search_indexes import (
     damaged,
@@ -292,15 +291,3 @@ def fragments(table: Table) -> int:
 def _stats(table: Table) -> dict[str, Any]:
     stats: Any = table.lance.stats()  # a mapping, though its annotation says otherwise
     return cast("dict[str, Any]", stats)
-
-
-def stale_temporary_files(uri: str, before: float) -> list[Path]:
-    """What killed writers left behind in a table on local disk: `.tmp*` in `data`, last touched before this time.
-
-    Nothing else removes them: 20 kills left 1.7 GB.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme not in ("", "file"):
-        return []
-    found = Path(parts.path if parts.scheme else uri, "data").glob(".tmp*")
-    return [path for path in found if path.is_file() and path.stat().st_mtime < before]
