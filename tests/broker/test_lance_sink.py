@@ -299,7 +299,7 @@ def test_kafka_forgets_what_every_reader_and_the_table_have(corpus: Corpus) -> N
 @pytest.mark.faults
 def test_a_page_that_kills_the_sink_is_a_dead_letter_after_five_starts(corpus: Corpus) -> None:
     pages = [corpus.page(number, number, 2) for number in range(40)]
-    corpus.env = armed(corpus.folder / "traps", [Trap("sinks.table:_against", "'enwiki:13'", "kill")], corpus.env)
+    corpus.env = armed(corpus.folder / "traps", [Trap("sinks.table:against", "'enwiki:13'", "kill")], corpus.env)
     corpus.send(*pages)
     for start in range(6):
         sink = corpus.start()

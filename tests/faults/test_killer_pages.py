@@ -25,7 +25,7 @@ WITHIN_SECONDS = 20 * 60
 CHUNKS, EMBEDS, STORES = (
     "consumers.chunking:Chunker.chunk_all",
     "consumers.embedder:Embedder._ids",
-    "sinks.table:_against",
+    "sinks.table:against",
 )
 BAD = {
     100: Trap(CHUNKS, "Chunkkiller", "segfault"),
