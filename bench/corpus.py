@@ -58,7 +58,7 @@ class Corpus:
 
     @cached_property
     def centres(self) -> NDArray[np.float32]:
-        """What the vectors lie around: no index can order vectors that are all equally far apart."""
+        """The directions that the vectors lie around: no index can order vectors that are all equally far apart."""
         return np.random.default_rng(self.seed + 1).normal(size=(2_000, self.dimension)).astype(np.float32)
 
     def ranks(self, random: np.random.Generator, size: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""How little the questions of `bench/questions` share with the articles that answer them.
+"""Words that the questions of `bench/questions` share with the articles that answer them: few.
 
 `python -m bench.overlap [FOLDER]`: FOLDER has shards of a CirrusSearch dump; without one the demo's sample is taken.
 A question in other words than its article tests meaning; one in the same words tests nothing that a search by words

@@ -62,7 +62,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one run found."""
+    """Findings of one run."""
 
     rows: int
     first_ms: float

@@ -36,8 +36,8 @@ from sinks.rows import VectorRule
 from sinks.search.nearest import nearest
 from sinks.storage import connect
 from sinks.table import Table
+from sinks.table_indexes import found_indexes
 from sinks.upkeep import IDLE_S, Step, Upkeep, UpkeepRules, fragments
-from sinks.upkeep.search_indexes import found_indexes
 
 NAME = "bench"
 BATCH_ROWS = 10_000
@@ -62,7 +62,7 @@ class Cost:
 
 @contextmanager
 def cost() -> Iterator[Cost]:
-    """What the block takes."""
+    """Costs of a block."""
     with suppress(OSError):  # Linux alone forgets how high it was
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     started, worked, found = time.perf_counter(), time.process_time(), Cost()
@@ -89,7 +89,7 @@ class IndexCost(Cost):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one run found; seconds, rows, bytes."""
+    """Findings of one run; seconds, rows, bytes."""
 
     rows: int
     updates: float
@@ -151,7 +151,7 @@ def show(report: dict[str, object], before: str = "") -> None:
 
 @dataclass(slots=True)
 class Load:
-    """What came of writing all batches."""
+    """Results of writing all batches."""
 
     writes: list[Cost] = field(default_factory=list)
     upkeep: dict[str, Cost] = field(default_factory=dict)
@@ -228,7 +228,7 @@ def load(table: Table, upkeep: Upkeep, batches: Iterator[list[EmbeddedPage]]) ->
 
 
 def settle(table: Table, upkeep: Upkeep) -> dict[str, IndexCost]:
-    """What the sink does when nothing comes: the price of each index that it makes then, by column."""
+    """Upkeep as the sink does it when nothing comes: the price of each index that it makes then, by column."""
     found: dict[str, IndexCost] = {}
     time.sleep(IDLE_S)
     for _ in range(MOST_STEPS):

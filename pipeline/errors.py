@@ -3,6 +3,8 @@
 A supervisor restarts a process that ends with `Exit.FATAL` or `Exit.TRY_AGAIN`; the other codes are final.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import ClassVar
 
@@ -88,3 +90,14 @@ def is_panic(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """The first line of what an error says; its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def faults_as(kind: type[CirrostreamError], what: str) -> Iterator[None]:
+    """Tells a fault of a library as an error of ours: what could not be done, its class, and the first line it says."""
+    try:
+        yield
+    except BaseException as error:
+        if not is_fault(error):
+            raise
+        raise kind(f"{what}: {type(error).__name__}: {first_line(error)}") from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import CirrostreamError, Fatal, TryAgain, UsageError, first_line, is_fault
+from pipeline.errors import CirrostreamError, Fatal, TryAgain, UsageError, faults_as
 from pipeline.model_files import find
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class CrossEncoderReranker:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
+        with faults_as(UsageError, f"cannot load the reranker {name} on --device {device}"):
             model = CrossEncoder(
                 str(folder),
                 device=None if device == "auto" else device,
@@ -70,11 +70,6 @@ class CrossEncoderReranker:
                 local_files_only=True,
                 model_kwargs={"dtype": torch.float32, "use_safetensors": True},
             )
-        except BaseException as error:
-            if not is_fault(error):
-                raise
-            line = f"{type(error).__name__}: {first_line(error)}"
-            raise UsageError(f"cannot load the reranker {name} on --device {device}: {line}") from error
         if model.num_labels != 1:
             raise UsageError(f"--rerank {name}: gives {model.num_labels} numbers a text, a reranker gives one")
         return cls(model, name)
@@ -98,13 +93,8 @@ class CrossEncoderReranker:
         return np.concatenate(found) if found else np.empty(0, np.float32)
 
     def _batch(self, pairs: list[tuple[str, str]]) -> NDArray[np.float32]:
-        try:
+        with faults_as(Fatal, f"the reranker {self.name} fails on these texts"):
             made = self.model.predict(pairs, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
-        except BaseException as error:
-            if not is_fault(error):
-                raise
-            line = f"{type(error).__name__}: {first_line(error)}"
-            raise Fatal(f"the reranker {self.name} fails on these texts: {line}") from error
         scores: NDArray[np.float32] = np.asarray(made, np.float32).reshape(-1)
         if scores.shape != (len(pairs),) or not np.isfinite(scores).all():
             raise Fatal(f"the reranker {self.name} gives no usable scores")

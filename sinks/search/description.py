@@ -14,10 +14,11 @@ from pipeline.terminal import Console, plain_line
 from sinks.about import About, Contents
 from sinks.contents import SAMPLE_ROWS, sample
 from sinks.fence import Fence
-from sinks.indexes import VECTOR, Found
+from sinks.indexes import VECTOR
 from sinks.measured import Measured
 from sinks.notebook import why_not
 from sinks.reader import Reader
+from sinks.table_indexes import found_indexes
 
 SHOWN = 12
 """Entries of a list on the screen; --json has all that the table notes."""
@@ -107,8 +108,7 @@ def _contents(fence: Fence, reader: Reader) -> tuple[Contents, int]:
 
 
 def _indexes(reader: Reader) -> list[IndexState]:
-    found = map(Found.of, reader.read(lambda lance: list(lance.list_indices())))
-    order = sorted(found, key=lambda index: (index.column != VECTOR, index.column))
+    order = sorted(reader.read(found_indexes), key=lambda index: (index.column != VECTOR, index.column))
     return [
         IndexState(column=one.column, kind=one.kind, rows=one.indexed, waiting=one.unindexed)
         for one in order

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Fatal, UsageError, first_line, is_fault
+from pipeline.errors import Fatal, UsageError, faults_as
 from pipeline.model_files import ModelFiles
 
 if TYPE_CHECKING:
@@ -39,18 +39,13 @@ class QuestionEncoder:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        try:
+        with faults_as(UsageError, f"cannot load the model {files.name} on --device {device}"):
             model = SentenceTransformer(
                 str(files.path),
                 device=None if device == "auto" else device,
                 local_files_only=True,
                 model_kwargs={"dtype": torch.float32, "use_safetensors": True},
             )
-        except BaseException as error:
-            if not is_fault(error):
-                raise
-            line = f"{type(error).__name__}: {first_line(error)}"
-            raise UsageError(f"cannot load the model {files.name} on --device {device}: {line}") from error
         model.max_seq_length = files.max_tokens  # the model's own may be more than it can place
         return cls(model, files.query_prompt)
 
@@ -60,14 +55,8 @@ class QuestionEncoder:
         Raises:
             Fatal: the model fails on it.
         """
-        try:
-            with self._one:
-                vector: NDArray[np.float32] = self.model.encode_query(
-                    question, prompt=self.prompt, convert_to_numpy=True, show_progress_bar=False
-                )
-        except BaseException as error:
-            if not is_fault(error):
-                raise
-            line = f"{type(error).__name__}: {first_line(error)}"
-            raise Fatal(f"the model cannot embed this question: {line}") from error
+        with faults_as(Fatal, "the model cannot embed this question"), self._one:
+            vector: NDArray[np.float32] = self.model.encode_query(
+                question, prompt=self.prompt, convert_to_numpy=True, show_progress_bar=False
+            )
         return vector.astype(np.float32)

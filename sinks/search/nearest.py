@@ -18,7 +18,7 @@ def nearest(
     reader: Reader, vector: NDArray[np.float32], k: int, where: str | None = None, metric: Metric = "cosine"
 ) -> list[Hit]:
     """The `k` chunks nearest to `vector` by the model's metric, best first; fewer when there are fewer."""
-    state = look(reader)
+    state = look(reader, words=False)
     columns = [name for name in READ if name in state.columns]
     rows = nearest_rows(Asked(reader, state, where, k), vector, metric, columns)
     return [

@@ -20,7 +20,7 @@ from sinks.fence import Fence
 from sinks.languages import TEXT_COLUMNS
 from sinks.named_model import files_for
 from sinks.reader import FILL, Reader
-from sinks.search.encoder import QuestionEncoder
+from sinks.table_indexes import found_indexes
 
 PREWARMED = ("id", "name", "names", "vector", *TEXT_COLUMNS)
 """Columns whose indexes a search reads."""
@@ -99,11 +99,6 @@ def metric_of(options: ModelSettings, fence: Fence) -> Metric:
     return files.metric if files.tag == fence.model else "cosine"
 
 
-def load(options: SearchOptions, files: ModelFiles) -> QuestionEncoder:
-    """The model, loaded for questions."""
-    return QuestionEncoder.load(files, options.device)
-
-
 def prewarm(reader: Reader, pool: Executor) -> None:
     """Has the indexes read into memory, beside all else: a first question takes as long as the tenth then."""
     pool.submit(_prewarm, reader)
@@ -118,9 +113,9 @@ def _prewarm(reader: Reader) -> None:
 
 def _read_indexes(lance: LanceTable) -> None:
     room = PREWARM_BYTES
-    found = [index for index in lance.list_indices() if index.columns[0] in PREWARMED]
-    for index in sorted(found, key=lambda index: PREWARMED.index(index.columns[0])):
-        room -= index.size_bytes or 0
+    found = [index for index in found_indexes(lance) if index.column in PREWARMED]
+    for index in sorted(found, key=lambda index: PREWARMED.index(index.column)):
+        room -= index.bytes
         if room < 0:
             return
         lance.prewarm_index(index.name)

@@ -16,6 +16,7 @@ from sinks.reader import Reader
 from sinks.search.answers import Answer, By, Hit, LegReport, Mode
 from sinks.search.asked import CANDIDATES, Asked
 from sinks.search.cross_encoder import CrossEncoderReranker, find_reranker
+from sinks.search.encoder import QuestionEncoder
 from sinks.search.explain import plans
 from sinks.search.filters import Filters
 from sinks.search.fusion import Candidate, Fused, Leg, alone, fuse
@@ -23,7 +24,7 @@ from sinks.search.hits import READ, completed, hit_of, passage_of
 from sinks.search.legs import text_leg, vector_leg
 from sinks.search.limits import condition_in, limits_of, useless_because
 from sinks.search.names_leg import names_leg
-from sinks.search.opening import SearchOptions, load, metric_of, model_of, notes_on, open_reader, options_of, prewarm
+from sinks.search.opening import SearchOptions, metric_of, model_of, notes_on, open_reader, options_of, prewarm
 from sinks.search.pool import DaemonPool
 from sinks.search.question import checked_deadline, checked_k, checked_question
 from sinks.search.reranking import RERANKED, Reranker, reranked
@@ -110,7 +111,7 @@ class Search:
         prewarm(reader, search._columns)
         try:
             if files:
-                search._encoder = load(options, files)
+                search._encoder = QuestionEncoder.load(files, options.device)
             if reranker:
                 search._reranker = CrossEncoderReranker.load(reranker, options.rerank, options.device)
         except BaseException:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
-from lancedb.table import LanceTable
 
 from pipeline.errors import CirrostreamError
 from sinks.derived import STALE
@@ -18,6 +16,7 @@ from sinks.indexes import TAIL_ROWS
 from sinks.languages import ICU, TEXT_COLUMNS
 from sinks.measured import Measured
 from sinks.reader import Reader
+from sinks.table_indexes import found_indexes, texts_with_rows
 
 NPROBES = 20
 REFINE = 2
@@ -34,13 +33,13 @@ WHOLE_ROWS = 100_000
 """Rows that are read whole for what LanceDB cannot find without an index: scripts without blanks, misspelt names."""
 
 
+PLAIN_TEXT = "text"
+"""The one column with words of a table that has no full-text columns yet."""
+
+
 def flat_rows(column: str) -> int:
     """Rows of a table up to which this full-text column is asked without an index."""
     return WHOLE_ROWS if column == ICU else FLAT_ROWS
-
-
-PLAIN_TEXT = "text"
-"""The one column with words of a table that has no full-text columns yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +116,25 @@ class States:
                 self._state, self._next = state, time.monotonic() + LOOK_SECONDS
 
 
-def look(reader: Reader, before: State | None = None) -> State:
+def look(reader: Reader, before: State | None = None, *, words: bool = True) -> State:
     """The table's state now.
+
+    Args:
+        before: what was seen last; spares counting the rows without full-text columns.
+        words: False leaves out all that only a search by words asks for, and that takes reading rows.
 
     Raises:
         Fatal, TryAgain: the table cannot be read.
     """
     fence = reader.fence()
     columns = frozenset(reader.read(lambda lance: lance.schema.names))
-    found = reader.read(lambda lance: list(lance.list_indices()))
-    indexes = {index.columns[0]: index for index in found if index.columns}
+    indexes = {index.column: index for index in reader.read(found_indexes)}
     rows = reader.read(lambda lance: lance.count_rows())
-    text = _text_columns(reader, columns, indexes)
+    text = _text_columns(reader, columns, indexes) if words else {}
     # The writer derives what it writes: when nothing was stale, nothing is.
-    may_wait = "derived" in columns and (before is None or before.stale or before.columns != columns)
+    may_wait = words and "derived" in columns and (before is None or before.stale or before.columns != columns)
     stale = reader.read(lambda lance: lance.count_rows(STALE)) if may_wait else 0
-    unindexed = max((indexes[name].num_unindexed_rows or 0 for name, has in text.items() if has), default=0)
+    unindexed = max((indexes[name].unindexed for name, has in text.items() if has), default=0)
     return State(
         columns=columns,
         text=text,
@@ -146,21 +148,10 @@ def look(reader: Reader, before: State | None = None) -> State:
     )
 
 
-def _text_columns(reader: Reader, columns: frozenset[str], indexes: Mapping[str, Any]) -> dict[str, bool]:
-    """The full-text columns with rows. One row is enough, and an empty column costs next to nothing to read."""
-    found = {
-        name: name in indexes
-        for name in TEXT_COLUMNS
-        if name in columns and (name in indexes or reader.read(_has_rows(name)))
-    }
+def _text_columns(reader: Reader, columns: frozenset[str], indexes: Collection[str]) -> dict[str, bool]:
+    """The full-text columns with rows -> whether they have an index; the plain texts where there are none."""
+    there = reader.read(lambda lance: texts_with_rows(lance, indexes))
+    found = {name: name in indexes for name in TEXT_COLUMNS if name in there}
     if not found and PLAIN_TEXT in columns:
         return {PLAIN_TEXT: PLAIN_TEXT in indexes}
     return found
-
-
-def _has_rows(column: str) -> Callable[[LanceTable], bool]:
-    def ask(lance: LanceTable) -> bool:
-        found = lance.search().where(f"{column} IS NOT NULL").select(["n"]).limit(1).to_arrow()
-        return bool(found.num_rows)
-
-    return ask

@@ -10,6 +10,7 @@ from pipeline.library_errors import LibraryError, library_errors
 from sinks.indexes import KEYS, NAMES, TAIL_ROWS, VECTOR, Found, Index, Kind, in_the_way, is_text, wanted
 from sinks.languages import TEXT_COLUMNS
 from sinks.storage import storage_fault
+from sinks.table_indexes import found_indexes
 from sinks.upkeep.rules import State
 
 DAMAGE = ("failed to fill whole buffer", "Invalid range", "corrupt", "Decompression failed", "decode Protobuf")
@@ -17,21 +18,6 @@ DAMAGE = ("failed to fill whole buffer", "Invalid range", "corrupt", "Decompress
 
 PASSING = ("os error", "503", "429", "timed out", "Too many open files")
 """Parts of what it says of a file that could not be read just now."""
-
-
-def found_indexes(lance: LanceTable) -> tuple[Found, ...]:
-    """All indexes of the table."""
-    return tuple(map(Found.of, lance.list_indices()))
-
-
-def texts_with_rows(lance: LanceTable) -> set[str]:
-    """The full-text columns that have rows. An empty column costs next to nothing to read, and one row is enough."""
-    return {name for name in TEXT_COLUMNS if name in lance.schema.names and _has_rows(lance, name)}
-
-
-def _has_rows(lance: LanceTable, column: str) -> bool:
-    found = lance.search().where(f"{column} IS NOT NULL").select(["n"]).limit(1).to_arrow()
-    return bool(found.num_rows)
 
 
 def make(lance: LanceTable, index: Index) -> None:

@@ -19,15 +19,14 @@ from sinks.measure.step import Measuring
 from sinks.rows import DEAD, LEFTOVER, LIVE
 from sinks.storage import storage_fault
 from sinks.table import Table
+from sinks.table_indexes import found_indexes, texts_with_rows
 from sinks.upkeep.leftovers import stale_temporary_files
 from sinks.upkeep.rules import KEEP_VERSIONS, TMP_AGE_S, State, Step, UpkeepRules, index_due
 from sinks.upkeep.search_indexes import (
     damaged,
-    found_indexes,
     make,
     oldest_waiting,
     rewritten,
-    texts_with_rows,
     waiting_rows,
 )
 

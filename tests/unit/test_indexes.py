@@ -18,7 +18,8 @@ from sinks.derived import FIELDS
 from sinks.indexes import FILTERS, NAMES, Found, Index, Kind, in_the_way, is_text, lacking, text_indexes, wanted
 from sinks.languages import TEXT_COLUMNS, Tokenizer
 from sinks.rows import VectorRule, table_schema
-from sinks.upkeep.search_indexes import damaged, found_indexes, make, may_be_damage, texts_with_rows
+from sinks.table_indexes import found_indexes, texts_with_rows
+from sinks.upkeep.search_indexes import damaged, make, may_be_damage
 
 COLUMNS = table_schema(VectorRule(8)).names
 ENGLISH = Index("text_en", Kind.TEXT, TEXT_COLUMNS["text_en"])
