@@ -12,20 +12,20 @@ from pipeline.kafka import READ_SECONDS, Cluster
 from pipeline.publisher import Publisher
 from pipeline.service import Service
 from pipeline.topics import ensure_corpus
+from producers.api.client import MediaWikiApi
+from producers.api.http import CONNECTIONS
+from producers.api.looks import Look, WikiPages
+from producers.api.opened import Stopped, open_api, wait_or_stop
 from producers.download.contact import user_agent
 from producers.files.sender import PageSender
-from producers.stream.event_stream import EventStream
-from producers.stream.live_changes import Pending, page_ids
-from producers.stream.live_outlet import Outlet
-from producers.stream.live_position import LivePosition, begin, read_position
-from producers.stream.live_settings import LiveSettings
-from producers.stream.live_threads import Askers, Inlet
-from producers.stream.live_work import LiveWork
+from producers.stream.events import EventStream
+from producers.stream.follower import LiveWork
+from producers.stream.outlet import Outlet
+from producers.stream.pending import Pending, page_ids
+from producers.stream.position import LivePosition, begin, read_position
 from producers.stream.server_sent_events import ServerEvent
-from producers.wiki_api.mediawiki_api import MediaWikiApi
-from producers.wiki_api.mediawiki_http import CONNECTIONS
-from producers.wiki_api.mediawiki_pages import Look, WikiPages
-from producers.wiki_api.mediawiki_wiki import Stopped, open_api, wait_or_stop
+from producers.stream.settings import LiveSettings
+from producers.stream.threads import Askers, Inlet
 
 MAX_PENDING = 20_000
 """More pages to look at, after a long absence, and the stream has to wait."""

@@ -14,12 +14,12 @@ import structlog
 from pipeline.errors import TryAgain
 from pipeline.metrics import Metrics
 from pipeline.records import Page
+from producers.api.answers import WikiPage
+from producers.api.looks import Look, WikiPages
 from producers.cirrussearch.document_rules import DocumentRules
-from producers.stream.change_events import Change, Ignored, read_change
-from producers.stream.live_work import MAX_FAILURES_IN_A_ROW, MAX_LOOKS, LiveWork
+from producers.stream.changes import Change, Ignored, read_change
+from producers.stream.follower import MAX_FAILURES_IN_A_ROW, MAX_LOOKS, LiveWork
 from producers.stream.server_sent_events import ServerEvent
-from producers.wiki_api.mediawiki_answers import WikiPage
-from producers.wiki_api.mediawiki_pages import Look, WikiPages
 from tests.wiki_server import FakePage, FakeWiki
 
 RULES = DocumentRules()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Fatal, TryAgain
-from producers.stream.event_stream import TRIES, EventStream
+from producers.stream.events import TRIES, EventStream
 from producers.stream.server_sent_events import EventParser, ServerEvent
 from tests.wiki_server import FakeWiki, Reply, Served, served
 

@@ -10,14 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import Fatal, TryAgain, UsageError
+from producers.api import http
+from producers.api.client import MediaWikiApi
+from producers.api.http import ApiHttp
+from producers.api.looks import Look, WikiPages
+from producers.api.settings import MediaWikiSettings
+from producers.api.titles import pages_in
 from producers.cirrussearch.document_rules import DocumentRules
 from producers.download.contact import user_agent
-from producers.wiki_api import mediawiki_http
-from producers.wiki_api.mediawiki_api import MediaWikiApi
-from producers.wiki_api.mediawiki_http import ApiHttp
-from producers.wiki_api.mediawiki_pages import Look, WikiPages
-from producers.wiki_api.mediawiki_settings import MediaWikiSettings
-from producers.wiki_api.mediawiki_titles import pages_in
 from tests.wiki_server import FakeWiki, Reply, Served, served
 
 MAXLAG = Reply(
@@ -126,7 +126,7 @@ def test_pauses_grow_and_end(site: Served, client: Client) -> None:
     site.wiki.replies.extend([Reply(503)] * 50)
     with pytest.raises(TryAgain, match="HTTP 503"):
         client.api.site()
-    assert len(client.waited) == mediawiki_http.TRIES - 1
+    assert len(client.waited) == http.TRIES - 1
     assert client.waited[-1] > 8 * client.waited[0]
     assert sum(client.waited) < 120
 
@@ -168,7 +168,7 @@ def test_what_no_patience_helps_with_is_said_at_once(
 def test_an_answer_without_end_is_not_read_to_its_end(
     site: Served, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mediawiki_http, "MAX_ANSWER_BYTES", 1_000)
+    monkeypatch.setattr(http, "MAX_ANSWER_BYTES", 1_000)
     site.wiki.replies.append(Reply(200, b" " * 100_000))
     with pytest.raises(TryAgain, match="more than 1,000 bytes"):
         client.api.site()

@@ -7,14 +7,14 @@ from itertools import islice
 from typing import TypeVar
 
 from pipeline.errors import TryAgain
+from producers.api.answers import Titled, WikiPage
+from producers.api.client import Found, MediaWikiApi
+from producers.api.looks import Look, WikiPages
+from producers.api.titles import is_title
 from producers.files.dump_lines import BEGINNING
 from producers.files.in_flight import Checkpoint, InFlight
 from producers.files.sender import PageSender
 from producers.ledger import Ledger
-from producers.wiki_api.mediawiki_answers import Titled, WikiPage
-from producers.wiki_api.mediawiki_api import Found, MediaWikiApi
-from producers.wiki_api.mediawiki_pages import Look, WikiPages
-from producers.wiki_api.mediawiki_titles import is_title
 
 MAX_FAILURES_IN_A_ROW = 20
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from producers.wiki_api.mediawiki_settings import WikiSettings, web_address
+from producers.api.settings import WikiSettings, web_address
 
 PUBLIC_STREAM = "https://stream.wikimedia.org/v2/stream/mediawiki.page_change.v1"
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import Fatal
-from producers.wiki_api.mediawiki_answers import Answer, Query, Renamed, Titled, WikiPage
-from producers.wiki_api.mediawiki_http import ApiError, ApiHttp, TooMuchAsked
+from producers.api.answers import Answer, Query, Renamed, Titled, WikiPage
+from producers.api.http import ApiError, ApiHttp, TooMuchAsked
 
 DOCUMENTS_A_CALL = 20
 """Each is built for us and has about 100 kB with its wikitext: 50, what the API allows, may not fit in one answer."""

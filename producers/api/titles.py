@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.settings import MIB
-from producers.wiki_api.mediawiki_answers import Titled
-from producers.wiki_api.mediawiki_api import MediaWikiApi
+from producers.api.answers import Titled
+from producers.api.client import MediaWikiApi
 
 MAX_FILE_BYTES = 512 * MIB
 MAX_TITLE_BYTES = 255

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from pipeline.errors import UsageError
 from pipeline.service import Service
+from producers.api.client import MediaWikiApi
+from producers.api.http import ApiHttp
+from producers.api.settings import WikiSettings
 from producers.download.contact import user_agent
-from producers.wiki_api.mediawiki_api import MediaWikiApi
-from producers.wiki_api.mediawiki_http import ApiHttp
-from producers.wiki_api.mediawiki_settings import WikiSettings
 
 R = TypeVar("R")
 

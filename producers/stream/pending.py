@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from producers.stream.change_events import EDITS, Change
+from producers.stream.changes import EDITS, Change
 
 SETTLE_SECONDS = 0.5
 """A move, or a rollback, makes several events at once; and one request takes many pages."""

@@ -9,12 +9,12 @@ from typing import Any
 from pipeline.errors import TryAgain
 from pipeline.metrics import Metrics
 from pipeline.records import Page
+from producers.api.looks import Look
 from producers.cirrussearch.document_rules import DocumentRules
-from producers.stream.change_events import Change, Ignored, read_change
-from producers.stream.live_changes import Known, Pending, PendingChanges
-from producers.stream.live_position import Passed
+from producers.stream.changes import Change, Ignored, read_change
+from producers.stream.pending import Known, Pending, PendingChanges
+from producers.stream.position import Passed
 from producers.stream.server_sent_events import ServerEvent
-from producers.wiki_api.mediawiki_pages import Look
 
 MAX_LOOKS = 4
 """With 1, 2 and 4 s between them: the API answers from replicas, which may be up to 5 s behind (`maxlag`)."""

@@ -15,7 +15,7 @@ from producers.files.dump_lines import Position
 from producers.files.in_flight import Checkpoint, InFlight
 from producers.files.sender import Handed, PageSender
 from producers.ledger import Ledger
-from producers.stream.live_position import LivePosition, now_text, send_position
+from producers.stream.position import LivePosition, now_text, send_position
 
 STALL_SECONDS = 20.0
 """Nothing acknowledged for so long: wait for it, for only a wait makes the publisher replace a dead producer."""

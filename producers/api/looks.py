@@ -8,12 +8,12 @@ import msgspec
 import msgspec.structs
 
 from pipeline.records import Page
+from producers.api.answers import WikiPage
 from producers.cirrussearch.cirrus_documents import DocumentReader, Read
 from producers.cirrussearch.cirrus_json import Dropped
 from producers.cirrussearch.document_rules import DocumentRules
 from producers.cirrussearch.dump_entries import Action
 from producers.files.sources import Origin
-from producers.wiki_api.mediawiki_answers import WikiPage
 
 GONE = frozenset({"missing", "redirect", "namespace", "empty", "content_model", "disambiguation", "hidden"})
 """Reasons for which a page does not belong into the table now. With any other one we only could not read it."""
