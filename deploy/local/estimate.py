@@ -14,13 +14,13 @@ from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
 from pipeline.model_card import language_code
 from pipeline.rates import duration
-from producers.cirrussearch.cirrus_documents import DocumentReader
 from producers.cirrussearch.dump_entries import read_entries
 from producers.cirrussearch.dump_pages import DumpPages
 from producers.files.dump_blocks import Damaged, DumpFile
 from producers.files.dump_lines import read_lines
 from producers.files.sources import Shard
 from producers.ledger import Ledger
+from producers.wikimedia.documents import DocumentReader
 from sinks.languages import language_of
 
 SAMPLE_SHARDS = 6
@@ -165,7 +165,7 @@ def _spread(shards: Sequence[Shard]) -> list[Shard]:
 def _read(shard: Shard, settings: RunSettings) -> tuple[_Sample, int]:
     """The shard's beginning, and how many compressed bytes it was."""
     dump, ledger, sample = DumpFile(shard.path), Ledger(), _Sample()
-    pages = DumpPages(DocumentReader(shard.origin, settings.rules), ledger)
+    pages = DumpPages(DocumentReader(shard.origin.wiki, shard.origin.snapshot, settings.rules), ledger)
     with suppress(Damaged, OSError):  # the producer says it, with its place
         for entry in read_entries(read_lines(_beginning(dump), max_bytes=settings.max_line_bytes)):
             page = pages.take(entry).page

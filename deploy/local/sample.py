@@ -16,7 +16,7 @@ from typing import NewType
 from deploy.local.extract import RawPage, extract, read_pages
 from pipeline.errors import Fatal
 from pipeline.settings import Settings
-from producers.exports.wikitext_text import Article, read_article
+from producers.wikimedia.prose import Article, read_article
 
 WIKI = "enwiki"
 SNAPSHOT = "20160501"

@@ -9,11 +9,9 @@ import msgspec.structs
 
 from pipeline.records import Page
 from producers.api.answers import WikiPage
-from producers.cirrussearch.cirrus_documents import DocumentReader, Read
-from producers.cirrussearch.cirrus_json import Dropped
-from producers.cirrussearch.document_rules import DocumentRules
-from producers.cirrussearch.dump_entries import Action
-from producers.files.sources import Origin
+from producers.wikimedia.documents import Action, DocumentReader, Read
+from producers.wikimedia.fields import Dropped
+from producers.wikimedia.rules import DocumentRules
 
 GONE = frozenset({"missing", "redirect", "namespace", "empty", "content_model", "disambiguation", "hidden"})
 """Reasons for which a page does not belong into the table now. With any other one we only could not read it."""
@@ -44,7 +42,7 @@ class WikiPages:
     def __init__(self, wiki: str, rules: DocumentRules) -> None:
         self._wiki = wiki
         self._rules = rules
-        self._reader = DocumentReader(Origin(wiki, ""), rules)
+        self._reader = DocumentReader(wiki, "", rules)
 
     def look(self, said: WikiPage) -> Look:
         """The page, or why there is none."""
@@ -108,7 +106,7 @@ def _written(said: WikiPage) -> dict[str, msgspec.Raw] | str:
 
 
 def _prose(wikitext: str) -> dict[str, object]:
-    from producers.exports.wikitext_text import (
+    from producers.wikimedia.prose import (
         read_article,  # its parser takes a while to load, and most wikis need none
     )
 

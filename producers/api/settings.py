@@ -13,10 +13,10 @@ from pipeline.errors import UsageError
 from pipeline.settings import ServiceSettings
 from pipeline.wiki_name import WikiNameOrNone
 from producers.cirrussearch.cirrus_settings import CirrusSettings
-from producers.cirrussearch.document_rules import Disambiguation, DocumentRules, Redirects, References
-from producers.cirrussearch.namespaces import Namespaces, numbers_of
-from producers.cirrussearch.wiki_sites import site
 from producers.download.contact import Contact
+from producers.wikimedia.namespaces import Namespaces, numbers_of
+from producers.wikimedia.rules import Disambiguation, DocumentRules, Redirects, References
+from producers.wikimedia.sites import site
 
 
 def web_address(value: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from producers.cirrussearch.cirrus_documents import DocumentReader
 from producers.cirrussearch.cirrus_settings import CirrusSettings
 from producers.cirrussearch.dump_entries import read_entries
 from producers.cirrussearch.dump_pages import DumpPages
@@ -14,8 +13,8 @@ from producers.files.dump_lines import read_lines
 from producers.files.page_reader import Passed
 from producers.files.progress import Progress
 from producers.files.read_ahead import read_ahead
-from producers.files.sources import Origin
 from producers.ledger import Ledger
+from producers.wikimedia.documents import DocumentReader
 
 
 class CirrusReader:
@@ -25,7 +24,7 @@ class CirrusReader:
         self._dump = DumpFile(path)
         self._start = start.position
         self._max_line_bytes = settings.max_line_bytes
-        documents = DocumentReader(Origin(start.wiki, start.snapshot), settings.rules)
+        documents = DocumentReader(start.wiki, start.snapshot, settings.rules)
         self._pages = DumpPages(documents, start.ledger.copy())
 
     @property

@@ -9,11 +9,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from producers.cirrussearch.document_rules import Disambiguation, DocumentRules, Redirects, References, read_pages_file
-from producers.cirrussearch.namespaces import Namespaces, numbers_of
+from pipeline.errors import UsageError
 from producers.download.download_settings import DownloadSettings
 from producers.files.dump_lines import MAX_LINE_BYTES
 from producers.files.file_settings import FileSettings
+from producers.wikimedia.namespaces import Namespaces, numbers_of
+from producers.wikimedia.rules import Disambiguation, DocumentRules, Redirects, References
+
+MAX_PAGES_FILE = 512 * 1024 * 1024
 
 
 def _date(value: str) -> str:
@@ -24,6 +27,21 @@ def _date(value: str) -> str:
 
 def _categories(value: str) -> str:
     return "|".join(sorted({name.strip() for name in value.split("|") if name.strip()}))
+
+
+def read_pages_file(path: Path) -> frozenset[str]:
+    """The ids and titles in a file, one a line; titles as the wiki shows them, or with `_` for a space.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        if path.stat().st_size > MAX_PAGES_FILE:
+            raise UsageError(f"{path}: larger than {MAX_PAGES_FILE:,} bytes, which is no list of pages")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    return frozenset(line.strip().replace("_", " ") for line in lines if line.strip())
 
 
 class CirrusSettings(FileSettings, DownloadSettings):

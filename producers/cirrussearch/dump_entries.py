@@ -15,10 +15,10 @@ from typing import NamedTuple
 import msgspec
 
 from producers.files.dump_lines import Line, Position
+from producers.wikimedia.documents import Action
 
 LINE_TOO_LONG = "line_too_long"
 LOST_DOCUMENT = "lost_document"
-NOT_JSON = "not_json"
 
 _ACTION = re.compile(rb'\s*\{\s*"index"\s*:')
 
@@ -37,13 +37,6 @@ class _AnyActionLine(msgspec.Struct):
 
 _action = msgspec.json.Decoder(_ActionLine)
 _any_action = msgspec.json.Decoder(_AnyActionLine)
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """An action line; `page_id` is None when its `_id` is missing or neither a number nor a string."""
-
-    page_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from producers.cirrussearch.cirrus_documents import DocumentReader
-from producers.cirrussearch.cirrus_json import UNREADABLE, Dropped, Malformed, own_id
 from producers.cirrussearch.dump_entries import Entry
 from producers.files.accounting import settle
 from producers.files.page_reader import Passed
 from producers.ledger import Ledger
+from producers.wikimedia.documents import DocumentReader
+from producers.wikimedia.fields import UNREADABLE, Dropped, Malformed, own_id
 
 
 class DumpPages:

@@ -8,11 +8,11 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from pipeline.records import Page, text_hash, valid_page_id
-from producers.cirrussearch.cirrus_documents import INT64_MAX, Read
-from producers.cirrussearch.cirrus_json import Dropped, Malformed
-from producers.cirrussearch.wiki_sites import page_url, site
-from producers.exports.wikitext_child import Parsed
 from producers.exports.xml_export import ExportedPage, Site, read_page
+from producers.wikimedia.documents import INT64_MAX, Read
+from producers.wikimedia.fields import Dropped, Malformed
+from producers.wikimedia.parser_child import Parsed
+from producers.wikimedia.sites import page_url, site
 
 MAX_WIKITEXT = 4_000_000
 """Characters; twice the wikis' own limit."""

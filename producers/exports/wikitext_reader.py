@@ -8,7 +8,6 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.records import Page, valid_wiki
 from producers.exports.exported_pages import ExportedPages
-from producers.exports.wikitext_process import WikitextProcess
 from producers.exports.wikitext_settings import WikitextSettings
 from producers.exports.xml_export import NotAnExport, Site, read_site
 from producers.exports.xml_pages import EndMissing, PageBytes, read_pages
@@ -16,6 +15,7 @@ from producers.files.accounting import settle
 from producers.files.dump_blocks import Damaged, DumpFile
 from producers.files.page_reader import Passed
 from producers.files.progress import Progress
+from producers.wikimedia.parser import MarkupParser
 
 
 class WikitextReader:
@@ -37,7 +37,7 @@ class WikitextReader:
         """The entries from the start position on; see `PageReader`."""
         site = site_of(self._path)
         wiki = wiki_of(self._path, site, self._settings.wiki, self._start.wiki)
-        with WikitextProcess(site.names) as process:
+        with MarkupParser(site.names) as process:
             pages = ExportedPages(
                 wiki,
                 site,

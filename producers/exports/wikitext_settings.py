@@ -7,8 +7,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from pipeline.wiki_name import WikiNameOrNone
-from producers.cirrussearch.namespaces import Namespaces, numbers_of
 from producers.files.file_settings import FileSettings
+from producers.wikimedia.namespaces import Namespaces, numbers_of
 
 
 class WikitextSettings(FileSettings):

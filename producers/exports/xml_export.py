@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from producers.exports.wikitext_text import ENGLISH, ENGLISH_CATEGORY, ENGLISH_MEDIA, LinkNames
+from producers.wikimedia.prose import ENGLISH, ENGLISH_CATEGORY, ENGLISH_MEDIA, LinkNames
 
 MAX_HEAD_BYTES = 1024 * 1024
 

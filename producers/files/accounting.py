@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline.records import Page
-from producers.cirrussearch.cirrus_documents import Read
-from producers.cirrussearch.cirrus_json import Dropped, Malformed
 from producers.ledger import Ledger
+from producers.wikimedia.documents import Read
+from producers.wikimedia.fields import Dropped, Malformed
 
 
 def settle(ledger: Ledger, read: Read | Dropped | Malformed) -> Page | None:

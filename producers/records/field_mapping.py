@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 import msgspec
 
 from pipeline.records import Page, text_hash, valid_page_id
-from producers.cirrussearch.cirrus_documents import Read
-from producers.cirrussearch.cirrus_json import Dropped
+from producers.wikimedia.documents import Read
+from producers.wikimedia.fields import Dropped
 
 Record = Mapping[str, object]
 

@@ -9,9 +9,7 @@ import msgspec
 from pydantic import Field
 
 from pipeline.records import Page
-from producers.cirrussearch.cirrus_documents import Read
-from producers.cirrussearch.cirrus_json import Malformed, repair_text
-from producers.cirrussearch.dump_entries import LINE_TOO_LONG, NOT_JSON
+from producers.cirrussearch.dump_entries import LINE_TOO_LONG
 from producers.files.accounting import settle
 from producers.files.dump_blocks import DumpFile
 from producers.files.dump_lines import MAX_LINE_BYTES, Line, read_lines
@@ -19,6 +17,8 @@ from producers.files.page_reader import Passed
 from producers.files.progress import Progress
 from producers.records.mapping_settings import MappingSettings
 from producers.records.seen_ids import SeenIds
+from producers.wikimedia.documents import Read
+from producers.wikimedia.fields import NOT_JSON, Malformed, repair_text
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.records import Page
-from producers.cirrussearch.cirrus_documents import Read
 from producers.files.accounting import settle
 from producers.files.dump_lines import Position
 from producers.files.page_reader import Passed
@@ -14,6 +13,7 @@ from producers.files.progress import Progress
 from producers.records.mapping_settings import MappingSettings
 from producers.records.parquet_rows import ParquetRows, Row
 from producers.records.seen_ids import SeenIds
+from producers.wikimedia.documents import Read
 
 
 class ParquetReader:

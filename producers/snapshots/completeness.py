@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from pipeline.errors import CheckFailed
-from producers.cirrussearch.cirrus_json import UNREADABLE
 from producers.files.progress import Progress
 from producers.ledger import Ledger
 from producers.snapshots.snapshots import Snapshots
+from producers.wikimedia.fields import UNREADABLE
 
 _NUMBER = re.compile(r"-(\d{5})\.json\.bz2$")
 

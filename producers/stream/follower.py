@@ -10,11 +10,11 @@ from pipeline.errors import TryAgain
 from pipeline.metrics import Metrics
 from pipeline.records import Page
 from producers.api.looks import Look
-from producers.cirrussearch.document_rules import DocumentRules
 from producers.stream.changes import Change, Ignored, read_change
 from producers.stream.pending import Known, Pending, PendingChanges
 from producers.stream.position import Passed
 from producers.stream.server_sent_events import ServerEvent
+from producers.wikimedia.rules import DocumentRules
 
 MAX_LOOKS = 4
 """With 1, 2 and 4 s between them: the API answers from replicas, which may be up to 5 s behind (`maxlag`)."""

@@ -8,14 +8,12 @@ from typing import Any
 import pytest
 
 from pipeline.records import Page, decode, encode, text_hash
-from producers.cirrussearch.cirrus_documents import DocumentReader, Read
-from producers.cirrussearch.cirrus_json import Dropped, Malformed, repair_text
-from producers.cirrussearch.document_rules import DocumentRules
-from producers.cirrussearch.dump_entries import Action
-from producers.files.sources import Origin
+from producers.wikimedia.documents import Action, DocumentReader, Read
+from producers.wikimedia.fields import Dropped, Malformed, repair_text
+from producers.wikimedia.rules import DocumentRules
 from tests.dumps import document, dumped
 
-ORIGIN = Origin("enwiki", "20261115")
+SNAPSHOT = ("enwiki", "20261115")
 ACTION = Action("12")
 
 
@@ -24,7 +22,7 @@ def read(
     action: Action | None = ACTION,
     namespaces: tuple[int, ...] = (0,),
 ) -> Read | Dropped | Malformed:
-    reader = DocumentReader(ORIGIN, DocumentRules(namespaces=frozenset(namespaces)))
+    reader = DocumentReader(*SNAPSHOT, DocumentRules(namespaces=frozenset(namespaces)))
     return reader.read(action, data if isinstance(data, bytes) else dumped(data))
 
 
@@ -217,7 +215,7 @@ def test_a_page_of_another_namespace_has_its_full_title() -> None:
 
 
 def test_a_file_that_says_no_wiki_needs_documents_that_do() -> None:
-    reader = DocumentReader(Origin("", ""), DocumentRules())
+    reader = DocumentReader("", "", DocumentRules())
     assert reader.read(None, dumped(document(12, wiki=None))) == Dropped("missing_wiki")
     assert isinstance(reader.read(None, dumped(document(12))), Read)
 
@@ -229,7 +227,7 @@ def test_a_page_of_5_mb_is_a_page() -> None:
 
 def dropped(rules: DocumentRules, **fields: object) -> str:
     """The reason that these rules leave this document out for; empty when they keep it."""
-    read = DocumentReader(ORIGIN, rules).read(Action("7"), dumped(document(7, **fields)))
+    read = DocumentReader(*SNAPSHOT, rules).read(Action("7"), dumped(document(7, **fields)))
     return read.reason if isinstance(read, Dropped) else ""
 
 
@@ -263,7 +261,7 @@ def test_what_the_rules_leave_out_is_counted_under_its_reason(
 
 def test_a_redirect_as_a_page_of_its_own_says_its_title() -> None:
     old = document(7, page_type="redirect", title="Old name", text="", redirect=[])
-    read = DocumentReader(ORIGIN, DocumentRules(redirects="page")).read(Action("7"), dumped(old))
+    read = DocumentReader(*SNAPSHOT, DocumentRules(redirects="page")).read(Action("7"), dumped(old))
     assert isinstance(read, Read)
     assert (read.page.title, read.page.text) == ("Old name", "Old name")
 
@@ -271,7 +269,7 @@ def test_a_redirect_as_a_page_of_its_own_says_its_title() -> None:
 def test_aliases_are_left_out_where_redirects_are() -> None:
     page = dumped(document(7, redirect=[{"title": "Old name", "namespace": 0}]))
     for redirects, aliases in (("alias", ("Old name",)), ("page", ("Old name",)), ("skip", ())):
-        reader = DocumentReader(ORIGIN, DocumentRules(redirects=redirects))
+        reader = DocumentReader(*SNAPSHOT, DocumentRules(redirects=redirects))
         read = reader.read(Action("7"), page)
         assert isinstance(read, Read)
         assert read.page.aliases == aliases

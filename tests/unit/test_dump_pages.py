@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.records import Page
-from producers.cirrussearch.cirrus_documents import DocumentReader
-from producers.cirrussearch.cirrus_json import Dropped
-from producers.cirrussearch.document_rules import DocumentRules
 from producers.cirrussearch.dump_entries import read_entries
 from producers.cirrussearch.dump_pages import DumpPages
 from producers.files.dump_lines import BEGINNING, Position, read_lines
-from producers.files.sources import Origin
 from producers.ledger import Ledger, total
+from producers.wikimedia.documents import DocumentReader
+from producers.wikimedia.fields import Dropped
+from producers.wikimedia.rules import DocumentRules
 from tests.dumps import LAYOUTS, document, joined, pair, pairs
 
 MAX_LINE = 2_000
@@ -34,7 +33,7 @@ class Reading:
 
 def reading(data: bytes, start: Position = BEGINNING, ledger: Ledger | None = None) -> Reading:
     out = Reading(ledger=(ledger or Ledger()).copy())
-    pages = DumpPages(DocumentReader(Origin("enwiki", "20261115"), DocumentRules()), out.ledger)
+    pages = DumpPages(DocumentReader("enwiki", "20261115", DocumentRules()), out.ledger)
     for entry in read_entries(read_lines([data], start, max_bytes=MAX_LINE)):
         page = pages.take(entry).page
         if page is not None:
@@ -172,7 +171,7 @@ def test_every_line_of_a_mixed_dump_is_accounted_for(layout: str) -> None:
 
 def test_a_page_refused_by_kafka_moves_from_produced_to_dropped() -> None:
     ledger = Ledger()
-    pages = DumpPages(DocumentReader(Origin("enwiki", ""), DocumentRules()), ledger)
+    pages = DumpPages(DocumentReader("enwiki", "", DocumentRules()), ledger)
     for entry in read_entries(read_lines([joined(pair(1))])):
         assert pages.take(entry).page is not None
         ledger.refuse("too_large")
@@ -190,7 +189,7 @@ def test_a_ledger_that_lost_something_does_not_balance() -> None:
 
 def unreadable(*lines: bytes) -> list[tuple[str, ...] | None]:
     """Of each entry: None when it could be read, else the ids that it names."""
-    pages = DumpPages(DocumentReader(Origin("enwiki", "20261115"), DocumentRules()), Ledger())
+    pages = DumpPages(DocumentReader("enwiki", "20261115", DocumentRules()), Ledger())
     return [pages.take(entry).unreadable for entry in read_entries(read_lines([joined(lines)], BEGINNING, MAX_LINE))]
 
 
@@ -221,7 +220,7 @@ def test_a_page_that_is_left_out_on_purpose_was_read() -> None:
 
 def test_a_field_that_cannot_be_read_leaves_no_page_out_on_purpose() -> None:
     rules = DocumentRules(categories=frozenset({"made-up pages"}), min_popularity=0.5, namespaces=frozenset({14}))
-    reader = DocumentReader(Origin("enwiki", "20261115"), rules)
+    reader = DocumentReader("enwiki", "20261115", rules)
     good = {"namespace": 14, "category": ["Made-up pages"], "popularity_score": 0.7}
     for name in good:
         read = reader.read(None, pair(12, **{**good, name: {"not": "this"}})[1])

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from pipeline.records import Page
-from producers.cirrussearch.cirrus_documents import Read
-from producers.cirrussearch.cirrus_json import Dropped
 from producers.records.arxiv import ARXIV
 from producers.records.field_mapping import FieldMapping, as_timestamp, field, opening_of, without
 from producers.records.mapping_settings import MappingSettings
+from producers.wikimedia.documents import Read
+from producers.wikimedia.fields import Dropped
 
 DOCS = FieldMapping("docs")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producers.cirrussearch.references import without_references
+from producers.wikimedia.references import without_references
 
 TEXT = "Amber is resin. History It was traded. Notes First note. References Smith, 1990. External links A museum"
 HEADINGS = ["History", "Notes", "References", "External links"]

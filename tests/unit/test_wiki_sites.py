@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producers.cirrussearch.wiki_sites import page_url, site
+from producers.wikimedia.sites import page_url, site
 
 
 @pytest.mark.parametrize(

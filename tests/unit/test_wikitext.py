@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producers.exports.wikitext_text import read_article
+from producers.wikimedia.prose import read_article
 
 
 def text_of(wikitext: str) -> str:

@@ -21,13 +21,9 @@ from deploy.local.sample import documents
 from pipeline.errors import TryAgain, UsageError
 from pipeline.records import Page
 from pipeline.settings import Settings
-from producers.cirrussearch.cirrus_json import Malformed
 from producers.exports import xml_pages
-from producers.exports.wikitext_child import Parsed
-from producers.exports.wikitext_process import WikitextProcess
 from producers.exports.wikitext_reader import WikitextReader, site_of, wiki_of
 from producers.exports.wikitext_settings import WikitextSettings
-from producers.exports.wikitext_text import ENGLISH
 from producers.exports.xml_export import Site
 from producers.exports.xml_pages import EndMissing, PageBytes
 from producers.files.dump_blocks import Damaged
@@ -36,6 +32,10 @@ from producers.files.page_reader import Passed
 from producers.files.progress import Progress
 from producers.files.sources import Origin, find_shards
 from producers.ledger import Ledger
+from producers.wikimedia.fields import Malformed
+from producers.wikimedia.parser import MarkupParser
+from producers.wikimedia.parser_child import Parsed
+from producers.wikimedia.prose import ENGLISH
 from producers.wikitext import WIKITEXT_NAMES, origin_of
 
 SETTINGS = WikitextSettings()
@@ -274,7 +274,7 @@ def test_a_page_without_end_takes_no_more_memory_than_the_bound() -> None:
 def test_wikitext_that_takes_too_long_is_given_up_and_the_next_page_is_parsed() -> None:
     ticks = []
     begun = time.monotonic()
-    with WikitextProcess(ENGLISH, seconds=1.5) as process:
+    with MarkupParser(ENGLISH, seconds=1.5) as process:
         assert process.parse("Good.", lambda: None) == Parsed("Good.", "Good.")
         assert process.parse("{{a|" * 50_000, lambda: ticks.append(1)) == Malformed("slow_wikitext")
         assert process.parse("{{" * 5_000 + "}}" * 5_000, lambda: None) == Malformed("bad_wikitext")
@@ -284,7 +284,7 @@ def test_wikitext_that_takes_too_long_is_given_up_and_the_next_page_is_parsed() 
 
 
 def test_a_parser_that_somebody_kills_costs_no_page() -> None:
-    with WikitextProcess(ENGLISH) as process:
+    with MarkupParser(ENGLISH) as process:
         process.parse("One.", lambda: None)
         assert process._child is not None
         process._child.process.kill()

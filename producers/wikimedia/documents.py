@@ -10,13 +10,11 @@ from typing import TypeVar
 import msgspec
 
 from pipeline.records import Page, text_hash, valid_page_id, valid_wiki
-from producers.cirrussearch.cirrus_json import Document, Dropped, Malformed, decode
-from producers.cirrussearch.disambiguation import is_disambiguation
-from producers.cirrussearch.document_rules import DocumentRules
-from producers.cirrussearch.dump_entries import Action
-from producers.cirrussearch.references import without_references
-from producers.cirrussearch.wiki_sites import page_url, site
-from producers.files.sources import Origin
+from producers.wikimedia.disambiguation import is_disambiguation
+from producers.wikimedia.fields import Document, Dropped, Malformed, decode
+from producers.wikimedia.references import without_references
+from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.sites import page_url, site
 
 INT64_MAX = 2**63 - 1
 
@@ -34,6 +32,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Action:
+    """An action line of a dump; `page_id` is None when its `_id` is missing or neither a number nor a string."""
+
+    page_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """A page, and what was wrong with its document though it could be kept."""
 
@@ -42,10 +47,14 @@ class Read:
 
 
 class DocumentReader:
-    """Makes pages of the documents of one file, as the rules have it."""
+    """Makes pages of the documents of one wiki's snapshot, as the rules have it.
 
-    def __init__(self, origin: Origin, rules: DocumentRules) -> None:
-        self._origin = origin
+    `wiki` is for documents that do not name theirs; both are empty where nothing says them.
+    """
+
+    def __init__(self, wiki: str, snapshot: str, rules: DocumentRules) -> None:
+        self._wiki = wiki
+        self._snapshot = snapshot
         self._rules = rules
 
     def read(self, action: Action | None, data: bytes | bytearray) -> Read | Dropped | Malformed:
@@ -92,7 +101,7 @@ class DocumentReader:
         text = self._text(document, title)
         if not text or text.isspace():
             return Dropped("empty" if document.text is not None else "missing_text")
-        wiki = self._wiki(document, mended)
+        wiki = self._wiki_of(document, mended)
         if not wiki:
             return Dropped("missing_wiki")
         page = Page(
@@ -110,7 +119,7 @@ class DocumentReader:
             popularity_score=_kept("popularity_score", document.popularity_score, math.isfinite, mended),
             language=document.language or site(wiki)[1],
             namespace=document.namespace or 0,
-            snapshot=self._origin.snapshot,
+            snapshot=self._snapshot,
             text_hash=text_hash(title, text),
             metadata=_metadata(document),
         )
@@ -122,12 +131,12 @@ class DocumentReader:
             return text or title  # all that a redirect says
         return without_references(text, document.heading or ()) if self._rules.references == "drop" else text
 
-    def _wiki(self, document: Document, mended: list[str]) -> str:
+    def _wiki_of(self, document: Document, mended: list[str]) -> str:
         if document.wiki and valid_wiki(document.wiki):
             return document.wiki
         if document.wiki:
             mended.append("wiki")
-        return self._origin.wiki
+        return self._wiki
 
 
 def _page_id(document: Document, action: Action | None, mended: list[str]) -> str | Dropped | Malformed:

@@ -87,7 +87,7 @@ def read_article(wikitext: str, names: LinkNames = ENGLISH) -> Article:
     """Parses an article: about 13 ms for each 10,000 characters.
 
     Wikitext that is made for it takes minutes: 40,000 characters of `{{a|` one. Text from outside is parsed in a
-    process that can be ended (`WikitextProcess`).
+    process that can be ended (`MarkupParser`).
     """
     code = mwparserfromhell.parse(wikitext, skip_style_tags=True)
     first = next((place for place, node in enumerate(code.nodes) if isinstance(node, Heading)), len(code.nodes))

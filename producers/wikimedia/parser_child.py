@@ -1,4 +1,4 @@
-"""The process that parses wikitext. Started by `WikitextProcess`, not by hand.
+"""The process that parses wikitext. Started by `MarkupParser`, not by hand.
 
 A watchdog in C ends it over a page that takes too long: a signal's handler would wait until the parser returns. So
 nothing is left behind either when the producer was killed meanwhile.
@@ -14,7 +14,7 @@ from contextlib import suppress
 import msgspec
 
 from pipeline.frames import read_frame, write_frame
-from producers.exports.wikitext_text import LinkNames, read_article
+from producers.wikimedia.prose import LinkNames, read_article
 
 READY = b"ready"
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import msgspec.structs
 
-from producers.cirrussearch.dump_entries import NOT_JSON
+NOT_JSON = "not_json"
 
 UNREADABLE = frozenset({"bad_type", "missing_id", "missing_title", "missing_text"})
 """Reasons to leave a document out that say nothing of the wiki: its page may well be there."""

@@ -1,7 +1,7 @@
 """Parses wikitext in a process of its own: nothing else can end a parser that is written in C.
 
 Most articles take some milliseconds. Text made for it takes minutes for 50 kB, and would take hours for a megabyte. The
-process ends itself then (`wikitext_child`), and the page is counted. While it works, whoever waits is asked whether to
+process ends itself then (`parser_child`), and the page is counted. While it works, whoever waits is asked whether to
 go on.
 """
 
@@ -19,9 +19,9 @@ import msgspec
 from pipeline.child_environment import child_environment
 from pipeline.errors import Fatal
 from pipeline.frames import read_frame, write_frame
-from producers.cirrussearch.cirrus_json import Malformed
-from producers.exports.wikitext_child import READY, TOO_SLOW, Parsed, Task
-from producers.exports.wikitext_text import LinkNames
+from producers.wikimedia.fields import Malformed
+from producers.wikimedia.parser_child import READY, TOO_SLOW, Parsed, Task
+from producers.wikimedia.prose import LinkNames
 
 PARSE_SECONDS = 30.0
 """2 MB of ordinary wikitext, the wikis' limit, take 3 s."""
@@ -39,14 +39,14 @@ class _Child(NamedTuple):
     """The pipes, as descriptors."""
 
 
-class WikitextProcess:
+class MarkupParser:
     """Starts the process when it is first needed, and another one when it died over a page."""
 
     def __init__(self, names: LinkNames, seconds: float = PARSE_SECONDS) -> None:
         self._task = msgspec.json.encode(Task(names.media, names.category, seconds)).decode()
         self._child: _Child | None = None
 
-    def __enter__(self) -> WikitextProcess:
+    def __enter__(self) -> MarkupParser:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,7 +77,7 @@ class WikitextProcess:
         questions, to_ask = os.pipe()
         to_hear, answers = os.pipe()
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            [sys.executable, "-m", "producers.exports.wikitext_child", self._task],
+            [sys.executable, "-m", "producers.wikimedia.parser_child", self._task],
             stdin=questions,
             stdout=answers,
             stderr=subprocess.DEVNULL,

@@ -1,0 +1,1 @@
+"""Wikimedia's documents and wikitext to pages; no module here knows a file or Kafka."""
