@@ -32,7 +32,7 @@ import psutil
 from deploy.local.kafka import LocalKafka
 from pipeline.cores import usable_cores
 from pipeline.settings import MIB
-from producers.files.dump_blocks import DumpFile
+from producers.bytes.blocks import DumpFile
 
 SNAPSHOT = "20261115"
 TEXT_CHARACTERS = 3_200

@@ -15,12 +15,12 @@ from pipeline.addresses import without_secrets
 from pipeline.cli import FLAG, command, new_app, run
 from pipeline.errors import Exit
 from pipeline.terminal import Console, write_json
-from producers.download.download import Downloads
-from producers.download.download_display import download_display
-from producers.download.download_file import look
-from producers.download.download_settings import MirrorSettings
-from producers.download.dump_mirror import Snapshot, find_snapshot
-from producers.download.http_files import HttpFiles
+from producers.fetch.display import download_display
+from producers.fetch.downloads import Downloads
+from producers.fetch.file import look
+from producers.fetch.http import HttpFiles
+from producers.fetch.mirror import Snapshot, find_snapshot
+from producers.fetch.settings import MirrorSettings
 
 
 class DumpsSettings(MirrorSettings):

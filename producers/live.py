@@ -16,7 +16,7 @@ from producers.api.client import MediaWikiApi
 from producers.api.http import CONNECTIONS
 from producers.api.looks import Look, WikiPages
 from producers.api.opened import Stopped, open_api, wait_or_stop
-from producers.download.contact import user_agent
+from producers.fetch.contact import user_agent
 from producers.files.sender import PageSender
 from producers.stream.events import EventStream
 from producers.stream.follower import LiveWork

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
+from producers.bytes.blocks import Damaged
 from producers.exports.wikitext_reader import WikitextReader, site_of, wiki_of
 from producers.exports.wikitext_settings import WikitextSettings
-from producers.files.dump_blocks import Damaged
 from producers.files.file_run import FileRun
 from producers.files.page_reader import FileKind
 from producers.files.sources import FileNames, Origin, Shard

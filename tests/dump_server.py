@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote, unquote
 
-from producers.download.stop_clock import StopClock
+from producers.fetch.clock import StopClock
 
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 

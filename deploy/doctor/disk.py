@@ -14,8 +14,8 @@ from pipeline.errors import UsageError
 from pipeline.rates import duration
 from pipeline.settings import kafka_settings
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
-from producers.download.disk_space import free_bytes
-from producers.download.download_settings import LATEST
+from producers.fetch.disk_space import free_bytes
+from producers.fetch.settings import LATEST
 from producers.files.sources import Shard, find_shards
 
 LEAST_BYTES = 1_000_000_000

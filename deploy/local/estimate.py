@@ -14,10 +14,10 @@ from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
 from pipeline.model_card import language_code
 from pipeline.rates import duration
+from producers.bytes.blocks import Damaged, DumpFile
+from producers.bytes.lines import read_lines
 from producers.cirrussearch.dump_entries import read_entries
 from producers.cirrussearch.dump_pages import DumpPages
-from producers.files.dump_blocks import Damaged, DumpFile
-from producers.files.dump_lines import read_lines
 from producers.files.sources import Shard
 from producers.ledger import Ledger
 from producers.wikimedia.documents import DocumentReader

@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.settings import MIB
 from producers.api.answers import Answer, Problem, decode
-from producers.download.http_retry import rest_asked
+from producers.fetch.retry import rest_asked
 
 CONNECTIONS = 2
 TRIES = 7

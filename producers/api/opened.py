@@ -13,7 +13,7 @@ from pipeline.service import Service
 from producers.api.client import MediaWikiApi
 from producers.api.http import ApiHttp
 from producers.api.settings import WikiSettings
-from producers.download.contact import user_agent
+from producers.fetch.contact import user_agent
 
 R = TypeVar("R")
 

@@ -11,7 +11,7 @@ from producers.api.answers import Titled, WikiPage
 from producers.api.client import Found, MediaWikiApi
 from producers.api.looks import Look, WikiPages
 from producers.api.titles import is_title
-from producers.files.dump_lines import BEGINNING
+from producers.bytes.lines import BEGINNING
 from producers.files.in_flight import Checkpoint, InFlight
 from producers.files.sender import PageSender
 from producers.ledger import Ledger

@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.settings import ServiceSettings
 from pipeline.wiki_name import WikiNameOrNone
 from producers.cirrussearch.cirrus_settings import CirrusSettings
-from producers.download.contact import Contact
+from producers.fetch.contact import Contact
 from producers.wikimedia.namespaces import Namespaces, numbers_of
 from producers.wikimedia.rules import Disambiguation, DocumentRules, Redirects, References
 from producers.wikimedia.sites import site

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from producers.files.dump_blocks import SUFFIXES
+from producers.bytes.blocks import SUFFIXES
 from producers.files.sources import FileNames, Origin
 
 _NAMES = (

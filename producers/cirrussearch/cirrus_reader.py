@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from producers.bytes.blocks import DumpFile
+from producers.bytes.lines import read_lines
+from producers.bytes.read_ahead import read_ahead
 from producers.cirrussearch.cirrus_settings import CirrusSettings
 from producers.cirrussearch.dump_entries import read_entries
 from producers.cirrussearch.dump_pages import DumpPages
-from producers.files.dump_blocks import DumpFile
-from producers.files.dump_lines import read_lines
 from producers.files.page_reader import Passed
 from producers.files.progress import Progress
-from producers.files.read_ahead import read_ahead
 from producers.ledger import Ledger
 from producers.wikimedia.documents import DocumentReader
 

@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from pipeline.errors import UsageError
-from producers.download.download_settings import DownloadSettings
-from producers.files.dump_lines import MAX_LINE_BYTES
+from producers.bytes.lines import MAX_LINE_BYTES
+from producers.fetch.settings import DownloadSettings
 from producers.files.file_settings import FileSettings
 from producers.wikimedia.namespaces import Namespaces, numbers_of
 from producers.wikimedia.rules import Disambiguation, DocumentRules, Redirects, References

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from producers.files.dump_lines import Line, Position
+from producers.bytes.lines import Line, Position
 from producers.wikimedia.documents import Action
 
 LINE_TOO_LONG = "line_too_long"

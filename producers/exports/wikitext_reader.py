@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.records import Page, valid_wiki
+from producers.bytes.blocks import Damaged, DumpFile
+from producers.bytes.xml import EndMissing, PageBytes, read_pages
 from producers.exports.exported_pages import ExportedPages
 from producers.exports.wikitext_settings import WikitextSettings
 from producers.exports.xml_export import NotAnExport, Site, read_site
-from producers.exports.xml_pages import EndMissing, PageBytes, read_pages
 from producers.files.accounting import settle
-from producers.files.dump_blocks import Damaged, DumpFile
 from producers.files.page_reader import Passed
 from producers.files.progress import Progress
 from producers.wikimedia.parser import MarkupParser

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from pipeline.errors import UsageError
-from producers.download.download import Downloads
-from producers.download.download_progress import DownloadProgress
-from producers.download.download_settings import GIB, DownloadSettings
-from producers.download.dump_mirror import find_snapshot
-from producers.download.remote_file import FileServer, RemoteFile
-from producers.download.remote_files import find_remote, is_remote
+from producers.fetch.downloads import Downloads
+from producers.fetch.mirror import find_snapshot
+from producers.fetch.progress import DownloadProgress
+from producers.fetch.remote_file import FileServer, RemoteFile
+from producers.fetch.settings import GIB, DownloadSettings
+from producers.fetch.store import find_remote, is_remote
 from producers.files.file_settings import FileSettings
 from producers.files.sources import FileNames, Origin, Shard, find_shards, open_shard, shard_key
 

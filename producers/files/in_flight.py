@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from pipeline.settings import MIB
-from producers.files.dump_lines import Position
+from producers.bytes.lines import Position
 from producers.ledger import Ledger
 
 MAX_BYTES = 32 * MIB

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from pipeline.records import Page
-from producers.files.dump_lines import Position
+from producers.bytes.lines import Position
 from producers.files.file_settings import FileSettings
 from producers.files.progress import Progress
 from producers.files.sources import FileNames, Shard

@@ -8,7 +8,7 @@ import msgspec
 
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.progress_records import decode_record
-from producers.files.dump_lines import Position
+from producers.bytes.lines import Position
 from producers.files.sources import Shard
 from producers.ledger import Ledger
 

@@ -10,7 +10,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from pipeline.terminal import Console, byte_bars
-from producers.download.download_progress import DownloadProgress
+from producers.fetch.progress import DownloadProgress
 from producers.files.run_account import RunAccount, ShardAccount
 from producers.ledger.table import ledger_columns, ledger_numbers, reasons
 

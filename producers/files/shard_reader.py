@@ -19,7 +19,7 @@ from pipeline.publisher import Message, Publisher, RecordTooLarge
 from pipeline.records import Page
 from pipeline.settings import MIB
 from pipeline.topics import corpus_topics
-from producers.files.dump_blocks import Damaged
+from producers.bytes.blocks import Damaged
 from producers.files.file_settings import FileSettings
 from producers.files.in_flight import Checkpoint, InFlight
 from producers.files.page_gate import PageGate

@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from producers.files.dump_blocks import Damaged, DumpFile
-from producers.files.dump_lines import read_lines
+from producers.bytes.blocks import Damaged, DumpFile
+from producers.bytes.lines import read_lines
 from producers.records.field_mapping import FieldMapping, field
 from producers.records.jsonl_reader import read_object
 from producers.wikimedia.fields import Malformed

@@ -9,10 +9,10 @@ import msgspec
 from pydantic import Field
 
 from pipeline.records import Page
+from producers.bytes.blocks import DumpFile
+from producers.bytes.lines import MAX_LINE_BYTES, Line, read_lines
 from producers.cirrussearch.dump_entries import LINE_TOO_LONG
 from producers.files.accounting import settle
-from producers.files.dump_blocks import DumpFile
-from producers.files.dump_lines import MAX_LINE_BYTES, Line, read_lines
 from producers.files.page_reader import Passed
 from producers.files.progress import Progress
 from producers.records.mapping_settings import MappingSettings

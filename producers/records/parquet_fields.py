@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.errors import UsageError
-from producers.files.dump_blocks import Damaged
+from producers.bytes.blocks import Damaged
 from producers.records.mapping_settings import MappingSettings
 from producers.records.parquet_rows import ParquetRows
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.records import Page
+from producers.bytes.lines import Position
 from producers.files.accounting import settle
-from producers.files.dump_lines import Position
 from producers.files.page_reader import Passed
 from producers.files.progress import Progress
 from producers.records.mapping_settings import MappingSettings

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from producers.files.dump_blocks import Damaged
+from producers.bytes.blocks import Damaged
 from producers.records.field_mapping import Record
 
 BATCH_BYTES = 4 * 1024 * 1024

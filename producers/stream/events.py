@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from pipeline.errors import Fatal, TryAgain
-from producers.download.http_retry import rest_asked
+from producers.fetch.retry import rest_asked
 from producers.stream.server_sent_events import EventParser, ServerEvent
 
 TRIES = 10

@@ -11,7 +11,7 @@ from pipeline.errors import Fatal, TryAgain
 from pipeline.publisher import Delivery, Publisher, RecordTooLarge
 from pipeline.records import Page
 from pipeline.topics import CorpusTopics
-from producers.files.dump_lines import Position
+from producers.bytes.lines import Position
 from producers.files.in_flight import Checkpoint, InFlight
 from producers.files.sender import Handed, PageSender
 from producers.ledger import Ledger

@@ -29,7 +29,7 @@ from pipeline.errors import CheckFailed
 from pipeline.topics import CorpusTopics
 from producers.cirrus import app
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
-from producers.download.remote_files import find_remote
+from producers.fetch.store import find_remote
 
 
 @pytest.mark.parametrize(

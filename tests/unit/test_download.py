@@ -20,14 +20,14 @@ from typer.testing import CliRunner
 from pipeline import logs
 from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain, UsageError
 from producers import dumps
-from producers.download.disk_space import MARGIN_BYTES
-from producers.download.download import Downloads
-from producers.download.download_progress import Rate
-from producers.download.http_files import HttpFiles
-from producers.download.http_retry import LONGEST_REST, rest_asked
-from producers.download.part_file import PartFile, is_whole, read_marker
-from producers.download.remote_file import Refused, RemoteFile, Version
-from producers.download.stream_end import fault
+from producers.fetch.disk_space import MARGIN_BYTES
+from producers.fetch.downloads import Downloads
+from producers.fetch.http import HttpFiles
+from producers.fetch.part_file import PartFile, is_whole, read_marker
+from producers.fetch.progress import Rate
+from producers.fetch.remote_file import Refused, RemoteFile, Version
+from producers.fetch.retry import LONGEST_REST, rest_asked
+from producers.fetch.stream_end import fault
 from tests.dump_server import PAGE, DumpServer, Fault, QuickClock
 from tests.waiting import wait_until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.files.dump_blocks import BLOCK_BYTES, Damaged, DumpFile
+from producers.bytes.blocks import BLOCK_BYTES, Damaged, DumpFile
 
 Compress = Callable[[bytes], bytes]
 FORMATS = [pytest.param(bz2.compress, ".json.bz2", id="bz2"), pytest.param(gzip.compress, ".json.gz", id="gz")]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from producers.bytes.lines import read_lines
 from producers.cirrussearch.dump_entries import Entry, read_entries
-from producers.files.dump_lines import read_lines
 from tests.dumps import dumped, joined, pair, pairs
 
 

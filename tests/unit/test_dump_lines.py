@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.files.dump_lines import Line, Position, read_lines
+from producers.bytes.lines import Line, Position, read_lines
 
 texts = st.lists(st.binary(max_size=12), max_size=12).map(b"\n".join)
 cuts = st.lists(st.integers(0, 160), max_size=8)

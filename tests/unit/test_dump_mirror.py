@@ -10,13 +10,13 @@ import structlog
 from pydantic import ValidationError
 
 from pipeline.errors import TryAgain, UsageError
-from producers.download import http_files
-from producers.download.contact import user_agent
-from producers.download.download_settings import MirrorSettings
-from producers.download.dump_mirror import DumpMirror, find_snapshot
-from producers.download.http_files import HttpFiles
-from producers.download.listing import read_listing
-from producers.download.remote_file import Refused, RemoteFile
+from producers.fetch import http as http_files
+from producers.fetch.contact import user_agent
+from producers.fetch.http import HttpFiles
+from producers.fetch.listing import read_listing
+from producers.fetch.mirror import DumpMirror, find_snapshot
+from producers.fetch.remote_file import Refused, RemoteFile
+from producers.fetch.settings import MirrorSettings
 from tests.dump_server import DumpServer, Fault, QuickClock
 
 BASE = "https://dumps.example/other/cirrus_search_index/"

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.records import Page
+from producers.bytes.lines import BEGINNING, Position, read_lines
 from producers.cirrussearch.dump_entries import read_entries
 from producers.cirrussearch.dump_pages import DumpPages
-from producers.files.dump_lines import BEGINNING, Position, read_lines
 from producers.ledger import Ledger, total
 from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.fields import Dropped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from producers.files.dump_lines import BEGINNING, Position
+from producers.bytes.lines import BEGINNING, Position
 from producers.files.in_flight import Checkpoint, InFlight
 from producers.ledger import Ledger
 

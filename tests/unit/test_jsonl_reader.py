@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.records import Page
-from producers.files.dump_blocks import Damaged
-from producers.files.dump_lines import Position
+from producers.bytes.blocks import Damaged
+from producers.bytes.lines import Position
 from producers.files.page_reader import Passed
 from producers.files.progress import Progress
 from producers.files.sources import find_shards

@@ -16,7 +16,7 @@ from producers.api.http import ApiHttp
 from producers.api.looks import Look, WikiPages
 from producers.api.settings import MediaWikiSettings
 from producers.api.titles import pages_in
-from producers.download.contact import user_agent
+from producers.fetch.contact import user_agent
 from producers.wikimedia.rules import DocumentRules
 from tests.wiki_server import FakeWiki, Reply, Served, served
 

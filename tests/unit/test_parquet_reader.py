@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.records import Page
-from producers.files.dump_blocks import Damaged
+from producers.bytes.blocks import Damaged
 from producers.files.page_reader import Passed
 from producers.files.progress import Progress
 from producers.ledger import Ledger

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from producers.files.dump_blocks import Damaged
-from producers.files.read_ahead import BLOCKS, read_ahead
+from producers.bytes.blocks import Damaged
+from producers.bytes.read_ahead import BLOCKS, read_ahead
 from tests.waiting import wait_until
 
 

@@ -14,10 +14,10 @@ import pytest
 
 from pipeline.errors import CheckFailed, UsageError
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES, origin_of
-from producers.download import remote_files
-from producers.download.download import Downloads
-from producers.download.part_file import PartFile
-from producers.download.remote_files import StoreFiles, find_remote
+from producers.fetch import store as remote_files
+from producers.fetch.downloads import Downloads
+from producers.fetch.part_file import PartFile
+from producers.fetch.store import StoreFiles, find_remote
 from producers.files.sources import Origin
 from tests.dump_server import QuickClock
 

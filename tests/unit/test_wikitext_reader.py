@@ -21,13 +21,13 @@ from deploy.local.sample import documents
 from pipeline.errors import TryAgain, UsageError
 from pipeline.records import Page
 from pipeline.settings import Settings
-from producers.exports import xml_pages
+from producers.bytes import xml as xml_pages
+from producers.bytes.blocks import Damaged
+from producers.bytes.lines import Position
+from producers.bytes.xml import EndMissing, PageBytes
 from producers.exports.wikitext_reader import WikitextReader, site_of, wiki_of
 from producers.exports.wikitext_settings import WikitextSettings
 from producers.exports.xml_export import Site
-from producers.exports.xml_pages import EndMissing, PageBytes
-from producers.files.dump_blocks import Damaged
-from producers.files.dump_lines import Position
 from producers.files.page_reader import Passed
 from producers.files.progress import Progress
 from producers.files.sources import Origin, find_shards

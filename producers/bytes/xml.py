@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from producers.files.dump_lines import BEGINNING, Position, from_offset
+from producers.bytes.lines import BEGINNING, Position, from_offset
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 """A page of 2 MB of wikitext, the wikis' limit, is hardly ever larger than 4 MB here."""

@@ -16,8 +16,8 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from pipeline.errors import CheckFailed, TryAgain
-from producers.download.remote_file import Version
-from producers.download.stream_end import fault
+from producers.fetch.remote_file import Version
+from producers.fetch.stream_end import fault
 
 _MARKER_BYTES = 4096
 

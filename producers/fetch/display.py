@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from rich.progress import TaskID
 
 from pipeline.terminal import Console, byte_bars
-from producers.download.download_progress import DownloadProgress
+from producers.fetch.progress import DownloadProgress
 
 LINE_SECONDS = 5.0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.errors import CheckFailed, Fatal, TryAgain
-from producers.download.http_retry import Retries
-from producers.download.part_file import PartFile, WrongEnd, adopt, is_whole
-from producers.download.remote_file import FileServer, RemoteFile, Unavailable, Version
+from producers.fetch.part_file import PartFile, WrongEnd, adopt, is_whole
+from producers.fetch.remote_file import FileServer, RemoteFile, Unavailable, Version
+from producers.fetch.retry import Retries
 
 WRONG_ENDS = 2
 """A file that came whole twice and has no end is that way on the server."""

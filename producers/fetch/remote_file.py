@@ -11,8 +11,8 @@ import msgspec
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from producers.download.part_file import PartFile
-    from producers.download.stop_clock import StopClock
+    from producers.fetch.clock import StopClock
+    from producers.fetch.part_file import PartFile
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@-]{0,199}")
 """A name that is a file's or folder's own everywhere: never hidden, never `..`, never a path."""

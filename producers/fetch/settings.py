@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from pipeline.settings import Settings
 from pipeline.wiki_name import WikiNameOrNone
-from producers.download.contact import Contact
+from producers.fetch.contact import Contact
 
 MIRROR = "https://dumps.wikimedia.org/other/cirrus_search_index/"
 LATEST = "latest"

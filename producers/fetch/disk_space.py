@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from producers.download.download_settings import GIB
+from producers.fetch.settings import GIB
 
 MARGIN_BYTES = GIB
 """To leave free: Kafka, the table and the logs write as well."""

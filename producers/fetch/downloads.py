@@ -15,15 +15,15 @@ from typing import Any
 import structlog
 
 from pipeline.errors import CirrostreamError, Fatal
-from producers.download import part_file
-from producers.download.disk_space import free_bytes, require_space
-from producers.download.download_file import look, obtain
-from producers.download.download_progress import DownloadProgress, DownloadState, FileProgress, Rate
-from producers.download.download_settings import GIB
-from producers.download.http_gate import CONNECTIONS
-from producers.download.part_file import PartFile
-from producers.download.remote_file import FileServer, RemoteFile
-from producers.download.stop_clock import Stopped
+from producers.fetch import part_file
+from producers.fetch.clock import Stopped
+from producers.fetch.disk_space import free_bytes, require_space
+from producers.fetch.file import look, obtain
+from producers.fetch.gate import CONNECTIONS
+from producers.fetch.part_file import PartFile
+from producers.fetch.progress import DownloadProgress, DownloadState, FileProgress, Rate
+from producers.fetch.remote_file import FileServer, RemoteFile
+from producers.fetch.settings import GIB
 
 STOP_SECONDS = 5.0
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from producers.download.stop_clock import StopClock
+from producers.fetch.clock import StopClock
 
 CONNECTIONS = 2
 _LOOK_SECONDS = 0.2

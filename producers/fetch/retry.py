@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 
 from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exception_type
 
-from producers.download.remote_file import Unavailable
-from producers.download.stop_clock import StopClock
+from producers.fetch.clock import StopClock
+from producers.fetch.remote_file import Unavailable
 
 TRIES = 8
 """Failures in a row; with the pauses between them about two minutes."""

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 import httpx
 import structlog
 
-from producers.download.http_gate import gate_of
-from producers.download.http_retry import Retries, rest_asked
-from producers.download.part_file import PartFile
-from producers.download.remote_file import NotThere, Refused, RemoteFile, Unavailable, Version
-from producers.download.stop_clock import StopClock
+from producers.fetch.clock import StopClock
+from producers.fetch.gate import gate_of
+from producers.fetch.part_file import PartFile
+from producers.fetch.remote_file import NotThere, Refused, RemoteFile, Unavailable, Version
+from producers.fetch.retry import Retries, rest_asked
 
 LISTING_BYTES = 8 * 1024 * 1024
 """A listing of all of Wikimedia's wikis has about 0.3 MB."""

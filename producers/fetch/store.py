@@ -8,16 +8,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from pipeline.addresses import has_user, without_secrets
 from pipeline.errors import TryAgain, UsageError
-from producers.download.part_file import PartFile
-from producers.download.remote_file import NotThere, Refused, RemoteFile, Unavailable, Version, is_safe_name
-from producers.download.stop_clock import StopClock
-from producers.files.sources import FileNames
+from producers.fetch.clock import StopClock
+from producers.fetch.part_file import PartFile
+from producers.fetch.remote_file import NotThere, Refused, RemoteFile, Unavailable, Version, is_safe_name
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -34,12 +33,33 @@ _VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_
 """What the stores call that which changes with a file's content, the surest first."""
 
 
+class Names(Protocol):
+    """How the names of the files that a source takes tell them from others."""
+
+    @property
+    def what(self) -> str:
+        """Such as `dump file`, for messages."""
+        ...
+
+    @property
+    def endings(self) -> str:
+        """A sentence that says how their names end."""
+        ...
+
+    @property
+    def in_folder(self) -> Callable[[Path], bool]:
+        """Whether a file with such a name, found in a folder, is one."""
+        ...
+
+    def fits(self, path: Path) -> bool: ...
+
+
 def is_remote(source: str) -> bool:
     """Whether a source is an address rather than a path."""
     return _ADDRESS.match(source) is not None
 
 
-def find_remote(source: str, names: FileNames) -> tuple[StoreFiles, tuple[RemoteFile, ...]]:
+def find_remote(source: str, names: Names) -> tuple[StoreFiles, tuple[RemoteFile, ...]]:
     """The files of this kind that an address means: a file, a folder with all below it, or a glob.
 
     Raises:
@@ -148,7 +168,7 @@ def _open_store(source: str) -> tuple[AbstractFileSystem, str]:
         raise UsageError(f"{source}: {error}") from None
 
 
-def _paths(store: AbstractFileSystem, path: str, names: FileNames) -> dict[str, int | None]:
+def _paths(store: AbstractFileSystem, path: str, names: Names) -> dict[str, int | None]:
     found: dict[str, int | None] = {}
     for name, info in _entries(store, path):
         local = PurePosixPath(name)

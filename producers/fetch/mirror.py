@@ -16,11 +16,11 @@ from urllib.parse import quote
 import structlog
 
 from pipeline.errors import TryAgain, UsageError
-from producers.download.contact import user_agent
-from producers.download.download_settings import LATEST, MirrorSettings
-from producers.download.http_files import HttpFiles
-from producers.download.listing import Listing, read_listing
-from producers.download.remote_file import NotThere, RemoteFile, Unavailable
+from producers.fetch.contact import user_agent
+from producers.fetch.http import HttpFiles
+from producers.fetch.listing import Listing, read_listing
+from producers.fetch.remote_file import NotThere, RemoteFile, Unavailable
+from producers.fetch.settings import LATEST, MirrorSettings
 
 DONE = "_SUCCESS"
 _DATE = re.compile(r"\d{8}")
