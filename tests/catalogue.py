@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pipeline.lag_metrics import LAG_METRICS
+from pipeline.lag.metrics import LAG_METRICS
 
 DOCS = Path(__file__).parents[1] / "docs"
 ROW = re.compile(r"^\| `(cirrostream_[a-z_]+)` \| (counter|gauge|histogram) \|", re.MULTILINE)

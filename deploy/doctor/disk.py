@@ -11,7 +11,7 @@ from deploy.local.rate import expected_rate
 from deploy.local.run_settings import RunSettings
 from deploy.local.stages import this_machine
 from pipeline.errors import UsageError
-from pipeline.rates import duration
+from pipeline.lag.rates import duration
 from pipeline.settings import kafka_settings
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
 from producers.fetch.disk_space import free_bytes

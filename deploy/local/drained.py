@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.backlog import Drain, Log, Step
+from pipeline.lag.backlog import Drain, Log, Step
 
 LOOK_S = 1.0
 
@@ -15,7 +15,7 @@ class Drained:
     """`turn` says whether the steps are through with everything, and nothing has come since `patience_s`.
 
     An end may be only a pause: whoever feeds the first topic is another machine's process. So the steps are followed to
-    their ends again and again (`pipeline.backlog.Drain`, which also knows the ends that a compacted topic has no record
+    their ends again and again (`Drain`, which also knows the ends that a compacted topic has no record
     at), and the time counts from when these ends were first reached.
     """
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
+from pipeline.lag.rates import duration
 from pipeline.model_card import language_code
-from pipeline.rates import duration
 from producers.bytes.blocks import Damaged, DumpFile
 from producers.bytes.lines import read_lines
 from producers.cirrussearch.dump_entries import read_entries

@@ -13,7 +13,7 @@ from rich.table import Table
 from deploy.local.estimate import Estimate
 from deploy.local.supervisor import Replica
 from deploy.local.watch import StageView, Watcher
-from pipeline.rates import Rate, eta, per_second
+from pipeline.lag.rates import Rate, eta, per_second
 from pipeline.status.rows import NAMES, pages_words, stage_words
 from pipeline.terminal import Console, say
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deploy.local.outcome import Outcome
 from pipeline.announcements import announced
-from pipeline.scrape import ask
+from pipeline.status.scrape import ask
 
 LOOK_S = 1.0
 LOOKS = 2

@@ -34,8 +34,8 @@ from deploy.local.stages import (
 from deploy.local.supervision import LEFTOVER_S, Supervision, fresh_announcements
 from deploy.local.tidy import run_claim_path
 from deploy.local.watch import Watcher
-from pipeline.backlog import ClusterLog, model_steps
 from pipeline.kafka import Cluster
+from pipeline.lag.backlog import ClusterLog, model_steps
 from pipeline.model_card import languages_warning
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.replay import set_back

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.announcements import announced
-from pipeline.backlog import Backlog, Drain, Log, Step
 from pipeline.errors import CirrostreamError, Fatal, TryAgain
 from pipeline.kafka_errors import translated
-from pipeline.rates import Rate, time_left
-from pipeline.scrape import Totals, ask
+from pipeline.lag.backlog import Backlog, Drain, Log, Step
+from pipeline.lag.rates import Rate, time_left
+from pipeline.status.scrape import Totals, ask
 
 LOOK_S = 1.0
 DRAIN_S = 0.3

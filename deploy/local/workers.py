@@ -17,9 +17,9 @@ from deploy.local.supervision import LEFTOVER_S, Supervision, fresh_announcement
 from deploy.local.supervisor import Replica, failure_line
 from deploy.local.tidy import run_claim_path
 from deploy.local.watch import Watcher
-from pipeline.backlog import ClusterLog, Step
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster
+from pipeline.lag.backlog import ClusterLog, Step
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.terminal import say_aside
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model

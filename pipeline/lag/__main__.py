@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 
 from pipeline import cli, model_files
-from pipeline.backlog import Step, model_steps
 from pipeline.errors import Exit, TryAgain
 from pipeline.kafka import Cluster
 from pipeline.lag import report
+from pipeline.lag.backlog import Step, model_steps
 from pipeline.lag.discovery import Discovery
+from pipeline.lag.metrics import LagMetrics
 from pipeline.lag.observer import Observer
 from pipeline.lag.settings import LagSettings
 from pipeline.lag.view import LagView
-from pipeline.lag_metrics import LagMetrics
 from pipeline.service import Service
 from pipeline.terminal import Console, write_json
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from pipeline.backlog import Backlog
-from pipeline.first_records import First, Stretch
+from pipeline.lag.backlog import Backlog
+from pipeline.lag.first_records import First, Stretch
 
 AGAIN_S = 15.0
 DOUBT_S = 300.0

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import structlog
 from kafka import TopicPartition
 
-from pipeline.backlog import Step, model_steps
 from pipeline.kafka import Cluster
+from pipeline.lag.backlog import Step, model_steps
 from pipeline.offsets import committed_offsets
 from pipeline.settings import TableSettings
 from pipeline.topics import lance_group, model_topics

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.backlog import Backlog
-from pipeline.rates import Pace, Rate
+from pipeline.lag.backlog import Backlog
+from pipeline.lag.rates import Pace, Rate
 
 WINDOW_S = 300.0
 

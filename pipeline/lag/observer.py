@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from pipeline.backlog import Backlog, ClusterLog, Step
-from pipeline.first_records import FirstRecords
 from pipeline.kafka import Cluster
 from pipeline.lag.ages import Ages, Place
+from pipeline.lag.backlog import Backlog, ClusterLog, Step
+from pipeline.lag.first_records import FirstRecords
 from pipeline.lag.movement import Movement
 from pipeline.lag.view import GroupLag, LagView, PartitionLag
 from pipeline.offsets import TopicLog, group_members

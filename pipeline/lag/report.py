@@ -10,8 +10,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.lag.rates import count, duration
 from pipeline.lag.view import GroupLag, LagView
-from pipeline.rates import count, duration
 
 
 def as_table(view: LagView) -> Table:

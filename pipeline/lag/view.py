@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from pipeline.backlog import Step
+from pipeline.lag.backlog import Step
+from pipeline.lag.rates import Pace, time_left
 from pipeline.offsets import TopicLog
-from pipeline.rates import Pace, time_left
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ import msgspec
 from pydantic import AfterValidator, Field
 
 from pipeline import cli
-from pipeline.backlog import model_steps
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster
+from pipeline.lag.backlog import model_steps
 from pipeline.model_files import resolve
 from pipeline.settings import ModelSettings, TableSettings, chosen_log_level
 from pipeline.status.document import Prices, Status

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.backlog import Backlog, Drain, Log, Step
+from pipeline.lag.backlog import Backlog, Drain, Log, Step
 
 
 class Completion:
-    """Whether nothing is left to do, by the rule that a run ends by (`pipeline.backlog.Drain`).
+    """Whether nothing is left to do, by the rule that a run ends by (`pipeline.lag.backlog.Drain`).
 
     A run knows when its reading is over; a view does not, so it begins anew whenever something came into a topic or a
     group was set back, and believes in the end only when nothing has come into the first topic for `quiet_s`. The later

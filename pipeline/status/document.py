@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.lag.rates import Pace, time_left
 from pipeline.lag.view import PartitionLag
-from pipeline.rates import Pace, time_left
 from pipeline.status.cost import Cost, cost
 from pipeline.status.kafka_look import KafkaView
 from pipeline.status.replicas import ReplicaView

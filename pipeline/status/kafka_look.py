@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.backlog import Backlog, ClusterLog, Step
 from pipeline.errors import CirrostreamError
 from pipeline.kafka import Cluster
+from pipeline.lag.backlog import Backlog, ClusterLog, Step
 from pipeline.lag.observer import Observer
+from pipeline.lag.rates import Pace, Rate
 from pipeline.lag.view import GroupLag, LagView
 from pipeline.offsets import topic_logs
-from pipeline.rates import Pace, Rate
 from pipeline.status.completion import Completion
 
 LOOK_S = 1.0

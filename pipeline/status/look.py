@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pipeline.errors import TryAgain
-from pipeline.rates import Pace, duration, time_left
-from pipeline.scrape import ask
+from pipeline.lag.rates import Pace, duration, time_left
 from pipeline.status.document import (
     PRODUCERS,
     READERS,
@@ -23,6 +22,7 @@ from pipeline.status.document import (
 )
 from pipeline.status.kafka_look import GroupView, KafkaLook, KafkaView
 from pipeline.status.replicas import Ahead, Replicas, ReplicaView
+from pipeline.status.scrape import ask
 from pipeline.status.targets import MOST_REPLICAS, Targets
 
 FIRST_LOOK_S = 30.0

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.rates import Pace, Rate
-from pipeline.readings import Gpu, Reading
+from pipeline.lag.rates import Pace, Rate
+from pipeline.status.readings import Gpu, Reading
 from pipeline.status.targets import Target
 
 State = Literal["working", "idle", "stuck", "no answer", "not ready"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.rates import eta, per_second
+from pipeline.lag.rates import eta, per_second
 
 NAMES = {
     "produce": "read",

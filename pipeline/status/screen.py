@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rich.live import Live
 
-from pipeline.rates import eta
+from pipeline.lag.rates import eta
 from pipeline.status.document import Status
 from pipeline.status.rows import pages_words, stage_words
 from pipeline.status.table import draw

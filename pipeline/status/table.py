@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.rates import MINUTE_S, Pace, count, duration, eta, per_second
-from pipeline.readings import Gpu
+from pipeline.lag.rates import MINUTE_S, Pace, count, duration, eta, per_second
 from pipeline.status.cost import Cost
 from pipeline.status.document import Phase, StageStatus, Status
+from pipeline.status.readings import Gpu
 from pipeline.status.replicas import ReplicaView, State
 from pipeline.status.rows import NAMES
 

@@ -16,7 +16,7 @@ import psutil
 
 from pipeline.announcements import announced
 from pipeline.errors import UsageError
-from pipeline.readings import LONGEST_NAME
+from pipeline.status.readings import LONGEST_NAME
 
 MOST_REPLICAS = 256
 LARGEST_FILE = 1024 * 1024

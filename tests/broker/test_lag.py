@@ -18,8 +18,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource
 from kafka.structs import OffsetAndMetadata
 
-from pipeline.backlog import ClusterLog, Step
 from pipeline.kafka import Cluster, read_range
+from pipeline.lag.backlog import ClusterLog, Step
 from pipeline.lag.observer import Observer
 from pipeline.lag.view import GroupLag
 from pipeline.offsets import topic_logs

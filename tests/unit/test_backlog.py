@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.backlog import STANDSTILL_S, Backlog, Drain, Step
+from pipeline.lag.backlog import STANDSTILL_S, Backlog, Drain, Step
 
 CHUNK = Step("chunk", "pages", "chunk.m")
 EMBED = Step("embed", "chunks", "embed.m")

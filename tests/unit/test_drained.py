@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deploy.local.drained import Drained
-from pipeline.backlog import STANDSTILL_S
+from pipeline.lag.backlog import STANDSTILL_S
 from tests.unit.test_backlog import CHUNK, EMBED, WrittenLog
 
 PATIENCE_S = 60.0

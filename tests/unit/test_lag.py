@@ -20,17 +20,17 @@ from kafka import TopicPartition
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
 
-from pipeline.backlog import Backlog, Step
-from pipeline.first_records import NONE_LEFT, First, Stretch
 from pipeline.lag import report
 from pipeline.lag.ages import AGAIN_S, DOUBT_S, Ages, Place
+from pipeline.lag.backlog import Backlog, Step
 from pipeline.lag.discovery import steps_of_all
+from pipeline.lag.first_records import NONE_LEFT, First, Stretch
+from pipeline.lag.metrics import LagMetrics
 from pipeline.lag.movement import WINDOW_S, Movement
+from pipeline.lag.rates import Pace
 from pipeline.lag.settings import LagSettings
 from pipeline.lag.view import GroupLag, LagView, PartitionLag, Progress
-from pipeline.lag_metrics import LagMetrics
 from pipeline.offsets import TopicLog
-from pipeline.rates import Pace
 from pipeline.terminal import Console
 from tests.waiting import wait_until
 

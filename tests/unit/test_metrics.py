@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from pipeline import gpu
 from pipeline.at_scrape import AtScrape, Declared, Measured, disk
 from pipeline.gpu import Gpu
-from pipeline.lag_metrics import LAG_METRICS
+from pipeline.lag.metrics import LAG_METRICS
 from pipeline.metrics import DISK, GPU, Metrics
 from pipeline.series import MOST_VALUES, OTHER
 from producers.files.progress import Progress

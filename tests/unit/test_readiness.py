@@ -14,7 +14,7 @@ from deploy.local import run as local
 from deploy.local.outcome import Outcome
 from deploy.local.readiness import Readiness, final, table_is_ready
 from deploy.local.run_settings import RunSettings
-from pipeline.readings import parse
+from pipeline.status.readings import parse
 
 
 def waited(seconds: float, answers: Iterator[bool | None]) -> tuple[Readiness, int]:

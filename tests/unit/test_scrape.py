@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import scrape
 from pipeline.announcements import announced
-from pipeline.readings import MOST_REASONS, Reading, parse
-from pipeline.scrape import Totals, ask
 from pipeline.service import Service
 from pipeline.settings import ServiceSettings
+from pipeline.status import scrape
+from pipeline.status.readings import MOST_REASONS, Reading, parse
+from pipeline.status.scrape import Totals, ask
 
 Talk = Callable[[socket.socket], None]
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pipeline.backlog import Backlog, Step
 from pipeline.errors import TryAgain, UsageError
+from pipeline.lag.backlog import Backlog, Step
+from pipeline.lag.rates import Pace, Rate, duration, per_second
 from pipeline.lag.view import PartitionLag
-from pipeline.rates import Pace, Rate, duration, per_second
-from pipeline.readings import Gpu, Reading
 from pipeline.status import targets as finding
 from pipeline.status.completion import Completion
 from pipeline.status.document import Prices, StageStatus, Status, costs, phase_of, present, until_drained
 from pipeline.status.kafka_look import KafkaView
+from pipeline.status.readings import Gpu, Reading
 from pipeline.status.replicas import FORGET_S, SILENT_S, Ahead, Replicas, ReplicaView, State
 from pipeline.status.screen import once
 from pipeline.status.table import draw

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from pipeline.readings import Reading, parse
+from pipeline.status.readings import Reading, parse
 
 TIMEOUT_S = 1.0
 LARGEST_ANSWER = 4 * 1024 * 1024

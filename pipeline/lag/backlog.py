@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.errors import Fatal
-from pipeline.first_records import NONE_LEFT, FirstRecords, Stretch
 from pipeline.kafka import Cluster
+from pipeline.lag.first_records import NONE_LEFT, FirstRecords, Stretch
 from pipeline.offsets import committed_offsets, topic_logs
 from pipeline.settings import TableSettings
 from pipeline.topics import corpus_topics, lance_group, model_topics
