@@ -16,8 +16,8 @@ OUT_OF_MEMORY = re.compile(
     r"|UR_RESULT_ERROR_OUT_OF_RESOURCES|bad[_ ]alloc|invalid buffer size|posix_memalign|ran out of memory",
     re.IGNORECASE,
 )
-"""What back ends say when there is no memory: few of them have a class for it (tests/unit/test_devices.py has where
-each text comes from). Handles of cuBLAS and its kin are made at their first use; on a full device that fails, as
+"""What back ends say when there is no memory: few of them have a class for it (tests/unit/consumers/test_devices.py has
+where each text comes from). Handles of cuBLAS and its kin are made at their first use; on a full device that fails, as
 "not initialized" where the library does not know why."""
 
 LOST = re.compile(r"DEVICE_LOST|device-side assert|illegal memory access|uncorrectable ECC|fallen off the bus", re.I)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from pipeline.lag.metrics import LAG_METRICS
+from tests import ROOT
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = ROOT / "docs"
 ROW = re.compile(r"^\| `(cirrostream_[a-z_]+)` \| (counter|gauge|histogram) \|", re.MULTILINE)
 OF_PROMETHEUS_AND_ITS_CLIENT = {
     "up",

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
+from tests import ROOT
+
+DEPLOY = ROOT / "deploy"
 FOLDER = DEPLOY / "compose"
 BASE = "compose.yaml"
 OVERRIDES = sorted(path.name for path in FOLDER.glob("compose.*.yaml"))

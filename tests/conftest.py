@@ -14,6 +14,7 @@ from deploy.local.kafka import LocalKafka
 from pipeline.errors import TryAgain, UsageError
 from pipeline.kafka import Cluster
 from pipeline.settings import Settings
+from tests import ROOT
 from tests.programs import missing
 
 # A busy machine is no failure. In CI it builds on Hypothesis' own profile there: the same examples every time.
@@ -51,7 +52,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def extract_folder() -> Path:
     """The folder that `make demo` keeps the extract in as well; 28 MB are downloaded for it once."""
-    return Path(__file__).parents[1] / "data" / "downloads"
+    return ROOT / "data" / "downloads"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.programs import missing, needed
 
 COMMIT = "8c9e2ef"
@@ -33,7 +34,7 @@ def unpack(folder: Path, commit: str = COMMIT) -> Path:
 
 
 def _git(git: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([git, *arguments], cwd=Path(__file__).parents[1], capture_output=True, check=False)
+    return subprocess.run([git, *arguments], cwd=ROOT, capture_output=True, check=False)
 
 
 def environment(code: Path, base: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -27,11 +27,12 @@ from deploy.rights import Right
 from pipeline.errors import TryAgain, UsageError
 from pipeline.kafka import Cluster
 from pipeline.settings import Settings
+from tests import ROOT
 from tests.kustomization import Object, objects_of
 from tests.programs import missing
 from tests.waiting import wait_until
 
-MANIFESTS = Path(__file__).parents[2] / "deploy" / "kubernetes" / "base" / "kafka"
+MANIFESTS = ROOT / "deploy" / "kubernetes" / "base" / "kafka"
 PARTITIONS = 2
 
 ADMINISTRATOR = "cirrostream-administrator"

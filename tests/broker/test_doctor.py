@@ -42,10 +42,9 @@ from sinks.fence import Fence
 from sinks.rows import VectorRule
 from sinks.storage import connect
 from sinks.table import Table
+from tests import ROOT
 from tests.conftest import SettingsEnv
 from tests.programs import missing, needed
-
-ROOT = Path(__file__).parents[2]
 
 
 def examined(only: str) -> dict[str, Finding]:

@@ -29,7 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
 
 Act = Literal["exit", "kill", "segfault", "abort", "hang", "freeze", "raise"]
 

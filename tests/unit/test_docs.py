@@ -15,8 +15,8 @@ from pydantic_settings import BaseSettings
 
 from pipeline.cli import ARGUMENT, FLAG
 from pipeline.settings import KafkaSettings, Settings
+from tests import ROOT
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = ("pipeline", "producers", "consumers", "sinks", "deploy")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
