@@ -18,12 +18,11 @@ from producers.api.looks import Look, WikiPages
 from producers.api.opened import Stopped, open_api, wait_or_stop
 from producers.fetch.contact import user_agent
 from producers.files.sender import PageSender
-from producers.stream.events import EventStream
+from producers.stream.events import EventStream, ServerEvent
 from producers.stream.follower import LiveWork
 from producers.stream.outlet import Outlet
 from producers.stream.pending import Pending, page_ids
 from producers.stream.position import LivePosition, begin, read_position
-from producers.stream.server_sent_events import ServerEvent
 from producers.stream.settings import LiveSettings
 from producers.stream.threads import Askers, Inlet
 

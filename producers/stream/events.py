@@ -1,26 +1,50 @@
 """A stream of server-sent events that goes on: connects again, where it was, whenever it breaks off.
 
 The public stream ends every connection after 15 minutes; that is no failure. Nor is it one to be let in again, so a
-server that takes connections and says nothing counts as away.
+server that takes connections and says nothing counts as away. httpx-sse reads the events; before it no event has a
+bound, so that is set here. https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
 
 from __future__ import annotations
 
 import random
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import httpx
+from httpx_sse import EventSource, ServerSentEvent
 
 from pipeline.errors import Fatal, TryAgain
 from producers.fetch.retry import rest_asked
-from producers.stream.server_sent_events import EventParser, ServerEvent
+
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+"""A page change has some 5 kB; Wikimedia's Kafka takes 4 MiB."""
+
+MAX_ID_BYTES = 8_000
+"""It goes into a header of the next request, and servers refuse long ones."""
 
 TRIES = 10
 """Connections in a row without an event; with the pauses between them about three minutes."""
 
 LONGEST_PAUSE = 30.0
 LONGEST_REST = 300.0
+
+_TOO_LARGE = "too large"
+_BLANK_LINE = re.compile(rb"\n[\r\n]|\r\r")
+_HEADER_VALUE = re.compile(rb"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One event."""
+
+    id: str
+    """The stream's position behind this event; empty when it has said none so far."""
+    kind: str
+    data: bytes | None
+    """None: there was more of it than the bound."""
 
 
 class _Broken(Exception):
@@ -47,7 +71,7 @@ class EventStream:
     ) -> None:
         self._url = url
         self._agent = agent
-        self._last_id = last_id
+        self._last_id = last_id if can_be_sent(last_id) else ""
         self._since = since
         self._timeout = httpx.Timeout(silence_seconds, connect=15.0)
         self._sleep = sleep
@@ -73,23 +97,24 @@ class EventStream:
 
     def _connection(self) -> Iterator[ServerEvent]:
         """The events of one connection, until it breaks: always, with _Broken."""
-        headers = {"User-Agent": self._agent, "Accept": "text/event-stream", "Cache-Control": "no-cache"}
+        headers = {"User-Agent": self._agent, "Accept": "text/event-stream"}
+        headers["Cache-Control"] = "no-cache"
         headers["Accept-Encoding"] = "identity"  # a compressor keeps back events until it has a block of them
         parameters = None
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id
         elif self._since:
             parameters = {"since": self._since}
-        parser = EventParser(self._last_id)
         try:
             with (
                 httpx.Client(timeout=self._timeout) as client,
-                client.stream("GET", self._url, headers=headers, params=parameters) as response,
+                client.stream(
+                    "GET", self._url, headers=httpx.Headers(headers, encoding="utf-8"), params=parameters
+                ) as response,
             ):
                 self._check(response)
-                for block in response.iter_bytes():
-                    for event in parser.feed(block):
-                        yield self._passed(event)
+                for event in read_events(response.iter_bytes(), self._last_id):
+                    yield self._passed(event)
         except httpx.ReadTimeout as error:
             raise _Broken("the stream went silent") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -126,3 +151,57 @@ def _said(response: httpx.Response) -> str:
 def _pause(failures: int) -> float:
     """0.5, 1, 2, … s shortened by up to a half: many clients lose one server at the same moment."""
     return min(LONGEST_PAUSE, 2.0 ** (failures - 2)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+
+def read_events(blocks: Iterable[bytes], last_id: str = "", max_bytes: int = MAX_EVENT_BYTES) -> Iterator[ServerEvent]:
+    """The events of a body, however it was cut into blocks; one without data says nothing and is passed over.
+
+    An id that no header can say is none: the one before it stays, and what is behind that comes again.
+    """
+    # The body is UTF-8 whatever the server calls it, and a byte order mark is no part of it.
+    body = httpx.Response(
+        200, headers={"Content-Type": "text/event-stream; charset=utf-8-sig"}, stream=_Body(_bounded(blocks, max_bytes))
+    )
+    for event in EventSource(body).iter_sse():
+        if event.id and can_be_sent(event.id):
+            last_id = event.id
+        if event.data:
+            yield _event(event, last_id)
+
+
+def can_be_sent(event_id: str) -> bool:
+    """True when an id may stand in the header of a request."""
+    value = event_id.encode("utf-8", "replace")
+    return len(value) <= MAX_ID_BYTES and _HEADER_VALUE.fullmatch(value) is not None
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._blocks
+
+
+def _bounded(blocks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
+    """The blocks without what an event has behind its bound; it ends there, as one of the kind `_TOO_LARGE`."""
+    before, size = b"", 0
+    for block in blocks:
+        kept = bytearray()
+        seen, start = before + block, 0
+        ends = [end for found in _BLANK_LINE.finditer(seen) if (end := found.end() - len(before)) > 0]
+        for end in (*ends, len(block)):
+            if size <= max_bytes:
+                kept += block[start : min(end, start + max_bytes - size)]
+                if size + end - start > max_bytes:
+                    kept += f"\ndata: x\nevent: {_TOO_LARGE}\n\n".encode()
+            size = 0 if end in ends else size + end - start
+            start = end
+        before = seen[-3:]
+        yield bytes(kept)
+
+
+def _event(event: ServerSentEvent, last_id: str) -> ServerEvent:
+    if event.event == _TOO_LARGE:
+        return ServerEvent(last_id, "message", None)
+    return ServerEvent(last_id, event.event or "message", event.data.encode())

@@ -11,9 +11,9 @@ from pipeline.metrics import Metrics
 from pipeline.records import Page
 from producers.api.looks import Look
 from producers.stream.changes import Change, Ignored, read_change
+from producers.stream.events import ServerEvent
 from producers.stream.pending import Known, Pending, PendingChanges
 from producers.stream.position import Passed
-from producers.stream.server_sent_events import ServerEvent
 from producers.wikimedia.rules import DocumentRules
 
 MAX_LOOKS = 4

@@ -17,8 +17,8 @@ from pipeline.records import Page
 from producers.api.answers import WikiPage
 from producers.api.looks import Look, WikiPages
 from producers.stream.changes import Change, Ignored, read_change
+from producers.stream.events import ServerEvent
 from producers.stream.follower import MAX_FAILURES_IN_A_ROW, MAX_LOOKS, LiveWork
-from producers.stream.server_sent_events import ServerEvent
 from producers.wikimedia.rules import DocumentRules
 from tests.wiki_server import FakePage, FakeWiki
 

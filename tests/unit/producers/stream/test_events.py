@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Fatal, TryAgain
-from producers.stream.events import TRIES, EventStream
-from producers.stream.server_sent_events import EventParser, ServerEvent
-from tests.wiki_server import FakeWiki, Reply, Served, served
+from producers.stream.events import TRIES, EventStream, ServerEvent, read_events
+from tests.wiki_server import FakePage, FakeWiki, Reply, Served, served
 
 STREAM = (
     b":ok\n\n"
@@ -21,20 +20,19 @@ STREAM = (
     b"id: 2\r\ndata: two\r\ndata:lines\r\n\r\n"
     b"retry: 100\n\n"
     b"data: an id that stays\r\r"
-    b"event: other\ndata\nunknown: x\n\n"
+    b"event: other\ndata: y\ndata\nunknown: x\n\n"
     b"data: cut off by the end\n"
 )
 EVENTS = [
     ServerEvent('[{"offset":1}]', "message", b'{"a":1}'),
     ServerEvent("2", "message", b"two\nlines"),
     ServerEvent("2", "message", b"an id that stays"),
-    ServerEvent("2", "other", b""),
+    ServerEvent("2", "other", b"y\n"),
 ]
 
 
 def parsed(blocks: list[bytes], max_bytes: int = 1_000) -> list[ServerEvent]:
-    parser = EventParser(max_bytes=max_bytes)
-    return [event for block in blocks for event in parser.feed(block)]
+    return list(read_events(blocks, max_bytes=max_bytes))
 
 
 @given(st.lists(st.integers(0, len(STREAM))))
@@ -60,6 +58,18 @@ def test_an_event_without_end_is_given_without_its_data(long: bytes) -> None:
 
 def test_a_byte_order_mark_is_no_part_of_the_first_field() -> None:
     assert parsed([b"\xef\xbb\xbfdata: x\n\n"]) == [ServerEvent("", "message", b"x")]
+
+
+def test_keepalives_and_events_without_data_are_passed_over() -> None:
+    assert parsed([b"id: 1\ndata: x\n\n:\n\n", b"id: 2\n\n", b"event: ping\n\n", b"data: y\n\n"])[1:] == [
+        ServerEvent("2", "message", b"y")
+    ]
+
+
+@pytest.mark.parametrize("odd", ["\x01", "a\x7f", " a ", "x" * 9_000], ids=["control", "delete", "spaces", "long"])
+def test_an_id_that_no_header_can_say_leaves_the_one_before(odd: str) -> None:
+    found = parsed([b"id: 1\ndata: x\n\n", f"id: {odd}\ndata: y\n\n".encode()], max_bytes=20_000)
+    assert [(event.id, event.data) for event in found] == [("1", b"x"), ("1", b"y")]
 
 
 @pytest.fixture
@@ -108,6 +118,26 @@ def test_it_begins_behind_the_event_that_it_is_given(site: Served) -> None:
     site.wiki.delete(7)
     listener = Listener(site, last_id='[{"topic":"dc.page_change","partition":0,"offset":3}]')
     assert listener.next(1) == ["delete"]
+
+
+def test_an_id_that_is_not_ascii_goes_back_to_the_server_as_it_came(site: Served) -> None:
+    event, position = (
+        site.wiki.event("create", FakePage(7, "Amber", "One.", 101)),
+        '[{"topic": "änderung", "offset": 1}]',
+    )
+    site.wiki.push(f"id: {position}\ndata: {json.dumps(event)}\n\n".encode())
+    listener = Listener(site, since="2000-01-01T00:00:00Z")
+    assert listener.next(1) == ["create"]
+    site.wiki.break_off()
+    site.wiki.write(7, "Amber", "Two.")
+    assert listener.next(1) == ["create"]
+    assert site.wiki.listeners[-1].last_event_id.encode("latin-1").decode() == '[{"topic": "änderung", "offset": 1}]'
+
+
+def test_a_stored_id_that_no_header_can_say_is_none(site: Served) -> None:
+    site.wiki.write(7, "Amber", "One.")
+    listener = Listener(site, last_id="7\n8", since="2000-01-01T00:00:00Z")
+    assert listener.next(1) == ["create"]
 
 
 def test_an_event_that_was_cut_off_comes_whole_the_next_time(site: Served) -> None:
