@@ -61,10 +61,10 @@ class ChunkSettings(ModelSettings, ServiceSettings):
     session_seconds: float = Field(10.0, ge=1, le=300, description="A replica silent for so long loses its work.")
 
 
-cli_app = cli.new_app("Cuts what is in the topic pages into chunks.<model>.")
+app = cli.new_app("Cuts what is in the topic pages into chunks.<model>.")
 
 
-@cli.command(cli_app, ChunkSettings)
+@cli.command(app, ChunkSettings)
 def chunk(settings: ChunkSettings) -> int:
     """Cuts pages into windows of the model's tokens; one replica a core, at most one a partition."""
     with Service("chunk", settings) as service:
@@ -255,4 +255,4 @@ class ChunkStage:
 
 
 if __name__ == "__main__":
-    cli.run(cli_app, "consumers.chunk")
+    cli.run(app, "consumers.chunk")

@@ -171,5 +171,5 @@ def app_of(name: str) -> typer.Typer:
         module = importlib.import_module(f"{name}.__main__")
     except ModuleNotFoundError:
         module = importlib.import_module(name)
-    found: typer.Typer = module.cli_app if name == "consumers.chunk" else module.app
+    found: typer.Typer = module.app
     return found
