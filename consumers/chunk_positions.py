@@ -28,7 +28,7 @@ def set_first_positions(cluster: Cluster, topic: str, group: str) -> None:
         Fatal: a position is below the log's start.
         TryAgain: the positions cannot be set at the moment.
     """
-    starts, committed = cluster.log_starts(topic), cluster.committed(group, topic)
+    starts, committed = cluster.log(topic).starts, cluster.committed(group, topic)
     check_no_gap(group, committed, starts)
     missing = {TopicPartition(topic, p): OffsetAndMetadata(o, "", -1) for p, o in starts.items() if p not in committed}
     if not missing:

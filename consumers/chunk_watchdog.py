@@ -77,7 +77,7 @@ class Watchdog:
         """What to say of faust's crash: Fatal when its position is gone from the log, else another try may help."""
         try:
             committed = self._cluster.committed(self._group, self._topic)
-            check_no_gap(self._group, committed, self._cluster.log_starts(self._topic))
+            check_no_gap(self._group, committed, self._cluster.log(self._topic).starts)
         except CirrostreamError as error:
             return error
         if isinstance(reason, BaseException):
@@ -98,7 +98,7 @@ class Watchdog:
 
     def _check(self) -> None:
         committed = self._cluster.committed(self._group, self._topic)  # before the ends: else lag may look negative
-        ends = self._cluster.log_ends(self._topic)
+        ends = self._cluster.log(self._topic).ends
         self._answered_at = time.monotonic()
         mine = {tp.partition for tp in self._app.consumer.assignment()}
         stalled = self._progress.observe(self._answered_at, mine, committed, ends)

@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import ConfigResource
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import KafkaError, KafkaTimeoutError, LeaderNotAvailableError
 
 from pipeline.errors import Fatal, TryAgain, UsageError
 from pipeline.header_names import read_any_header_name
 from pipeline.kafka_errors import in_words, translated
 from pipeline.listener import NotKafka, contradiction, look_at
+from pipeline.offsets import TopicLog, committed_offsets, descriptions, of_topic, topic_logs
 from pipeline.servers import Server, parse_servers
 from pipeline.settings import KafkaSettings, Settings, kafka_settings
 from pipeline.topic_rules import LARGEST_RECORD
@@ -174,23 +175,18 @@ class Cluster:
         read_any_header_name()
         return self.connected(KafkaConsumer, **config)
 
-    def partitions(self, topic: str) -> list[int]:
-        """Partition numbers of a topic. Raises Fatal when there is no such topic."""
-        return sorted(p["partition_index"] for p in self.describe(topic)["partitions"])
-
     def describe(self, topic: str) -> Mapping[str, Any]:
         """Kafka's description of a topic. Raises Fatal when there is no such topic."""
-        found = self.call(lambda: self.admin.describe_topics([topic]))[0]
-        error = for_code(found["error_code"])
-        if error is UnknownTopicOrPartitionError:
-            raise Fatal(
-                f"no topic {topic} at {self.bootstrap}: a producer makes it when it first runs; "
-                "or is this another cluster, or another --namespace?"
-            )
-        if found["error_code"]:
-            raise in_words(error(), f"topic {topic}")
-        description: Mapping[str, Any] = found
-        return description
+        found = descriptions(self, [topic]).get(topic)
+        if found is None:
+            raise self._no_topic(topic)
+        return found
+
+    def _no_topic(self, topic: str) -> Fatal:
+        return Fatal(
+            f"no topic {topic} at {self.bootstrap}: a producer makes it when it first runs; "
+            "or is this another cluster, or another --namespace?"
+        )
 
     def configs(self, topic: str) -> dict[str, str]:
         """All configuration values of a topic, defaults included."""
@@ -208,28 +204,27 @@ class Cluster:
         """Asks again the next time: somebody may have changed a topic."""
         self._limits.clear()
 
-    def log_starts(self, topic: str) -> dict[int, int]:
-        """Offset of the first record that may still be there, for each partition."""
-        return self._offsets(topic, -2)
+    def log(self, topic: str) -> TopicLog:
+        """Where a topic's partitions begin and end.
 
-    def log_ends(self, topic: str) -> dict[int, int]:
-        """Offset that the next record will get, for each partition."""
-        return self._offsets(topic, -1)
+        Raises:
+            Fatal: there is no such topic.
+            TryAgain: a partition has no leader for longer than a moment.
+        """
 
-    def log_ranges(self, topic: str) -> dict[int, tuple[int, int]]:
-        """First offset and end of each partition, as `read_range` takes them."""
-        ends, starts = self.log_ends(topic), self.log_starts(topic)
-        return {partition: (starts[partition], end) for partition, end in ends.items()}
+        def ask() -> TopicLog:
+            log = topic_logs(self, [topic]).get(topic)
+            if log is None:
+                raise self._no_topic(topic)
+            if log.leaderless:
+                raise LeaderNotAvailableError(topic)
+            return log
 
-    def _offsets(self, topic: str, timestamp: int) -> dict[int, int]:
-        wanted = {TopicPartition(topic, p): timestamp for p in self.partitions(topic)}
-        found = self.call(lambda: self.admin.list_partition_offsets(wanted))
-        return {tp.partition: at.offset for tp, at in found.items()}
+        return self.call(ask)
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Committed offset of each partition that has one."""
-        found = self.call(lambda: self.admin.list_group_offsets([group])).get(group, {})
-        return {tp.partition: at.offset for tp, at in found.items() if tp.topic == topic and at.offset >= 0}
+        return of_topic(committed_offsets(self, [group])[group], topic)
 
     def trim(self, topic: str, before: Mapping[int, int]) -> None:
         """Deletes the records below these offsets (Kafka: DeleteRecords)."""
@@ -268,7 +263,7 @@ def read_to_end(
     Raises:
         TryAgain: `deadline_s` passed without reaching the end.
     """
-    ranges = cluster.log_ranges(topic)
+    ranges = cluster.log(topic).ranges
     chosen = ranges if partitions is None else {p: ranges[p] for p in partitions}
     yield from read_range(cluster, topic, chosen, deadline_s)
 

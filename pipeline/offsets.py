@@ -1,4 +1,4 @@
-"""Where many logs and many groups stand, in as few questions as there are kinds of them.
+"""Positions of many logs and many groups, in as few questions as there are kinds of them.
 
 A pipeline has three groups and up to 10,000 partitions a topic; asked one by one they would take a minute. A topic or
 a group that is not there is an answer, not an error: both come and go while we look.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka import TopicPartition
-from kafka.errors import GroupIdNotFoundError, KafkaError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import GroupIdNotFoundError, UnknownTopicOrPartitionError, for_code
 
-from pipeline.errors import Fatal, TryAgain
-from pipeline.kafka import Cluster
+from pipeline.errors import TryAgain
+from pipeline.kafka_errors import in_words
+
+if TYPE_CHECKING:
+    from pipeline.kafka import Cluster
 
 EARLIEST, LATEST = -2, -1
 PARTITIONS_A_REQUEST = 5_000
@@ -34,24 +37,45 @@ class TopicLog:
     leaderless: bool = False
     """Whether a partition is left out."""
 
+    @property
+    def ranges(self) -> dict[int, tuple[int, int]]:
+        """First offset and end of each partition, as `pipeline.kafka.read_range` takes them."""
+        return {partition: (self.starts[partition], end) for partition, end in self.ends.items()}
+
+
+def descriptions(cluster: Cluster, topics: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """Kafka's descriptions of those of these topics that exist.
+
+    Raises:
+        TryAgain: Kafka does not answer, or a topic is just being deleted.
+        CirrostreamError: Kafka refuses; see `in_words`.
+    """
+    names = sorted(set(topics))
+    found = cluster.call(lambda: cluster.admin.describe_topics(names)) if names else []
+    there = {}
+    for topic in found:
+        error = for_code(topic["error_code"])
+        if topic["error_code"] and error is not UnknownTopicOrPartitionError:
+            raise in_words(error(), f"topic {topic['name']}")
+        if not topic["error_code"]:
+            there[str(topic["name"])] = topic
+    return there
+
 
 def topic_logs(cluster: Cluster, topics: Iterable[str]) -> dict[str, TopicLog]:
     """The logs of those of these topics that exist. The ends are asked for last, so that no log ends before its start.
 
     Raises:
-        TryAgain: Kafka does not answer, or a topic is just being deleted.
-        Fatal: Kafka refuses.
+        TryAgain, CirrostreamError: as `descriptions` does.
     """
-    names = sorted(set(topics))
-    found = {t["name"]: t for t in cluster.call(lambda: cluster.admin.describe_topics(names))} if names else {}
-    there = {name: topic for name, topic in found.items() if _exists(name, topic)}
+    there = descriptions(cluster, topics)
     partitions = [TopicPartition(name, p) for name, topic in there.items() for p in _led(topic)]
     starts, ends = _offsets(cluster, partitions, EARLIEST), _offsets(cluster, partitions, LATEST)
     return {
         name: TopicLog(
             str(topic["topic_id"]),
-            _of_topic(starts, name),
-            _of_topic(ends, name),
+            of_topic(starts, name),
+            of_topic(ends, name),
             len(_led(topic)) < len(topic["partitions"]),
         )
         for name, topic in there.items()
@@ -68,23 +92,18 @@ def committed_offsets(cluster: Cluster, groups: Sequence[str]) -> dict[str, dict
     }
 
 
+def groups_with_offsets(cluster: Cluster) -> list[str]:
+    """All groups of the cluster but share groups: those have no offsets, and to be asked for them is an error."""
+    listed = cluster.call(cluster.admin.list_groups)
+    return [str(group["group_id"]) for group in listed if str(group.get("group_type", "")).lower() != "share"]
+
+
 def group_members(cluster: Cluster, groups: Sequence[str]) -> dict[str, int]:
     """How many members each group has now; 0 for one that is not there. Raises Fatal when Kafka refuses."""
     if not groups:
         return {}
     found = cluster.call(lambda: cluster.admin.describe_groups(list(groups)))
     return {group: _members(cluster, group, found.get(group, {})) for group in set(groups)}
-
-
-def _exists(name: str, topic: Mapping[str, Any]) -> bool:
-    error = for_code(topic["error_code"])
-    if error is UnknownTopicOrPartitionError:
-        return False
-    if topic["error_code"] and getattr(error, "retriable", False):
-        raise TryAgain(f"topic {name}: {error.__name__}")
-    if topic["error_code"]:
-        raise Fatal(f"topic {name}: {error.__name__}")
-    return True
 
 
 def _led(topic: Mapping[str, Any]) -> list[int]:
@@ -108,7 +127,8 @@ def _listed(cluster: Cluster, wanted: Mapping[TopicPartition, int]) -> Any:
         raise TryAgain(f"a topic was deleted while it was looked at: {error}") from error
 
 
-def _of_topic(offsets: Mapping[TopicPartition, int], topic: str) -> dict[int, int]:
+def of_topic(offsets: Mapping[TopicPartition, int], topic: str) -> dict[int, int]:
+    """The offsets in this topic, by partition."""
     return {tp.partition: offset for tp, offset in offsets.items() if tp.topic == topic}
 
 
@@ -119,7 +139,5 @@ def _members(cluster: Cluster, group: str, described: Mapping[str, Any]) -> int:
         error = for_code(int(number[1]))
         if error is GroupIdNotFoundError:
             return 0
-        if issubclass(error, KafkaError) and getattr(error, "retriable", False):
-            raise TryAgain(f"group {group}: {error.__name__}")
-        raise Fatal(f"Kafka at {cluster.bootstrap}: group {group}: {error.__name__}")
+        raise in_words(error(), f"Kafka at {cluster.bootstrap}: group {group}")
     return len(described.get("members", ()))

@@ -83,7 +83,8 @@ def set_back(cluster: Cluster, topic: str, group: str, wanted: dict[int, int]) -
         CheckFailed: the group still has members.
         UsageError: a partition that the topic does not have, or an offset that its log does not have.
     """
-    starts, ends = cluster.log_starts(topic), cluster.log_ends(topic)
+    log = cluster.log(topic)
+    starts, ends = log.starts, log.ends
     target = wanted or starts
     for partition, offset in target.items():
         if partition not in ends or not starts[partition] <= offset <= ends[partition]:

@@ -41,7 +41,7 @@ class Log:
 
     @classmethod
     def read(cls, cluster: Cluster, topic: str, keys: Collection[bytes]) -> Log:
-        ranges = cluster.log_ranges(topic)
+        ranges = cluster.log(topic).ranges
         newest = {r.key: _newest(r) for r in read_range(cluster, topic, ranges) if r.key in keys}
         return cls(cluster, topic, ranges, newest)
 

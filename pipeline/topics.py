@@ -16,14 +16,13 @@ from kafka.errors import for_code
 from pipeline import topic_rules
 from pipeline.errors import Fatal, TryAgain
 from pipeline.kafka import Cluster
-from pipeline.kafka_errors import in_words
+from pipeline.offsets import descriptions
 from pipeline.settings import Settings
 from pipeline.topic_rules import SAFE_REPLICAS
 
 TopicId = NewType("TopicId", str)
 
 _TOPIC_EXISTS = 36
-_UNKNOWN_TOPIC = 3
 
 CORPUS = ("pages", "progress", "dead_letters")
 OF_A_MODEL = ("chunks", "vectors")
@@ -127,19 +126,13 @@ def _prefixed(settings: Settings, name: str) -> str:
 
 
 def _ensure(cluster: Cluster, settings: Settings, names: Mapping[str, str]) -> None:
-    missing = {kind: name for kind, name in names.items() if not _exists(cluster, name)}
+    there = descriptions(cluster, names.values())
+    missing = {kind: name for kind, name in names.items() if name not in there}
     if missing:
         brokers = len(cluster.call(cluster.admin.describe_cluster)["brokers"])
         _create(cluster, wanted_topics(settings, missing, brokers))
     for kind, name in names.items():  # those just made, too: another process may have been first
         _check(cluster, settings, kind, name)
-
-
-def _exists(cluster: Cluster, name: str) -> bool:
-    found = cluster.call(lambda: cluster.admin.describe_topics([name]))[0]
-    if found["error_code"] not in (0, _UNKNOWN_TOPIC):
-        raise in_words(for_code(found["error_code"])(), f"topic {name}")
-    return bool(found["error_code"] == 0)
 
 
 def _create(cluster: Cluster, missing: Sequence[WantedTopic]) -> None:

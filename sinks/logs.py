@@ -9,5 +9,5 @@ from sinks.start import Log
 def read_logs(cluster: Cluster, group: str, topic: str) -> dict[int, Log]:
     """Each partition's log and the group's commit. Read the fence first: its writer may be at work, and no log may seem
     to end before it."""
-    committed, ends = cluster.committed(group, topic), cluster.log_ends(topic)
-    return {p: Log(committed.get(p), start, ends[p]) for p, start in cluster.log_starts(topic).items()}
+    committed = cluster.committed(group, topic)
+    return {p: Log(committed.get(p), start, end) for p, (start, end) in cluster.log(topic).ranges.items()}

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 from pipeline.errors import CirrostreamError, Forbidden
 from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
-from pipeline.offsets import committed_offsets
+from pipeline.offsets import committed_offsets, groups_with_offsets, of_topic
 from pipeline.topics import topic_ids
 from sinks.trim_plan import GONE_SECONDS, Offsets, Plan, Reader, plan
 
@@ -139,16 +139,10 @@ class Trimmer:
 def all_committed(cluster: Cluster, topic: str) -> dict[str, dict[int, int]]:
     """Committed offsets of every group that has any on this topic."""
     found = {
-        group: {tp.partition: offset for tp, offset in offsets.items() if tp.topic == topic}
-        for group, offsets in committed_offsets(cluster, groups(cluster)).items()
+        group: of_topic(offsets, topic)
+        for group, offsets in committed_offsets(cluster, groups_with_offsets(cluster)).items()
     }
     return {group: offsets for group, offsets in found.items() if offsets}
-
-
-def groups(cluster: Cluster) -> list[str]:
-    """All groups of the cluster that have offsets; a share group has none, and to be asked for them is an error."""
-    listed = cluster.call(cluster.admin.list_groups)
-    return [group["group_id"] for group in listed if str(group.get("group_type", "")).lower() != "share"]
 
 
 def check_sight(cluster: Cluster) -> None:

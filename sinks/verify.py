@@ -218,7 +218,7 @@ def _kafka_checks(subject: Subject) -> list[Check]:
     fences = reader.read(lambda lance: int(lance.count_rows("n < 0")))
     return [
         fence_check(subject.fence, fences, subject.pages_id, subject.vectors_id, subject.dimension),
-        offsets_check(subject.fence, subject.committed, cluster.log_ends(subject.model.vectors)),
+        offsets_check(subject.fence, subject.committed, cluster.log(subject.model.vectors).ends),
         lag_check(cluster, subject.groups),
     ]
 

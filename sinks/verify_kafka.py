@@ -14,8 +14,9 @@ def lag_check(cluster: Cluster, groups: Mapping[str, str]) -> Check:
     problems = Problems()
     for group, topic in groups.items():
         committed = cluster.committed(group, topic)  # before the ends, or a lag could come out negative
-        starts, ends = cluster.log_starts(topic), cluster.log_ends(topic)
-        lag = sum(max(0, end - max(committed.get(p, 0), starts[p])) for p, end in ends.items())
+        lag = sum(
+            max(0, end - max(committed.get(p, 0), start)) for p, (start, end) in cluster.log(topic).ranges.items()
+        )
         if lag:
             problems.counts[f"records of {topic} that {group} has not done"] += lag
             problems.examples.append(f"{group} is {lag:,} behind on {topic}: is its stage running?")

@@ -53,7 +53,7 @@ def table_has_all(cluster: Cluster, settings: RunSettings, vectors: str) -> bool
 
     try:
         fence = read_fence(open_table(connect(settings.lance_location), settings.table)).fence
-        return all(fence.offsets.get(partition, 0) >= end for partition, end in cluster.log_ends(vectors).items())
+        return all(fence.offsets.get(partition, 0) >= end for partition, end in cluster.log(vectors).ends.items())
     except (CirrostreamError, OSError):
         return False
 
@@ -74,7 +74,7 @@ class Reckoning:
     def begin(
         cls, cluster: Cluster, corpus: CorpusTopics, settings: RunSettings, keys: list[str], started: datetime
     ) -> Reckoning:
-        pages, letters = (sum(cluster.log_ends(topic).values()) for topic in (corpus.pages, corpus.dead_letters))
+        pages, letters = (sum(cluster.log(topic).ends.values()) for topic in (corpus.pages, corpus.dead_letters))
         return cls(cluster, corpus, settings, keys, started, pages, letters)
 
     def report(
@@ -121,7 +121,7 @@ class Reckoning:
 
     def _added(self, topic: str, before: int) -> int:
         try:
-            return sum(self.cluster.log_ends(topic).values()) - before
+            return sum(self.cluster.log(topic).ends.values()) - before
         except CirrostreamError:
             return 0
 

@@ -93,7 +93,7 @@ def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted, *, from_letter
         from_letters: believes the letters' own bytes, where the page never came to `pages`. Every stage may write
             letters, and most of them may not write `pages`: with one of those passwords, letters would do it for them.
     """
-    ranges = cluster.log_ranges(topics.dead_letters)
+    ranges = cluster.log(topics.dead_letters).ranges
     pages_id = topic_ids(cluster, [topics.pages])[topics.pages]
     letters: dict[bytes, Letter] = {}
     for record in read_range(cluster, topics.dead_letters, ranges):

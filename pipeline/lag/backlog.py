@@ -15,7 +15,7 @@ from typing import Protocol
 from pipeline.errors import Fatal
 from pipeline.kafka import Cluster
 from pipeline.lag.first_records import NONE_LEFT, FirstRecords, Stretch
-from pipeline.offsets import committed_offsets, topic_logs
+from pipeline.offsets import committed_offsets, of_topic, topic_logs
 from pipeline.settings import TableSettings
 from pipeline.topics import corpus_topics, lance_group, model_topics
 
@@ -115,7 +115,7 @@ class ClusterLog:
         return {
             step: Backlog(
                 step,
-                {tp.partition: at for tp, at in committed[step.group].items() if tp.topic == step.topic},
+                of_topic(committed[step.group], step.topic),
                 logs[step.topic].starts,
                 logs[step.topic].ends,
                 logs[step.topic].topic_id,

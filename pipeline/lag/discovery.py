@@ -11,7 +11,7 @@ from kafka import TopicPartition
 
 from pipeline.kafka import Cluster
 from pipeline.lag.backlog import Step, model_steps
-from pipeline.offsets import committed_offsets
+from pipeline.offsets import committed_offsets, groups_with_offsets
 from pipeline.settings import TableSettings
 from pipeline.topics import lance_group, model_topics
 
@@ -38,7 +38,7 @@ class Discovery:
 
     def _ask(self) -> Sequence[Step]:
         topics = set(self.cluster.call(self.cluster.admin.list_topics))
-        groups = {str(found["group_id"]) for found in self.cluster.call(self.cluster.admin.list_groups)}
+        groups = groups_with_offsets(self.cluster)
         tables = sorted(group for group in groups if group.startswith(lance_group(self.settings, "")))[:MOST_GROUPS]
         steps = steps_of_all(self.settings, topics, committed_offsets(self.cluster, tables))
         if len(steps) > MOST_GROUPS:

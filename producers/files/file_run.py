@@ -19,7 +19,7 @@ from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain
 from pipeline.kafka import READ_SECONDS, Cluster
 from pipeline.service import Service
 from pipeline.terminal import Console, report_console, write_json
-from pipeline.topics import CorpusTopics, ensure_corpus, topic_ids
+from pipeline.topics import CorpusTopics, ensure_corpus
 from producers.files.feeds import Expected, Feed, open_feed
 from producers.files.file_settings import FileSettings
 from producers.files.page_reader import FileKind, S
@@ -126,8 +126,8 @@ class FileRun(Generic[S]):
             snapshots = Snapshots.read(cluster, topics.progress, self.kind.name)
         for key in (key for key, progress in snapshots.progress.items() if progress is None):
             service.log.warning("progress record not readable: the shard is read again", shard=key)
-        pages = PagesTopic(str(topic_ids(cluster, [topics.pages])[topics.pages]), cluster.log_ends(topics.pages))
-        return Found(feed.expected, mine, snapshots, topics, pages)
+        log = cluster.log(topics.pages)
+        return Found(feed.expected, mine, snapshots, topics, PagesTopic(log.topic_id, dict(log.ends)))
 
     @property
     def _at_once(self) -> int:

@@ -30,7 +30,7 @@ class Rivals:
         self._run = run
         self._looked_at = 0.0
         self._consumer = cluster.consumer()
-        ends = {TopicPartition(topic, partition): end for partition, end in cluster.log_ends(topic).items()}
+        ends = {TopicPartition(topic, partition): end for partition, end in cluster.log(topic).ends.items()}
         self._topic = topic
         with translated(topic):
             self._consumer.assign(list(ends))

@@ -141,7 +141,7 @@ def sent_since(cluster: Cluster, topic: str, wiki: str, floor: Mapping[int, int]
 
     It decodes every page: for shards that were broken off only, whose manifest nobody wrote.
     """
-    ranges = {p: (max(floor.get(p, 0), start), end) for p, (start, end) in cluster.log_ranges(topic).items()}
+    ranges = {p: (max(floor.get(p, 0), start), end) for p, (start, end) in cluster.log(topic).ranges.items()}
     found = ManifestBuilder()
     prefix = f"{wiki}:".encode()
     for record in read_range(cluster, topic, ranges, SCAN_S):

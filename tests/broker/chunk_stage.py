@@ -59,7 +59,7 @@ class Stage:
 
     def lag(self) -> dict[int, int]:
         committed = self.cluster.committed(self.model.chunk_group, self.corpus.pages)
-        ends = self.cluster.log_ends(self.corpus.pages)
+        ends = self.cluster.log(self.corpus.pages).ends
         return {p: end - committed.get(p, 0) for p, end in ends.items()}
 
     def await_no_lag(self, timeout_s: float = 60) -> None:

@@ -71,7 +71,7 @@ def test_each_stage_does_its_work_with_the_rights_of_its_user(kafka: SecuredKafk
         assert json.loads(lag.stdout)
         with as_user(kafka, "keda", tmp_path) as keda:
             assert sum(keda.committed(group, chunks).values()) == PAGES
-            assert sum(keda.log_ends(chunks).values()) == PAGES
+            assert sum(keda.log(chunks).ends.values()) == PAGES
     searched = run(kafka, tmp_path, "operator", "sinks.verify", "--json")
     assert json.loads(searched.stdout), searched.stderr
     replayed = run(kafka, tmp_path, "operator", "pipeline.replay", "--stage", "chunk")

@@ -78,8 +78,8 @@ class Corpus:
 
     def first_offset(self) -> int:
         """Of what can still be read of partition 0."""
-        end = self.cluster.log_ends(self.topic)[0]
-        start = self.cluster.log_starts(self.topic)[0]
+        end = self.cluster.log(self.topic).ends[0]
+        start = self.cluster.log(self.topic).starts[0]
         return int(next(read_range(self.cluster, self.topic, {0: (start, end)}, 30)).offset)
 
     def close(self) -> None:
@@ -190,9 +190,9 @@ def test_in_a_compacted_topic_lag_is_an_upper_bound_and_kafkas_and_0_when_no_rec
         return corpus.first_offset() > 30
 
     wait_until(compacted, "the log is compacted beyond the position")
-    end = corpus.cluster.log_ends(corpus.topic)[0]
+    end = corpus.cluster.log(corpus.topic).ends[0]
     assert corpus.lags(group)[0] == corpus.kafkas(group)[0] == end - 30
-    assert corpus.lags(never)[0] == end - corpus.cluster.log_starts(corpus.topic)[0] == end
+    assert corpus.lags(never)[0] == end - corpus.cluster.log(corpus.topic).starts[0] == end
 
 
 def test_a_log_that_ends_in_offsets_without_records_leaves_nothing_to_do(corpus: Corpus) -> None:
@@ -211,12 +211,12 @@ def test_a_log_that_ends_in_offsets_without_records_leaves_nothing_to_do(corpus:
     assert corpus.lags(group)[0] == 2, "an open transaction may still become records"
     producer.abort_transaction()
     producer.close()
-    end, log = corpus.cluster.log_ends(corpus.topic)[0], ClusterLog(corpus.cluster)
+    end, log = corpus.cluster.log(corpus.topic).ends[0], ClusterLog(corpus.cluster)
     wait_until(lambda: not log.has_records(corpus.topic, {0: 1}, {0: end}), "the abort is known")
     with closing(Observer(corpus.cluster)) as fresh:
         assert fresh.look([group]).groups[0].lag == 0
     corpus.send(1)
-    assert corpus.lags(group)[0] == corpus.cluster.log_ends(corpus.topic)[0] - 1
+    assert corpus.lags(group)[0] == corpus.cluster.log(corpus.topic).ends[0] - 1
 
 
 def test_a_deleted_topic_is_said_to_be_gone_and_a_new_one_of_its_name_begins_anew(corpus: Corpus) -> None:

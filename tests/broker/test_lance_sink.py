@@ -60,7 +60,7 @@ class Corpus:
 
     def fill_pages(self, *pages: EmbeddedPage) -> None:
         """Lets `pages` be as long as these say: the sink believes no source that is not there."""
-        ends = self.cluster.log_ends(self.corpus.pages)
+        ends = self.cluster.log(self.corpus.pages).ends
         wanted: dict[int, int] = {}
         for page in pages:
             partition = page.source.partition
@@ -98,7 +98,7 @@ class Corpus:
 
     def drained(self) -> bool:
         committed = self.cluster.committed(self.group, self.topics.vectors)
-        return all(committed.get(p, 0) == end for p, end in self.cluster.log_ends(self.topics.vectors).items())
+        return all(committed.get(p, 0) == end for p, end in self.cluster.log(self.topics.vectors).ends.items())
 
     def wait_drained(self, sink: subprocess.Popen[str]) -> None:
         wait_until(lambda: self.drained() or sink.poll() is not None, "everything is committed")
@@ -207,7 +207,7 @@ def test_a_newer_schema_waits_for_an_upgrade_and_goes_nowhere(corpus: Corpus) ->
     code, said = corpus.fails()
     assert code == 75
     assert "upgrade this process" in said
-    assert corpus.cluster.log_ends(corpus.corpus.dead_letters) == dict.fromkeys(range(PARTITIONS), 0)
+    assert corpus.cluster.log(corpus.corpus.dead_letters).ends == dict.fromkeys(range(PARTITIONS), 0)
 
 
 def test_records_of_no_process_of_ours_are_refused_and_stop_nothing(corpus: Corpus) -> None:
@@ -291,7 +291,7 @@ def test_kafka_forgets_what_every_reader_and_the_table_have(corpus: Corpus) -> N
     )
     assert trimmer.trim() == {}
     assert trimmer.trim() == {0: 2, 1: 2, 2: 2, 3: 1}
-    assert corpus.cluster.log_starts(corpus.topics.vectors) == {0: 2, 1: 2, 2: 2, 3: 1}
+    assert corpus.cluster.log(corpus.topics.vectors).starts == {0: 2, 1: 2, 2: 2, 3: 1}
     assert trimmer.trim() == {}
     corpus.stop(sink)
 
@@ -326,4 +326,4 @@ def test_sigterm_and_sigkill_between_the_pages_make_no_dead_letter(corpus: Corpu
     corpus.wait_drained(sink)
     corpus.stop(sink)
     assert corpus.contents() == expected(*pages)
-    assert not sum(corpus.cluster.log_ends(corpus.corpus.dead_letters).values())
+    assert not sum(corpus.cluster.log(corpus.corpus.dead_letters).ends.values())

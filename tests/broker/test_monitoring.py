@@ -74,7 +74,7 @@ def feeding(cluster: Cluster, publisher: Publisher) -> Callable[[], None]:
     pages, numbers = corpus_topics(Settings()).pages, iter(range(1_000_000))
 
     def feed() -> None:
-        for partition in cluster.partitions(pages):
+        for partition in cluster.log(pages).ends:
             number = next(numbers)
             text = f"The harbour has {number} boats. " * (1 + number % 60)
             page = Page(wiki="testwiki", page_id=str(number), title=f"Page {number}", text=text)

@@ -35,15 +35,15 @@ def newest(cluster: Cluster, pages: str) -> dict[str, str | None]:
 
 def test_wanted_pages_are_sent_again_as_they_are_and_unknown_ones_as_deleted(cluster: Cluster, pages: str) -> None:
     send(cluster, pages, ("w:1", "old"), ("w:1", "new"), ("w:2", "two"), ("w:3", None))
-    ends = sum(cluster.log_ends(pages).values())
+    ends = sum(cluster.log(pages).ends.values())
     assert resend(cluster, pages, {b"w:1", b"w:3", b"w:unknown"}) == Resent(2, 1, 0)
-    assert sum(cluster.log_ends(pages).values()) == ends + 3
+    assert sum(cluster.log(pages).ends.values()) == ends + 3
     assert newest(cluster, pages) == {"w:1": "new", "w:2": "two", "w:3": None, "w:unknown": None}
 
 
 def test_a_newer_version_sent_between_reading_and_sending_wins(cluster: Cluster, pages: str) -> None:
     send(cluster, pages, ("w:1", "old"))
-    since = cluster.log_ends(pages)
+    since = cluster.log(pages).ends
     send(cluster, pages, ("w:1", "newer"))
     with Publisher(cluster) as publisher:
         assert send_again(cluster, publisher, [Message(pages, b"w:1", b"old")], since) == 1
@@ -52,7 +52,7 @@ def test_a_newer_version_sent_between_reading_and_sending_wins(cluster: Cluster,
 
 def test_a_version_sent_while_the_newer_one_is_sent_again_wins_too(cluster: Cluster, pages: str) -> None:
     send(cluster, pages, ("w:1", "old"))
-    since = cluster.log_ends(pages)
+    since = cluster.log(pages).ends
     send(cluster, pages, ("w:1", "newer"))
 
     class Overtaken(Publisher):

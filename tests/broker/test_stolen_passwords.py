@@ -112,7 +112,7 @@ def test_an_embedders_password_changes_no_page_for_good_and_stops_nothing(kafka:
         with Publisher(operator) as publisher:
             publisher.publish([Message("pages", b"testwiki:2", None, at.partition)]).wait()
         with as_user(kafka, "embed", tmp_path) as thief, Publisher(thief) as publisher:
-            end = operator.log_ends("pages")[at.partition]
+            end = operator.log("pages").ends[at.partition]
             lie = forged(Source(pages_id, at.partition, end - 1))
             publisher.publish([Message(VECTORS, lie.key.encode(), encode(lie), at.partition)]).wait()
         wait_until(lambda: texts() == ["A lie."], "a lie at another page's place is believed", 60)
@@ -129,16 +129,16 @@ def reasons(cluster: Cluster) -> Counter[str]:
 def test_a_commit_of_the_end_of_chunks_lets_nothing_go_that_was_not_seen(kafka: SecuredKafka, tmp_path: Path) -> None:
     with as_user(kafka, "chunk", tmp_path) as chunker, Publisher(chunker) as publisher:
         publisher.publish([Message(CHUNKS, b"testwiki:1", b"unread", partition) for partition in (0, 1)]).wait()
-        ends = chunker.log_ends(CHUNKS)
+        ends = chunker.log(CHUNKS).ends
     with as_user(kafka, "embed", tmp_path) as thief:
         commit(thief, f"embed.{TAG}", CHUNKS, ends)
     with as_user(kafka, "sink", tmp_path) as sink:
-        starts = sink.log_starts(CHUNKS)
+        starts = sink.log(CHUNKS).starts
         seen = Seen()
         trimmer = Trimmer(sink, CHUNKS, f"embed.{TAG}", Metrics("lance"), bound=lambda: seen.next_offsets)
         for _ in range(3):
             assert trimmer.trim() == {}
-        assert sink.log_starts(CHUNKS) == starts
+        assert sink.log(CHUNKS).starts == starts
 
 
 TOPICS = {"pages": "pages", "progress": "progress", "letters": "dead_letters", "chunks": CHUNKS, "vectors": VECTORS}

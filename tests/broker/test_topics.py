@@ -24,7 +24,7 @@ def test_corpus_topics_are_compacted_and_keep_tombstones_for_weeks(cluster: Clus
     configs = cluster.configs(names.pages)
     assert configs["cleanup.policy"] == "compact"
     assert int(configs["delete.retention.ms"]) == 35 * topic_rules.DAY_MS
-    assert len(cluster.partitions(names.pages)) == Settings().partitions
+    assert len(cluster.log(names.pages).ends) == Settings().partitions
 
 
 def test_model_topics_never_expire(cluster: Cluster) -> None:

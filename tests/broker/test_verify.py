@@ -52,17 +52,17 @@ class World:
 
     def send_all(self, pages: Sequence[tuple[str, int | None]], *, stored: bool = True) -> Source:
         """Pages through all stages at once: into `pages`, and into `vectors` and the table unless they get lost."""
-        ends = self.cluster.log_ends(self.corpus.pages)
+        ends = self.cluster.log(self.corpus.pages).ends
         made = []
         for key, chunks in pages:
             partition = sum(key.encode()) % 4
             made.append(self._made(key, partition, ends[partition], chunks))
             ends[partition] += 1
         self._publish(self.corpus.pages, [(page, encode(page.page) if page.page else None) for page in made])
-        assert self.cluster.log_ends(self.corpus.pages) == ends, "the offsets are not those that were promised"
+        assert self.cluster.log(self.corpus.pages).ends == ends, "the offsets are not those that were promised"
         if stored:
             self._publish(self.model.vectors, [(page, b"x") for page in made])
-            self.table.write(made, self.cluster.log_ends(self.model.vectors))
+            self.table.write(made, self.cluster.log(self.model.vectors).ends)
         return made[-1].source
 
     def _publish(self, topic: str, pages: Sequence[tuple[EmbeddedPage, bytes | None]]) -> None:
@@ -82,7 +82,7 @@ class World:
             topics.lance_group(self.settings, self.settings.table): self.model.vectors,
         }
         for group, topic in groups.items():
-            self.commit(group, topic, self.cluster.log_ends(topic))
+            self.commit(group, topic, self.cluster.log(topic).ends)
 
     def commit(self, group: str, topic: str, offsets: dict[int, int]) -> None:
         consumer = self.cluster.consumer(group)

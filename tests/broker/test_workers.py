@@ -70,7 +70,7 @@ def test_they_work_off_what_is_there_and_end_when_nothing_more_comes(
     said = said_by(workers)
     assert workers.returncode == 0, said
     assert "drained: nothing to do for 3 s" in said
-    assert sum(cluster.log_ends(model.vectors).values()) == len(TITLES)
+    assert sum(cluster.log(model.vectors).ends.values()) == len(TITLES)
     assert (tmp_path / "logs" / "embed-0.log").exists()
     assert not (tmp_path / "kafka").exists(), "they start no Kafka of their own"
 
@@ -113,7 +113,7 @@ def test_the_supervisor_outlasts_a_page_that_breaks_the_embedder(
     finally:
         workers.terminate()
     assert workers.returncode == 0, said
-    assert sum(cluster.log_ends(model.vectors).values()) == len(TITLES) - 1
+    assert sum(cluster.log(model.vectors).ends.values()) == len(TITLES) - 1
     letters_topic = topics.corpus_topics(ModelSettings()).dead_letters
     [letter] = [read(record)[1] for record in read_to_end(cluster, letters_topic)]
     assert (letter.key, letter.reason) == (b"testwiki:0", "killed")

@@ -26,7 +26,7 @@ class Feeder:
 
     def _run(self) -> None:
         number = 0
-        partitions = self._world.cluster.partitions(self._world.names.pages)
+        partitions = self._world.cluster.log(self._world.names.pages).ends
         with Publisher(self._world.cluster) as publisher:
             while not self._stopping.wait(0.5):
                 for partition in partitions:
@@ -49,7 +49,7 @@ def embedders(world: World) -> int:
 
 def assert_every_partition_is_worked_on(world: World) -> None:
     """What stands in `chunks` now is embedded soon, in every partition."""
-    ends = world.cluster.log_ends(world.model.chunks)
+    ends = world.cluster.log(world.model.chunks).ends
 
     def done() -> bool:
         committed = world.cluster.committed(world.model.embed_group, world.model.chunks)

@@ -124,7 +124,7 @@ def test_with_everything_stopped_the_lag_still_shows(new_world: NewWorld) -> Non
             world.until(lambda: prometheus.now(chunking).get("", 0) >= 60, "the lag grows", 60)
         finally:
             feeder.close()
-        ends = sum(world.cluster.log_ends(world.names.pages).values())
+        ends = sum(world.cluster.log(world.names.pages).ends.values())
         behind = ends - sum(world.cluster.committed(world.model.chunk_group, world.names.pages).values())
         world.until(lambda: prometheus.now(chunking)[""] == behind, "to the message", 20)
         found = stage(status(world), "chunk")

@@ -119,7 +119,7 @@ class Site:
 
         def read() -> bool:
             committed = self.cluster.committed(group, topic)
-            return all(committed.get(p, 0) >= end for p, end in self.cluster.log_ends(topic).items())
+            return all(committed.get(p, 0) >= end for p, end in self.cluster.log(topic).ends.items())
 
         self.until(read, f"{group} has read {topic}")
 

@@ -98,9 +98,9 @@ def test_a_zombie_chunkers_old_version_does_not_bring_back_a_deleted_page(new_wo
     world.add_embedder("embed")
     world.add_sink()
     world.until(lambda: world.complete() and world.has_table() and live_rows(world.table()), "the other is stored", 120)
-    before = world.cluster.log_ends(world.model.chunks)
+    before = world.cluster.log(world.model.chunks).ends
     wake(chunker)
-    world.until(lambda: world.cluster.log_ends(world.model.chunks) != before, "the old version is sent again", 60)
+    world.until(lambda: world.cluster.log(world.model.chunks).ends != before, "the old version is sent again", 60)
     world.until(world.complete, "and read", 60)
     assert {key.partition("#")[0] for key in live_rows(world.table())} == {other.key}
     assert_verified(world)

@@ -210,7 +210,7 @@ class World:
 
     def _caught_up(self, group: str, topic: str) -> bool:
         committed = self.cluster.committed(group, topic)
-        return all(committed.get(p, 0) >= end for p, end in self.cluster.log_ends(topic).items())
+        return all(committed.get(p, 0) >= end for p, end in self.cluster.log(topic).ends.items())
 
     def close(self) -> None:
         for replica in self.replicas.values():

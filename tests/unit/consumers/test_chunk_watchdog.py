@@ -13,6 +13,7 @@ from kafka.errors import KafkaConnectionError
 
 from consumers.chunk_watchdog import Watchdog
 from pipeline.errors import Exit, Fatal, TryAgain
+from pipeline.offsets import TopicLog
 
 LIMIT = 0.2
 
@@ -46,11 +47,8 @@ class Kafka:
     def committed(self, group: str, topic: str) -> dict[int, int]:
         return self._committed()
 
-    def log_ends(self, topic: str) -> dict[int, int]:
-        return {0: 5}
-
-    def log_starts(self, topic: str) -> dict[int, int]:
-        return {0: 0}
+    def log(self, topic: str) -> TopicLog:
+        return TopicLog("id", {0: 0}, {0: 5})
 
 
 def watchdog(process: Process, committed: Callable[[], dict[int, int]], may_take: float = 0.0) -> Watchdog:

@@ -26,6 +26,7 @@ from deploy.local.run_settings import RunSettings
 from deploy.local.stages import producer_plan
 from pipeline.addresses import without_secrets
 from pipeline.errors import CheckFailed
+from pipeline.offsets import TopicLog
 from pipeline.topics import CorpusTopics
 from producers.cirrus import app
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
@@ -124,7 +125,7 @@ def test_a_runs_report_has_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(outcome, "read_progress", lambda *_: {})
     settings = RunSettings(sources=[SOURCE], lance_uri=f"memory://user:hunter2@{tmp_path.name}", data_dir=tmp_path)
     corpus = CorpusTopics("pages", "progress", "letters")
-    cluster: Any = SimpleNamespace(bootstrap="127.0.0.1:9092", log_ends=lambda _: {0: 1})
+    cluster: Any = SimpleNamespace(bootstrap="127.0.0.1:9092", log=lambda _: TopicLog("id", {0: 0}, {0: 1}))
     reckoning = Reckoning(cluster, corpus, settings, [], datetime.now(UTC), 0, 0)
     model: Any = SimpleNamespace(tag="m")
     supervisor: Any = SimpleNamespace(stages=[])

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 from pipeline.lag import report
 from pipeline.lag.ages import AGAIN_S, DOUBT_S, Ages, Place
 from pipeline.lag.backlog import Backlog, Step
-from pipeline.lag.discovery import steps_of_all
+from pipeline.lag.discovery import Discovery, steps_of_all
 from pipeline.lag.first_records import NONE_LEFT, First, Stretch
 from pipeline.lag.metrics import LagMetrics
 from pipeline.lag.movement import WINDOW_S, Movement
@@ -31,6 +32,7 @@ from pipeline.lag.rates import Pace
 from pipeline.lag.settings import LagSettings
 from pipeline.lag.view import GroupLag, LagView, PartitionLag, Progress
 from pipeline.offsets import TopicLog
+from pipeline.settings import TableSettings
 from pipeline.terminal import Console
 from tests.waiting import wait_until
 
@@ -413,6 +415,26 @@ def exporter(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.wait()
+
+
+def test_a_share_group_that_is_named_like_a_tables_is_not_asked_for_offsets() -> None:
+    asked: list[str] = []
+
+    def list_group_offsets(groups: list[str]) -> dict[str, Any]:
+        asked.extend(groups)
+        return {}
+
+    admin = SimpleNamespace(
+        list_topics=list,
+        list_groups=lambda: [
+            {"group_id": "lance.a", "group_type": "Classic"},
+            {"group_id": "lance.b", "group_type": "Share"},
+        ],
+        list_group_offsets=list_group_offsets,
+    )
+    cluster: Any = SimpleNamespace(admin=admin, call=lambda ask: ask())
+    Discovery(cluster, TableSettings()).steps()
+    assert asked == ["lance.a"]
 
 
 def start(exporter: list[subprocess.Popen[str]], error: str, folder: Path) -> subprocess.Popen[str]:
