@@ -9,6 +9,10 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 """A page of 2 MB of wikitext, the wikis' limit, gives a line of some 10 MB."""
 
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""U+FEFF in UTF-8, which programs for Windows put before a text; files joined with `cat` have it before other lines."""
+
+
 class Position(NamedTuple):
     """A place between two lines of a decompressed file, where reading can go on."""
 
@@ -22,7 +26,7 @@ BEGINNING = Position()
 
 
 class Line(NamedTuple):
-    """One line without its newline."""
+    """One line without its newline, and without a byte order mark."""
 
     data: bytes | bytearray | None
     """None: it was longer than the bound and was not kept."""
@@ -54,12 +58,13 @@ def read_lines(
                 data, kept = _grown(kept, memoryview(block)[begin:end], length, max_bytes), bytearray()
             length += end - begin
             number, offset = number + 1, offset + length + 1
-            yield Line(data if length <= max_bytes else None, Position(number, offset))
+            yield Line(data.removeprefix(BYTE_ORDER_MARK) if length <= max_bytes else None, Position(number, offset))
             begin, length = end + 1, 0
         kept = _grown(kept, memoryview(block)[begin:], length, max_bytes)
         length += len(block) - begin
     if length:
-        yield Line(kept if length <= max_bytes else None, Position(number + 1, offset + length))
+        data = kept.removeprefix(BYTE_ORDER_MARK) if length <= max_bytes else None
+        yield Line(data, Position(number + 1, offset + length))
 
 
 def _grown(kept: bytearray, part: memoryview, length: int, max_bytes: int) -> bytearray:

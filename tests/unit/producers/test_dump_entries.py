@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producers.bytes.lines import read_lines
+from producers.bytes.lines import BYTE_ORDER_MARK, read_lines
 from producers.cirrussearch.dump_entries import Entry, read_entries
 from tests.dumps import dumped, joined, pair, pairs
 
@@ -23,6 +23,13 @@ def test_pairs_are_paired(layout: str) -> None:
     found = entries(pairs([1, 22], layout))
     assert told(found) == [("1", True, ""), ("22", True, "")]
     assert [e.after.line for e in found] == [2, 4]
+
+
+@pytest.mark.parametrize("layout", ["new", "legacy"])
+def test_a_byte_order_mark_costs_no_page_also_where_files_were_joined(layout: str) -> None:
+    file = BYTE_ORDER_MARK + joined(pairs([1, 22], layout))
+    found = list(read_entries(read_lines([file + file])))
+    assert told(found) == [("1", True, ""), ("22", True, "")] * 2
 
 
 def test_an_action_without_its_document_costs_no_neighbour() -> None:

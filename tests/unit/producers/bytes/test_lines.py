@@ -8,9 +8,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.bytes.lines import Line, Position, read_lines
+from producers.bytes.lines import BYTE_ORDER_MARK, Line, Position, read_lines
 
-texts = st.lists(st.binary(max_size=12), max_size=12).map(b"\n".join)
+marks = st.sampled_from([b"", b"", BYTE_ORDER_MARK])
+texts = st.lists(st.tuples(marks, st.binary(max_size=12)).map(b"".join), max_size=12).map(b"\n".join)
 cuts = st.lists(st.integers(0, 160), max_size=8)
 
 
@@ -26,7 +27,7 @@ def contents(lines: list[Line]) -> list[bytes | None]:
 @given(texts, cuts)
 def test_any_cut_into_blocks_gives_the_same_lines(data: bytes, at: list[int]) -> None:
     lines = list(read_lines(in_blocks(data, at)))
-    expected = data.split(b"\n") if data else []
+    expected = [line.removeprefix(BYTE_ORDER_MARK) for line in data.split(b"\n")] if data else []
     assert contents(lines) == (expected[:-1] if data.endswith(b"\n") else expected)
     assert [line.number for line in lines] == list(range(len(lines)))
     if lines:
@@ -49,7 +50,9 @@ def test_a_line_above_the_bound_is_left_out_and_its_neighbours_are_not(data: byt
     whole = list(read_lines(in_blocks(data, at)))
     bounded = list(read_lines(in_blocks(data, at), max_bytes=bound))
     assert [line.after for line in bounded] == [line.after for line in whole]
-    assert contents(bounded) == [c if c is not None and len(c) <= bound else None for c in contents(whole)]
+    lengths = [len(line) for line in data.split(b"\n")]
+    expected = zip(contents(whole), lengths, strict=False)  # behind the last newline there is no line
+    assert contents(bounded) == [line if length <= bound else None for line, length in expected]
 
 
 def test_an_endless_line_takes_no_memory() -> None:
@@ -60,3 +63,11 @@ def test_an_endless_line_takes_no_memory() -> None:
     tracemalloc.stop()
     assert lines == [Line(None, Position(1, 200_000_000))]
     assert peak < 5_000_000
+
+
+def test_a_byte_order_mark_is_of_no_line_at_the_beginning_or_where_another_file_was_appended() -> None:
+    file = "\ufeffone\ntwo\n".encode()
+    lines = list(read_lines([file[:2], file[2:] + file]))
+    assert contents(lines) == [b"one", b"two", b"one", b"two"]
+    assert lines[-1].after == Position(4, 2 * len(file))
+    assert contents(list(read_lines([file + file], lines[1].after))) == [b"one", b"two"]
