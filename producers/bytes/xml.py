@@ -1,9 +1,9 @@
-"""A MediaWiki export as the bytes of its pages, one at a time, found again after any damage.
+"""A MediaWiki export as its head and the bytes of its pages, one at a time, found again after any damage.
 
 An XML parser ends at the first byte that is wrong, and takes all pages behind it along. But in an export `<page>` and
 `</page>` stand nowhere except around a page, since text has `&lt;` there; so the file is cut at these first, and each
 piece is parsed alone. A garbled byte costs the page that it is in. A document type, which could make entities grow,
-cannot stand in a piece.
+cannot stand in a piece, and the head may have none.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+from xml.etree import ElementTree as ET
 
 from producers.bytes.lines import BEGINNING, Position, from_offset
 
@@ -21,18 +22,28 @@ PAGE_TOO_LONG = "page_too_long"
 LOST_PAGE_START = "lost_page_start"
 LOST_PAGE_END = "lost_page_end"
 
-_START, _STOP, _END = b"<page>", b"</page>", b"</mediawiki>"
-_TAG = re.compile(b"|".join((_START, _STOP, _END)))
-_PART_OF_TAG = len(_END) - 1
+MAX_HEAD_BYTES = 1024 * 1024
+MAX_TAG_BYTES = 1024
+"""With its attributes; what is longer is no tag of an export."""
+
+_TAG = re.compile(rb"<(?:page(?:\s[^<>]{0,1000})?|/page\s{0,16}|/mediawiki\s{0,16})>")
+_STOP, _END = b"</p", b"</m"
+_HEAD_END = re.compile(rb"</siteinfo\s{0,16}>")
+_ENCODING = re.compile(rb"""<\?xml\s[^<>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
+_SAME_AS_UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii", b"ascii"})
 
 
 class PageBytes(NamedTuple):
-    """What stands between `<page>` and `</page>`, or why there is none."""
+    """Bytes between `<page …>` and `</page>`, or why there are none."""
 
     data: bytes | None
     malformed: str
     after: Position
     """Number of pages passed, and bytes of the decompressed file."""
+
+
+class HeadUnreadable(ValueError):
+    """The file does not begin as XML in UTF-8 without a document type does."""
 
 
 class EndMissing(Exception):
@@ -71,6 +82,50 @@ class _Piece:
         return bytes(self._kept) if self._length <= self._max_bytes else None
 
 
+def read_head(blocks: Iterable[bytes]) -> ET.Element:
+    """The root of an export, with `<siteinfo>` in it where there is one, and without pages.
+
+    Raises:
+        HeadUnreadable: with what is wrong, and what to do where that is known.
+    """
+    head = _head(blocks)
+    if (said := _ENCODING.search(head)) and said[1].lower() not in _SAME_AS_UTF_8:
+        encoding = said[1].decode()
+        raise HeadUnreadable(
+            f"it says that it is in {encoding}, and exports are read in UTF-8: "
+            f"`iconv -f {encoding} -t UTF-8 FILE | sed 's/ encoding=.{encoding}.//' > FILE.xml` makes that of it"
+        )
+    # The parser is told the encoding: in another one, a document type could look like anything.
+    parser = ET.XMLParser(target=_NoDocumentType(), encoding="utf-8")  # noqa: S314 - no document type, so no entities
+    try:
+        parser.feed(head + b"</mediawiki>")
+        return parser.close()  # type: ignore[no-any-return]
+    except (ET.ParseError, ValueError) as error:
+        if isinstance(error, HeadUnreadable):
+            raise
+        raise HeadUnreadable(f"its head cannot be read ({error})") from None
+
+
+class _NoDocumentType(ET.TreeBuilder):
+    def doctype(self, *_: object) -> None:
+        raise HeadUnreadable("it has a document type, which no export has")
+
+
+def _head(blocks: Iterable[bytes]) -> bytes:
+    """Up to the end of `<siteinfo>`, or to the first page of an export that has none."""
+    head = bytearray()
+    for block in blocks:
+        looked_at = max(0, len(head) - MAX_TAG_BYTES)
+        head += block[: MAX_HEAD_BYTES + 1 - len(head)]
+        if found := _HEAD_END.search(head, looked_at):
+            return bytes(head[: found.end()])
+        if found := _TAG.search(head, looked_at):
+            return bytes(head[: found.start()])
+        if len(head) > MAX_HEAD_BYTES:
+            break
+    raise HeadUnreadable(f"there is no page in its first {len(head):,} bytes")
+
+
 def read_pages(
     blocks: Iterable[bytes], start: Position = BEGINNING, max_bytes: int = MAX_PAGE_BYTES
 ) -> Iterator[PageBytes]:
@@ -87,18 +142,19 @@ def read_pages(
         piece.add(part.data)
         if not part.tag:
             continue
-        lost = ""
-        if part.tag == _STOP:
+        lost, stops = "", part.tag.startswith(_STOP)
+        if stops:
             lost = "" if inside else LOST_PAGE_START
         elif inside or (between and not piece.blank):
             lost = LOST_PAGE_END if inside else LOST_PAGE_START
-        if part.tag == _STOP or lost:
+        if stops or lost:
             number += 1
             data = None if lost else piece.data
             reason = lost or ("" if data is not None else PAGE_TOO_LONG)
-            after = part.after if part.tag == _STOP else part.after - len(part.tag)
+            after = part.after if stops else part.after - len(part.tag)
             yield PageBytes(data, reason, Position(number, after))
-        inside, ended = part.tag == _START, part.tag == _END
+        ended = part.tag.startswith(_END)
+        inside = not stops and not ended
         between = not ended  # another export may have been appended
         piece.clear()
     if not ended:
@@ -113,7 +169,9 @@ def _parts(blocks: Iterable[bytes], offset: int) -> Iterator[_Part]:
         for found in _TAG.finditer(buffer):
             yield _Part(buffer[begin : found.start()], found.group(), offset + found.end())
             begin = found.end()
-        end = max(begin, len(buffer) - _PART_OF_TAG)
+        end = buffer.rfind(b"<", max(begin, len(buffer) - MAX_TAG_BYTES))
+        if end < 0 or buffer.find(b">", end) >= 0:
+            end = len(buffer)
         yield _Part(buffer[begin:end], b"", offset + end)
         rest, offset = buffer[end:], offset + end
     yield _Part(rest, b"", offset + len(rest))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.records import Page, valid_wiki
-from producers.bytes.blocks import Damaged, DumpFile
+from producers.bytes.blocks import Damaged, DumpFile, WrongKind
 from producers.bytes.xml import EndMissing, PageBytes, read_pages
 from producers.exports.exported_pages import ExportedPages
 from producers.exports.wikitext_settings import WikitextSettings
@@ -74,7 +74,7 @@ def site_of(path: Path) -> Site:
     """
     try:
         return read_site(DumpFile(path).blocks())
-    except NotAnExport as error:
+    except (NotAnExport, WrongKind) as error:
         raise UsageError(f"{path}: no MediaWiki export: {error}") from None
 
 

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+from producers.bytes.xml import HeadUnreadable, read_head
 from producers.wikimedia.prose import ENGLISH, ENGLISH_CATEGORY, ENGLISH_MEDIA, LinkNames
 
-MAX_HEAD_BYTES = 1024 * 1024
-
-_HEAD_ENDS = (b"</siteinfo>", b"<page>", b"</mediawiki>")
 _MEDIA, _FILE, _CATEGORY = "-2", "6", "14"
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
@@ -50,13 +48,10 @@ def read_site(blocks: Iterable[bytes]) -> Site:
     Raises:
         NotAnExport: with what is wrong.
     """
-    head = _head(blocks)
-    if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
-        raise NotAnExport("it has a document type, which no export has")
     try:
-        root = ET.fromstring(head + b"</mediawiki>")  # noqa: S314 - no document type, so no entities
-    except (ET.ParseError, ValueError) as error:
-        raise NotAnExport(f"its head cannot be read ({error})") from None
+        root = read_head(blocks)
+    except HeadUnreadable as error:
+        raise NotAnExport(str(error)) from None
     if not root.tag.endswith("mediawiki"):
         raise NotAnExport(f"it begins with <{root.tag[:50]}>")
     base = root.findtext("{*}siteinfo/{*}base", "").strip()
@@ -92,20 +87,6 @@ def read_page(data: bytes) -> ExportedPage:
         redirect=None if redirect is None else redirect.get("title", ""),
         wikitext=revision.findtext("text", ""),
     )
-
-
-def _head(blocks: Iterable[bytes]) -> bytes:
-    """Up to the end of `<siteinfo>`, or to the first page of an export that has none."""
-    head = bytearray()
-    for block in blocks:
-        head += block[: MAX_HEAD_BYTES + 1 - len(head)]
-        ends = [(place, tag) for tag in _HEAD_ENDS if (place := head.find(tag)) >= 0]
-        if ends:
-            place, tag = min(ends)
-            return bytes(head[: place + len(tag)] if tag == _HEAD_ENDS[0] else head[:place])
-        if len(head) > MAX_HEAD_BYTES:
-            break
-    raise NotAnExport(f"there is no page in its first {len(head):,} bytes")
 
 
 def _distinct(english: tuple[str, ...], *own: str | None) -> tuple[str, ...]:

@@ -5,26 +5,20 @@ from __future__ import annotations
 import bz2
 import gzip
 import time
-import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from deploy.local.extract import extract, read_pages
 from deploy.local.sample import documents
 from pipeline.errors import TryAgain, UsageError
 from pipeline.records import Page
 from pipeline.settings import Settings
-from producers.bytes import xml as xml_pages
 from producers.bytes.blocks import Damaged
-from producers.bytes.lines import Position
-from producers.bytes.xml import EndMissing, PageBytes
 from producers.exports.wikitext_reader import WikitextReader, site_of, wiki_of
 from producers.exports.wikitext_settings import WikitextSettings
 from producers.exports.xml_export import Site
@@ -208,7 +202,8 @@ def test_an_export_without_its_end_is_cut_off_and_gives_what_it_has(tmp_path: Pa
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("<html><body></mediawiki>", "head cannot be read|begins with"),
+        ("<html><body></mediawiki>", "a page of HTML"),
+        ("<feed></mediawiki>", "head cannot be read|begins with"),
         ('<!DOCTYPE mediawiki [<!ENTITY a "aaaa">]>' + HEAD + END, "document type"),
         ("no XML at all", "there is no page in its first 13 bytes"),
         (HEAD.replace("<dbname>dewiki</dbname>", "") + END, "--wiki"),
@@ -226,49 +221,6 @@ def test_the_wiki_is_the_chosen_one_then_its_databases_then_the_file_names(tmp_p
     assert wiki_of(tmp_path, Site("dewiki"), "mine", "named") == "mine"
     assert wiki_of(tmp_path, Site("dewiki"), "", "named") == "dewiki"
     assert wiki_of(tmp_path, Site(), "", "named") == "named"
-
-
-BODY = (HEAD + "".join(page(n) for n in range(4)) + "  " + END).encode()
-
-
-@given(st.lists(st.integers(0, len(BODY)), max_size=12), st.integers(0, 4))
-def test_any_split_into_blocks_gives_the_same_pages_from_any_page_on(cuts: list[int], start: int) -> None:
-    places = sorted({0, *cuts, len(BODY)})
-    blocks = [BODY[a:b] for a, b in pairwise(places)]
-    whole = list(xml_pages.read_pages([BODY]))
-    assert [p.malformed for p in whole] == [""] * 4
-    position = whole[start - 1].after if start else Position()
-    assert list(xml_pages.read_pages(blocks, position)) == whole[start:]
-
-
-@given(st.integers(len(HEAD), len(BODY) - 1), st.binary(min_size=0, max_size=8))
-def test_garbled_bytes_lose_at_most_the_pages_that_they_touch(place: int, noise: bytes) -> None:
-    whole = {p.data for p in xml_pages.read_pages([BODY])}
-    garbled = BODY[:place] + noise + BODY[place + len(noise) :]
-    found: list[PageBytes] = []
-    try:
-        found.extend(xml_pages.read_pages([garbled]))
-    except EndMissing:
-        assert place + len(noise) > BODY.index(b"</mediawiki>")
-    assert len(whole & {p.data for p in found}) >= 2
-    assert [p.after.line for p in found] == list(range(1, len(found) + 1))
-
-
-def test_a_page_without_end_takes_no_more_memory_than_the_bound() -> None:
-    def endless() -> Iterator[bytes]:
-        yield HEAD.encode() + b"<page>"
-        yield from [b"x" * 1_000_000] * 30
-        yield b"</page>" + page(1).encode() + END.encode()
-
-    tracemalloc.start()
-    try:
-        long, good = xml_pages.read_pages(endless(), max_bytes=1_000_000)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 10_000_000
-    assert (long.data, long.malformed) == (None, "page_too_long")
-    assert good.data is not None
 
 
 def test_wikitext_that_takes_too_long_is_given_up_and_the_next_page_is_parsed() -> None:
