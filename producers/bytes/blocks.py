@@ -14,8 +14,13 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 from isal import igzip_lib
 
+from producers.bytes.kinds import HEAD_BYTES, mismatch
+
 READ_BYTES = 1024 * 1024
 """Compressed bytes asked of the disk at once."""
+
+LEAST_SLICE_BYTES = 256
+"""First slice of a stream that follows on a short one; each further slice is four times as long."""
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """Largest block given out: one read of well compressed text would otherwise become a hundred times its size. Not
@@ -37,6 +42,13 @@ class Damaged(Exception):
         super().__init__(reason)
         self.kind = kind
         self.byte = byte
+
+
+class WrongKind(Damaged):
+    """The file is not what its name says, as a sentence tells that needs no other: nothing of it has been read."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__("corrupt", 0, sentence)
 
 
 class _Decompressor(Protocol):
@@ -73,15 +85,29 @@ class DumpFile:
         self.bytes_read = 0
 
     def blocks(self) -> Iterator[bytes]:
-        """The decompressed bytes, in blocks of at most 4 MiB.
+        """The decompressed bytes, in blocks of at most 4 MiB; an empty one where a MiB of the file had nothing in it.
 
         Raises:
+            WrongKind: it is not what its name says, or text in UTF-16.
             Damaged: the file is cut off or corrupt; all that could be read before has been given out.
             OSError: it cannot be opened or read at all.
         """
         with self.path.open("rb") as file:
-            new_stream = _DECOMPRESSORS.get(self.path.suffix)
-            yield from self._read(file) if new_stream is None else self._decompress(file, new_stream)
+            self._check(file.read(HEAD_BYTES), inside=False)
+            file.seek(0)
+            if (new_stream := _DECOMPRESSORS.get(self.path.suffix)) is None:
+                yield from self._read(file)
+                return
+            checked = False
+            for block in self._decompress(file, new_stream):
+                if block and not checked:
+                    self._check(block[:HEAD_BYTES], inside=True)
+                    checked = True
+                yield block
+
+    def _check(self, head: bytes, *, inside: bool) -> None:
+        if wrong := mismatch(self.path.name, head, inside=inside):
+            raise WrongKind(wrong)
 
     def _read(self, file: BinaryIO) -> Iterator[bytes]:
         while data := file.read(READ_BYTES):
@@ -90,19 +116,27 @@ class DumpFile:
 
     def _decompress(self, file: BinaryIO, new_stream: Callable[[], _Decompressor]) -> Iterator[bytes]:
         stream = new_stream()
-        fresh = True  # nothing of the current stream has been read
-        streams = 0
+        length, streams = 0, 0  # bytes of the current stream that were read, and streams before it
+        slice_bytes = READ_BYTES
         for data in self._read(file):
-            rest = data
-            while rest:
-                if fresh and streams and not rest.strip(b"\0"):
+            begin, given = 0, False
+            while begin < len(data):
+                if streams and not length and not data[begin] and not data[begin:].strip(b"\0"):
                     break  # zeros behind a stream are padding, as gzip(1) has it
-                fresh = False
-                yield from self._stream_blocks(stream, rest)
-                rest = stream.unused_data if stream.eof else b""
+                part = data[begin : begin + slice_bytes]
+                for block in self._stream_blocks(stream, part):
+                    given = True
+                    yield block
+                begin, length = begin + len(part), length + len(part)
+                slice_bytes = min(READ_BYTES, slice_bytes * 4)
                 if stream.eof:
-                    stream, fresh, streams = new_stream(), True, streams + 1
-        if not fresh or not streams:
+                    # It copies what it did not use: a MiB for each of the 70,000 empty streams that a MiB may hold.
+                    unused = len(stream.unused_data)
+                    slice_bytes = min(READ_BYTES, max(LEAST_SLICE_BYTES, 2 * (length - unused)))
+                    begin, length, streams, stream = begin - unused, 0, streams + 1, new_stream()
+            if not given:
+                yield b""  # whoever reads may have to stop meanwhile
+        if length or not streams:
             raise Damaged("cut off", self.bytes_read, "it ends in the middle of a compressed stream")
 
     def _stream_blocks(self, stream: _Decompressor, data: bytes) -> Iterator[bytes]:

@@ -16,8 +16,8 @@ from typing import BinaryIO, TypeVar
 import msgspec
 
 from pipeline.errors import CheckFailed, TryAgain
+from producers.bytes.kinds import edge_fault
 from producers.fetch.remote_file import Version
-from producers.fetch.stream_end import fault
 
 _MARKER_BYTES = 4096
 
@@ -104,7 +104,7 @@ class PartFile:
         """Makes it the whole file. Raises WrongEnd, and starts over, when its end is not one."""
         file = self._open_file
         file.flush()
-        if (wrong := fault(self.target.name, file)) or (self.version.size not in (None, self.have)):
+        if (wrong := edge_fault(self.target.name, file)) or (self.version.size not in (None, self.have)):
             self.discard()
             raise WrongEnd(wrong or "its size is not what the server said")
         os.fsync(file.fileno())
@@ -138,7 +138,7 @@ def adopt(target: Path, version: Version) -> str:
             return "the server does not say how large it should be"
         if size != version.size:
             return f"it has {size:,} bytes, the server's {version.size:,}"
-        if wrong := fault(target.name, file):
+        if wrong := edge_fault(target.name, file):
             return wrong
     mark(target, Marker(size, version))
     return ""

@@ -19,7 +19,7 @@ from pipeline.publisher import Message, Publisher, RecordTooLarge
 from pipeline.records import Page
 from pipeline.settings import MIB
 from pipeline.topics import corpus_topics
-from producers.bytes.blocks import Damaged
+from producers.bytes.blocks import Damaged, WrongKind
 from producers.files.file_settings import FileSettings
 from producers.files.in_flight import Checkpoint, InFlight
 from producers.files.page_gate import PageGate
@@ -228,6 +228,8 @@ class ShardReader:
         return "stopped"
 
     def _describe(self, damage: Damaged) -> str:
+        if isinstance(damage, WrongKind):
+            return f"{self._job.path}: {damage}"
         sent = self._reader.ledger.produced
         return (
             f"{self._job.path}: {damage.kind} at byte {damage.byte:,} of {self._job.start.size:,} ({damage}); "

@@ -141,3 +141,32 @@ def test_an_export_of_mediawiki_reaches_kafka_without_its_redirects(commands: Co
     (tmp_path / "other.xml").write_text("<html></html>")
     _, errors = commands.run("wikitext", tmp_path / "other.xml", code=2)
     assert "no MediaWiki export" in errors
+
+
+def test_files_of_another_kind_than_their_names_are_told_and_those_beside_them_are_sent(
+    commands: Commands, tmp_path: Path
+) -> None:
+    line = '{"id": "%s", "text": "A note about the harbour."}\n'
+    (tmp_path / "marked.jsonl").write_text(line % "marked", encoding="utf-8-sig")
+    (tmp_path / "packed.jsonl").write_bytes(gzip.compress((line % "packed").encode()))
+    (tmp_path / "plain.jsonl.gz").write_text(line % "plain")
+    (tmp_path / "wide.jsonl").write_text(line % "wide", encoding="utf-16")
+    said, errors = commands.run("jsonl", "--wiki", "notes", tmp_path, code=1)
+    assert [key.partition(":")[2] for key in commands.pages()] == ["marked"]
+    assert {shard["shard"]: shard["state"] for shard in said["shards"]} == {
+        "marked.jsonl": "finished",
+        "packed.jsonl": "failed",
+        "plain.jsonl.gz": "failed",
+        "wide.jsonl": "failed",
+    }
+    for name, sentence in (
+        ("packed.jsonl", "it is compressed with gzip: `mv packed.jsonl packed.jsonl.gz`"),
+        ("plain.jsonl.gz", "it is text, and not compressed: `mv plain.jsonl.gz plain.jsonl`"),
+        ("wide.jsonl", "it is text in UTF-16: `iconv -f UTF-16 -t UTF-8 wide.jsonl > new-wide.jsonl`"),
+    ):
+        assert f"{tmp_path / name}: {sentence}\n" in errors
+    (tmp_path / "packed.jsonl").rename(tmp_path / "packed.jsonl.gz")
+    (tmp_path / "plain.jsonl.gz").rename(tmp_path / "plain.jsonl")
+    (tmp_path / "wide.jsonl").write_text(line % "wide")
+    commands.run("jsonl", "--wiki", "notes", tmp_path)
+    assert sorted(page.page_id for page in commands.pages().values()) == ["marked", "packed", "plain", "wide"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from producers.bytes.blocks import BLOCK_BYTES, Damaged, DumpFile
+from producers.bytes import blocks
+from producers.bytes.blocks import BLOCK_BYTES, READ_BYTES, Damaged, DumpFile
 
 Compress = Callable[[bytes], bytes]
 FORMATS = [pytest.param(bz2.compress, ".json.bz2", id="bz2"), pytest.param(gzip.compress, ".json.gz", id="gz")]
@@ -114,3 +115,44 @@ def test_an_html_page_in_place_of_a_shard_is_corrupt_at_its_start(tmp_path: Path
         assert out == b""
         assert damage is not None
         assert damage.kind == "corrupt"
+
+
+@pytest.mark.parametrize(("compress", "suffix"), FORMATS)
+def test_streams_of_nothing_are_read_in_time_that_grows_with_their_number(
+    tmp_path: Path, compress: Compress, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decompressor copies what it was given and did not use."""
+    handed = 0
+    new_stream = blocks._DECOMPRESSORS[Path(suffix).suffix]
+
+    class Counting:
+        def __init__(self) -> None:
+            self._stream = new_stream()
+
+        def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+            nonlocal handed
+            handed += len(data)
+            return self._stream.decompress(data, max_length)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._stream, name)
+
+    monkeypatch.setitem(blocks._DECOMPRESSORS, Path(suffix).suffix, Counting)
+    packed = compress(b"") * 5_000 + compress(b"one\n") + compress(b"") * 5_000 + compress(text(2_000_000))
+    path = written(tmp_path, suffix, packed)
+    assert read(path) == (b"one\n" + text(2_000_000), None)
+    assert handed < 50 * len(packed)
+
+
+@pytest.mark.parametrize(("compress", "suffix"), FORMATS)
+def test_whoever_reads_a_file_of_nothing_is_asked_meanwhile(tmp_path: Path, compress: Compress, suffix: str) -> None:
+    path = written(tmp_path, suffix, compress(b"") * (2 * READ_BYTES // len(compress(b"")) + 1))
+    assert list(DumpFile(path).blocks()) == [b""] * 3
+
+
+@pytest.mark.parametrize(("compress", "suffix"), FORMATS)
+def test_zeros_behind_a_stream_are_padding_wherever_a_read_ends(
+    tmp_path: Path, compress: Compress, suffix: str
+) -> None:
+    path = written(tmp_path, suffix, compress(b"one\n") + bytes(READ_BYTES + 5))
+    assert read(path) == (b"one\n", None)

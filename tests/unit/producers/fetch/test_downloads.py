@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from pipeline import logs
 from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain, UsageError
 from producers import dumps
+from producers.bytes.kinds import edge_fault
 from producers.fetch.disk_space import MARGIN_BYTES
 from producers.fetch.downloads import Downloads
 from producers.fetch.http import HttpFiles
@@ -27,7 +28,6 @@ from producers.fetch.part_file import PartFile, is_whole, read_marker
 from producers.fetch.progress import Rate
 from producers.fetch.remote_file import Refused, RemoteFile, Version
 from producers.fetch.retry import LONGEST_REST, rest_asked
-from producers.fetch.stream_end import fault
 from tests.dump_server import PAGE, DumpServer, Fault, QuickClock
 from tests.waiting import wait_until
 
@@ -264,7 +264,7 @@ def test_the_end_of_a_bz2_stream_is_found_at_every_bit(tmp_path: Path) -> None:
         for content, right in ((whole, True), (whole[:-1], False), (whole + b"x", False), (whole[:-12], False)):
             path.write_bytes(content)
             with path.open("rb") as file:
-                assert (fault(path.name, file) == "") is right, (size, right)
+                assert (edge_fault(path.name, file) == "") is right, (size, right)
 
 
 def test_a_file_that_is_here_and_the_servers_is_adopted(server: DumpServer, download: Download) -> None:
