@@ -63,8 +63,8 @@ def read_lines(
         kept = _grown(kept, memoryview(block)[begin:], length, max_bytes)
         length += len(block) - begin
     if length:
-        data = kept.removeprefix(BYTE_ORDER_MARK) if length <= max_bytes else None
-        yield Line(data, Position(number + 1, offset + length))
+        last = kept.removeprefix(BYTE_ORDER_MARK) if length <= max_bytes else None
+        yield Line(last, Position(number + 1, offset + length))
 
 
 def _grown(kept: bytearray, part: memoryview, length: int, max_bytes: int) -> bytearray:

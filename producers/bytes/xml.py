@@ -99,7 +99,7 @@ def read_head(blocks: Iterable[bytes]) -> ET.Element:
     parser = ET.XMLParser(target=_NoDocumentType(), encoding="utf-8")  # noqa: S314 - no document type, so no entities
     try:
         parser.feed(head + b"</mediawiki>")
-        return parser.close()  # type: ignore[no-any-return]
+        return parser.close()
     except (ET.ParseError, ValueError) as error:
         if isinstance(error, HeadUnreadable):
             raise
