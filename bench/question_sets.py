@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, one_line
 
 OWN = Path(__file__).parent / "questions"
 """Question sets of this project."""
@@ -54,7 +54,7 @@ def load(place: Path, wiki: str = "") -> QuestionSet:
     except OSError as error:
         raise UsageError(f"{place}: no questions there: {error.strerror or error}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{place}: not a question set: {type(error).__name__}: {error}") from None
+        raise UsageError(f"{place}: not a question set: {one_line(error)}") from None
     if not questions:
         raise UsageError(f"{place}: no question in it has a page that answers it")
     return QuestionSet(name, questions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiokafka import errors as kafka
 
-from pipeline.errors import CirrostreamError, Fatal, TryAgain, first_line
+from pipeline.errors import CirrostreamError, Fatal, TryAgain, one_line
 
 _NOT_ALLOWED = (
     kafka.TopicAuthorizationFailedError,
@@ -25,7 +25,7 @@ def verdict(error: BaseException, doing: str) -> CirrostreamError:
     """The error as one line and an exit code; `doing` is what was tried, such as `sending chunks`."""
     if isinstance(error, CirrostreamError):
         return error
-    said = f"{doing}: {type(error).__name__}: {first_line(error)}"
+    said = f"{doing}: {one_line(error)}"
     if isinstance(error, _NOT_ALLOWED):
         return Fatal(f"{said}; this user lacks a right, `python -m deploy.doctor` says which")
     if isinstance(error, _NOT_KNOWN):

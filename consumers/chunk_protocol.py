@@ -14,6 +14,7 @@ import msgspec
 
 from consumers.vocabulary import NOTHING_UNKNOWN, Unknown
 from pipeline.model_files import ModelFiles
+from pipeline.rejected import Rejected
 from pipeline.settings import Unit
 
 
@@ -62,13 +63,6 @@ class Made(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 NEWER_SCHEMA = "newer_schema"
 """The reason of a record that only a newer release can read: a dead letter once an upgrade has had its time."""
-
-
-class Rejected(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """A record that goes no further."""
-
-    reason: str
-    detail: str
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag=True):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from consumers.chunk_protocol import NEWER_SCHEMA, Answer, Made, PageRecord, Rejected
+from consumers.chunk_protocol import NEWER_SCHEMA, Answer, Made, PageRecord
 from consumers.chunking import Chunked, Chunker
-from pipeline.errors import is_fault
+from pipeline.errors import is_fault, one_line
 from pipeline.records import ChunkedPage, Page, SchemaTooNew, Source, Undecodable, decode, encode, valid_key
+from pipeline.rejected import Rejected
 
 
 class RecordChunker:
@@ -40,7 +41,7 @@ class RecordChunker:
             if not is_fault(error):
                 raise
             if len(pages) == 1:
-                return [Rejected("unchunkable", f"{type(error).__name__}: {error}")]
+                return [Rejected("unchunkable", one_line(error))]
         return [chunked for page in pages for chunked in self._chunk_all([page])]
 
     def _result(self, record: PageRecord, what: Chunked | Rejected | None) -> Made | Rejected:

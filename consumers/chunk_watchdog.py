@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 from consumers.chunk_errors import verdict
 from consumers.chunk_positions import check_no_gap
 from consumers.chunk_work import ChunkWork
-from pipeline.errors import CirrostreamError, Fatal, TryAgain
+from pipeline.errors import CirrostreamError, Fatal, TryAgain, one_line
 from pipeline.kafka import Cluster
 from pipeline.service import Service
 
@@ -94,7 +94,7 @@ class Watchdog:
                 self._on_silence(error)
             except Exception as error:  # noqa: BLE001 - a watchdog that has ended says so, and not by its silence
                 if not self._service.stopping.is_set():
-                    self._service.die(f"watchdog: cannot see whether the work goes on: {type(error).__name__}: {error}")
+                    self._service.die(f"watchdog: cannot see whether the work goes on: {one_line(error)}")
 
     def _check(self) -> None:
         committed = self._cluster.committed(self._group, self._topic)  # before the ends: else lag may look negative

@@ -13,12 +13,13 @@ import structlog
 
 from consumers.chunk_limits import TRIES_ALONE, most_seconds, seconds_for
 from consumers.chunk_process import ProcessDied
-from consumers.chunk_protocol import NEWER_SCHEMA, Answer, Made, PageRecord, Rejected
+from consumers.chunk_protocol import NEWER_SCHEMA, Answer, Made, PageRecord
 from consumers.vocabulary import NOTHING_UNKNOWN, Unknown
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message
 from pipeline.records import SchemaTooNew, Source
+from pipeline.rejected import Rejected
 from pipeline.upgrade_grace import Grace
 
 PAUSE_SECONDS = 0.5

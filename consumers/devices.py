@@ -8,7 +8,7 @@ from enum import Enum
 
 import torch
 
-from pipeline.errors import CirrostreamError, Exit, TryAgain, UsageError, first_line
+from pipeline.errors import CirrostreamError, Exit, TryAgain, UsageError, one_line
 
 OUT_OF_MEMORY = re.compile(
     r"out[ _]of[ _](device[ _]|host[ _])?memory|not enough memory|(can't|cannot|failed to|unable to) (allocate|mmap)"
@@ -98,7 +98,7 @@ def release_memory(device: torch.device) -> None:
         elif device.type == "mps":
             torch.mps.empty_cache()
     except RuntimeError as error:
-        raise DeviceBroke(f"the device {device} broke: {first_line(error)}") from None
+        raise DeviceBroke(f"the device {device} broke: {one_line(error)}") from None
 
 
 def memory_of_others(device: torch.device) -> int:

@@ -17,7 +17,7 @@ import torch
 
 from consumers.devices import DeviceBroke, Trouble, trouble
 from consumers.packing import Ids, pad
-from pipeline.errors import CirrostreamError, TryAgain, UsageError, first_line, is_fault
+from pipeline.errors import CirrostreamError, TryAgain, UsageError, is_fault, one_line
 from pipeline.model_files import ModelFiles
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def loading(files: ModelFiles, device: torch.device) -> Iterator[None]:
     except BaseException as error:
         if not is_fault(error):
             raise
-        line = f"{type(error).__name__}: {first_line(error)}"
+        line = one_line(error)
         kind = trouble(error, device)
         if kind is Trouble.MEMORY:
             raise TryAgain(

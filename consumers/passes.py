@@ -19,7 +19,7 @@ from consumers.devices import DeviceBroke, MemoryTaken, Trouble, memory_of_other
 from consumers.encoder import Encoder
 from consumers.packing import ElasticBudget, Ids, pack
 from consumers.stats import DeviceBatch, Stats
-from pipeline.errors import Fatal, first_line, is_fault
+from pipeline.errors import Fatal, is_fault, one_line
 
 WAITS = (1, 2, 4, 8, 15)
 """Seconds between the tries of a row that does not fit alone: a neighbour on the same device often wants its memory
@@ -111,8 +111,8 @@ class Passes:
                 raise
             kind = trouble(error, device)
             if kind is Trouble.DEVICE:
-                raise DeviceBroke(f"the device {device} broke: {first_line(error)}") from error
-            return Refused(kind, _said(error))
+                raise DeviceBroke(f"the device {device} broke: {one_line(error)}") from error
+            return Refused(kind, one_line(error))
 
     def _packed_anew(self, groups: list[Ids]) -> list[Ids]:
         rest = np.concatenate(groups)
@@ -168,9 +168,9 @@ class Passes:
                 if not is_fault(error):
                     raise
                 if trouble(error, self.encoder.device) is not Trouble.MEMORY:
-                    raise DeviceBroke(f"the device {self.encoder.device} broke: {first_line(error)}") from error
+                    raise DeviceBroke(f"the device {self.encoder.device} broke: {one_line(error)}") from error
                 if not waits:
-                    raise MemoryTaken(f"this machine has no memory for vectors: {first_line(error)}") from error
+                    raise MemoryTaken(f"this machine has no memory for vectors: {one_line(error)}") from error
                 self._rest(waits.pop(0))
                 continue
             done.pop()
@@ -179,9 +179,3 @@ class Passes:
         self.stats.out_of_memory += 1
         self.budget.shrink(int(lengths.max()) * len(lengths), len(lengths))
         release_memory(self.encoder.device)
-
-
-def _said(error: BaseException) -> str:
-    """The error's text, with its class where the class says more: a KeyError's text is a key."""
-    line = first_line(error)
-    return line if isinstance(error, RuntimeError) else f"{type(error).__name__}: {line}"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from consumers.devices import Trouble, release_memory, trouble
 from consumers.encoder import DTYPES, Encoder
 from consumers.packing import Ids
-from pipeline.errors import first_line, is_fault
+from pipeline.errors import is_fault, one_line
 from pipeline.model_files import ModelFiles
 
 LEAST_COSINE = 0.999
@@ -118,7 +118,7 @@ def _try(
             raise
         if trouble(error, device) is Trouble.DEVICE:
             raise
-        problem = first_line(error)
+        problem = one_line(error)
     return Probe(name, float("inf"), 0.0, 0.0, problem), None
 
 

@@ -14,7 +14,7 @@ from tokenizers import Encoding, Tokenizer, normalizers
 
 from consumers.breaks import splits_character
 from consumers.vocabulary import check_unknown
-from pipeline.errors import UsageError, first_line, is_fault
+from pipeline.errors import UsageError, is_fault, one_line
 from pipeline.model_files import ModelFiles
 
 SEGMENT = 16_384
@@ -63,7 +63,7 @@ def load_tokenizer(files: ModelFiles) -> Tokenizer:
     except BaseException as error:
         if not is_fault(error):
             raise
-        raise UsageError(f"{files.tokenizer_file}: not a tokenizer: {first_line(error)}") from None
+        raise UsageError(f"{files.tokenizer_file}: not a tokenizer: {one_line(error)}") from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     check_unknown(tokenizer, files)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 from tokenizers import Tokenizer
 
-from pipeline.errors import UsageError, first_line, is_fault
+from pipeline.errors import UsageError, is_fault, one_line
 from pipeline.model_files import ModelFiles
 
 NOBODYS_CHARACTER = chr(0xFFFFD)
@@ -58,4 +58,4 @@ def check_unknown(tokenizer: Tokenizer, files: ModelFiles) -> None:
     except BaseException as error:
         if not is_fault(error):
             raise
-        raise UsageError(f"{files.tokenizer_file}: fails on an unknown character: {first_line(error)}") from None
+        raise UsageError(f"{files.tokenizer_file}: fails on an unknown character: {one_line(error)}") from None

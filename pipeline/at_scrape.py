@@ -13,6 +13,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from pipeline.errors import one_line
+
 WAIT_SECONDS = 1.0
 """Prometheus gives a scrape 10 s by default; ours need milliseconds unless a driver or a network disk hangs."""
 
@@ -83,7 +85,7 @@ class _Reading:
         try:
             self.answer = tuple(read())
         except Exception as error:  # noqa: BLE001 - a scrape without one gauge is better than none
-            structlog.get_logger().debug("a gauge cannot be read", error=f"{type(error).__name__}: {error}")
+            structlog.get_logger().debug("a gauge cannot be read", error=one_line(error))
         finally:
             self.done.set()
 

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from pipeline import upgrade_grace
 from pipeline.elimination import CAREFUL_SHARE, LETTERS_A_KILLER, Mark, share_of_watchdog
-from pipeline.errors import CirrostreamError, Fatal, TryAgain, WorkFailed
+from pipeline.errors import CirrostreamError, Fatal, TryAgain, WorkFailed, one_line
 from pipeline.kafka import Cluster
 from pipeline.membership import JOIN_MS, POLL_MS, POLL_RECORDS, Membership, Positions
 from pipeline.metrics import Metrics
@@ -189,7 +189,7 @@ class BatchSource(Generic[T]):
         except BaseException as error:  # Rust's panics are no Exceptions
             self._suspected = True
             structlog.get_logger().debug("work failed", exc_info=True)
-            raise WorkFailed(f"unexpected {type(error).__name__} over {what}: {error}") from error
+            raise WorkFailed(f"{what}: unexpected {one_line(error)}") from error
 
     def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Commits these offsets, for the partitions that are still ours.

@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from pipeline import logs
-from pipeline.errors import CirrostreamError, Exit, Fatal, TryAgain, UsageError, first_line, is_fault, is_panic
+from pipeline.errors import CirrostreamError, Exit, Fatal, TryAgain, UsageError, is_fault, is_panic, one_line
 from pipeline.settings import chosen_log_level, refusals
 from pipeline.terminal import say_aside, show_what_can_be_shown
 
@@ -118,7 +118,7 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
         if chosen_log_level() == "DEBUG":
             say_aside(traceback.format_exc())
         say_aside(
-            f"error: unexpected {type(error).__name__}: {error}; this is a bug, or something broke beneath us "
+            f"error: unexpected {one_line(error)}; this is a bug, or something broke beneath us "
             "(CIRROSTREAM_LOG_LEVEL=DEBUG shows where)"
         )
         return Exit.FATAL
@@ -150,7 +150,7 @@ def _in_words(error: BaseException) -> CirrostreamError | None:
         return TryAgain("this machine's memory is full: end what else runs here, or give this process more")
     if is_panic(error):
         return Fatal(
-            f"a library written in Rust has panicked ({first_line(error)}), its own lines above say where; start "
+            f"a library written in Rust has panicked ({one_line(error)}), its own lines above say where; start "
             "again, and report it if it comes again"
         )
     if not isinstance(error, Exception) or not type(error).__module__.startswith("kafka."):

@@ -87,17 +87,30 @@ def is_panic(error: BaseException) -> bool:
     return type(error).__name__ in ("PanicException", "RustPanic")
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says; its class where it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+MOST_CHARACTERS = 300
+"""Of a library's error in a line of ours; some of them print what they were given."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line: the message of one of ours; of any other its class, then the first line of its text.
+
+    No address in it keeps its password.
+    """
+    text = without_secrets(str(error)).strip()
+    if isinstance(error, CirrostreamError) and text:
+        return text
+    name = type(error).__name__
+    line = text.splitlines()[0] if text else ""
+    said = line if line.startswith(name) else f"{name}: {line}" if line else name
+    return said if len(said) <= MOST_CHARACTERS else said[: MOST_CHARACTERS - 1] + "…"
 
 
 @contextmanager
 def faults_as(kind: type[CirrostreamError], what: str) -> Iterator[None]:
-    """Tells a fault of a library as an error of ours: what could not be done, its class, and the first line it says."""
+    """Tells a fault of a library as an error of ours: what could not be done, and the library's error in one line."""
     try:
         yield
     except BaseException as error:
         if not is_fault(error):
             raise
-        raise kind(f"{what}: {type(error).__name__}: {first_line(error)}") from error
+        raise kind(f"{what}: {one_line(error)}") from error

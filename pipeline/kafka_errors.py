@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from kafka import errors as kafka
 
-from pipeline.errors import CirrostreamError, Fatal, Forbidden, Replaced, TryAgain, UsageError
+from pipeline.errors import CirrostreamError, Fatal, Forbidden, Replaced, TryAgain, UsageError, one_line
 
 Words = Callable[[str], CirrostreamError]
 
@@ -83,7 +83,7 @@ just forming. kafka-python calls only the first kind retriable."""
 
 def in_words(error: Exception, what: str) -> CirrostreamError:
     """The error that the operator gets for one of kafka-python's; `what` says who wanted what of whom."""
-    said = f"{what}: {_said(error)}"
+    said = f"{what}: {one_line(error)}"
     for kinds, words in _MEANINGS:
         if isinstance(error, kinds):
             return words(said)
@@ -104,8 +104,3 @@ def translated(what: str) -> Iterator[None]:
 def _is_refusal_of_several(error: Exception) -> bool:
     """Trap: of a request about several partitions the admin client raises one bare error, with their names as text."""
     return type(error) is kafka.BrokerResponseError and "AuthorizationFailed" in str(error)
-
-
-def _said(error: Exception) -> str:
-    name, text = type(error).__name__, str(error)
-    return text if text.startswith(name) else f"{name}: {text}"

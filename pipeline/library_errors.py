@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.errors import CirrostreamError, Fatal, is_fault, is_panic
+from pipeline.errors import CirrostreamError, Fatal, is_fault, is_panic, one_line
 
 MOST_PANICS = 3
 """Panics in a row of the same step that end a process. One may come of a change by somebody else and be over; after
@@ -20,12 +20,16 @@ class LibraryError(Exception):
     """An error of a library in one line, for the code that knows what it had asked for. No user sees it as it is."""
 
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(" ".join(str(cause).split())[:300] or type(cause).__name__)
+        super().__init__(one_line(cause))
         self.cause = cause
 
     @property
     def panicked(self) -> bool:
         return is_panic(self.cause)
+
+    def says(self, mark: str) -> bool:
+        """True when the library's whole text has these words."""
+        return mark in str(self.cause)
 
 
 @contextmanager

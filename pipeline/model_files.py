@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.errors import Fatal, TryAgain, UsageError, first_line, is_fault
+from pipeline.errors import Fatal, TryAgain, UsageError, is_fault, one_line
 from pipeline.model_card import CARD, card_languages
 from pipeline.model_config import Metric, read_config
 from pipeline.settings import DEFAULT_MODEL, ModelSettings
@@ -193,8 +193,8 @@ def _download(name: str, revision: str | None, *, weights: bool) -> Path:
         if not is_fault(error):
             raise
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise Fatal(f"--model {name}: no room for it on this disk: {first_line(error)}") from None
-        raise TryAgain(f"--model {name}: download failed: {type(error).__name__}: {first_line(error)}") from None
+            raise Fatal(f"--model {name}: no room for it on this disk: {one_line(error)}") from None
+        raise TryAgain(f"--model {name}: download failed: {one_line(error)}") from None
 
 
 def _tag(identity: str, revision: str, prompt: str, settings: ModelSettings) -> str:

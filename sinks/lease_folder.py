@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from pipeline.errors import one_line
+
 MAX_FILES = 64
 """Leases that are looked at, the youngest first: a reader holds one, and nobody has so many readers of one version."""
 
@@ -100,7 +102,7 @@ def _faults() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
-        raise NoLeases(" ".join(str(error).split())[:300]) from None
+        raise NoLeases(one_line(error)) from None
 
 
 def _located(uri: str) -> tuple[fs.FileSystem, str]:

@@ -74,7 +74,7 @@ class Reader:
                 with library_errors():
                     return query(self.lance)
             except LibraryError as error:
-                if attempt == 2 or not (error.panicked or "Not found" in str(error)):
+                if attempt == 2 or not (error.panicked or error.says("Not found")):
                     raise no_answer(self.name, "read", error) from None
                 if not error.panicked:
                     self._catch_up(error)
@@ -90,7 +90,7 @@ class Reader:
             with library_errors():
                 yield from query(self.lance)
         except LibraryError as error:
-            if "Not found" in str(error):
+            if error.says("Not found"):
                 self._catch_up(error)
             raise no_answer(self.name, "read", error) from None
 

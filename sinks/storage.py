@@ -70,7 +70,7 @@ def _opened(database: lancedb.DBConnection, name: str) -> lancedb.table.Table | 
         with library_errors():
             return database.open_table(name)
     except LibraryError as error:
-        if "was not found" in str(error):
+        if error.says("was not found"):
             return None
         raise no_answer(name, "opened", error) from None
 
@@ -123,7 +123,6 @@ def quoted(text: str) -> str:
 
 def storage_fault(table: str, error: LibraryError) -> Fatal | None:
     """What the operator must mend, if this error says so."""
-    text = str(error)
     remedies = {
         "/_versions": "it vanished under its writer; if that was meant, start sinks.lance again: it tells what to do",
         "No space left": "the disk is full; make room, then start again: nothing was lost",
@@ -134,6 +133,6 @@ def storage_fault(table: str, error: LibraryError) -> Fatal | None:
         "Not a directory": "its place is not a folder; choose another CIRROSTREAM_LANCE_URI",
     }
     for mark, remedy in remedies.items():
-        if mark in text and (mark != "/_versions" or "Not found" in text):
+        if error.says(mark) and (mark != "/_versions" or error.says("Not found")):
             return Fatal(f"table {table}: {remedy} ({error})")
     return None

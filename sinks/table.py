@@ -126,7 +126,7 @@ class Table:
             with library_errors():
                 database.create_table(name, row, mode="create", on_bad_vectors="null")
         except LibraryError as error:
-            if "already exists" not in str(error):
+            if not error.says("already exists"):
                 raise no_answer(name, "made", error) from None
         return cls.take_over(database, name, fence, rule, watch=watch)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from deploy.doctor.findings import Check, Finding, Result, Verdict, fail, skip
 from deploy.doctor.patient import Patient
 from deploy.doctor.settings import FAMILIES
-from pipeline.errors import CirrostreamError, UsageError, first_line, is_fault
+from pipeline.errors import CirrostreamError, UsageError, is_fault, one_line
 from pipeline.settings import chosen_log_level
 from pipeline.terminal import say_aside
 
@@ -73,7 +73,7 @@ def bounded(check: Check, patient: Patient) -> Finding:
                 raise
             if chosen_log_level() == "DEBUG":
                 say_aside(traceback.format_exc())
-            answers.append(fail(f"{type(error).__name__}: {first_line(error)[:300]}", check.remedy))
+            answers.append(fail(one_line(error), check.remedy))
 
     _within(check.limit_s, ask)
     return answers[0] if answers else fail(f"no answer within {check.limit_s:g} s", check.remedy)

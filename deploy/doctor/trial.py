@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 
-from pipeline.errors import CirrostreamError, first_line, is_fault
+from pipeline.errors import CirrostreamError, is_fault, one_line
 from pipeline.settings import DType, ModelSettings
 from pipeline.terminal import write_json
 
@@ -94,7 +94,7 @@ def _main() -> None:
     except BaseException as error:  # whatever it is, it is the finding
         if not is_fault(error):
             raise
-        trial = Trial(problem=f"{type(error).__name__}: {first_line(error)[:300]}")
+        trial = Trial(problem=one_line(error))
     write_json(json.dumps(asdict(trial)))
     os._exit(0)  # a driver that crashes when it is unloaded has nothing to tell any more
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pipeline.errors import Fatal, TryAgain, UsageError
+from pipeline.errors import Fatal, TryAgain, UsageError, one_line
 
 if TYPE_CHECKING:
     from jgo.maven import Artifact, MavenContext
@@ -107,8 +107,9 @@ def _resolved(artifact: Artifact, coordinate: str) -> Path:
     try:
         return Path(artifact.resolve())
     except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
-        reason = str(error).splitlines()[0]
-        raise TryAgain(f"cannot fetch {coordinate} from Maven: {reason}; check the network and try again") from None
+        raise TryAgain(
+            f"cannot fetch {coordinate} from Maven: {one_line(error)}; check the network and try again"
+        ) from None
 
 
 def _sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.announcements import announced
-from pipeline.errors import CirrostreamError, Fatal, TryAgain
+from pipeline.errors import CirrostreamError, Fatal, TryAgain, one_line
 from pipeline.kafka_errors import translated
 from pipeline.lag.backlog import Backlog, Drain, Log, Step
 from pipeline.lag.rates import Rate, time_left
@@ -119,7 +119,7 @@ class Watcher(threading.Thread):
                 self.view = replace(self.view, fatal=error)
                 return
             except Exception as error:  # noqa: BLE001 - a watcher that is dead in silence would keep the run for ever
-                bug = f"watching the run: {type(error).__name__}: {error} (a bug; please report it)"
+                bug = f"watching the run: {one_line(error)} (a bug; please report it)"
                 self.view = replace(self.view, fatal=Fatal(bug))
                 return
             if now - scraped_at >= LOOK_S:

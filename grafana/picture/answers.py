@@ -12,7 +12,7 @@ import httpx
 
 from grafana.picture.panels import Panel, Query
 from grafana.queries import fill
-from pipeline.errors import TryAgain, UsageError
+from pipeline.errors import TryAgain, UsageError, one_line
 
 POINTS = 240
 LARGEST_ANSWER = 32 * 1024 * 1024
@@ -72,7 +72,7 @@ class Prometheus:
                         raise UsageError(f"{self.address} answers with more than {LARGEST_ANSWER >> 20} MiB")
             found = json.loads(body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise TryAgain(f"{self.address} does not answer: {error or type(error).__name__}") from None
+            raise TryAgain(f"{self.address} does not answer: {one_line(error)}") from None
         except ValueError:
             raise UsageError(f"{self.address} is no Prometheus: it does not answer with JSON") from None
         if found.get("status") != "success":

@@ -16,7 +16,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import AuthorizationError, KafkaError
 from kafka.protocol.consumer import IsolationLevel
 
-from pipeline.errors import Fatal
+from pipeline.errors import Fatal, one_line
 from pipeline.kafka import Cluster
 
 KIB = 1024
@@ -89,7 +89,7 @@ class FirstRecords:
         except AuthorizationError as error:
             self.close()
             raise Fatal(
-                f"Kafka at {self._cluster.bootstrap}: {type(error).__name__}: {error}; "
+                f"Kafka at {self._cluster.bootstrap}: {one_line(error)}; "
                 "the age of records needs the right to READ the topic"
             ) from error
         except KafkaError:

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from pipeline.errors import Fatal, TryAgain, UsageError
+from pipeline.errors import Fatal, TryAgain, UsageError, one_line
 from pipeline.settings import MIB
 from producers.api.answers import Answer, Problem, decode
 from producers.fetch.retry import rest_asked
@@ -136,7 +136,7 @@ class ApiHttp:
         except httpx.ReadTimeout as error:
             raise _NotNow("no answer in time", heavy=True) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise _NotNow(f"{type(error).__name__}: {error}") from error
+            raise _NotNow(one_line(error)) from error
         return self._answer(body, response)
 
     def _check(self, response: httpx.Response) -> None:

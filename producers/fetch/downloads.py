@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from pipeline.errors import CirrostreamError, Fatal
+from pipeline.errors import CirrostreamError, Fatal, one_line
 from producers.fetch import part_file
 from producers.fetch.clock import Stopped
 from producers.fetch.disk_space import free_bytes, require_space
@@ -225,7 +225,7 @@ class Downloads:
         except CirrostreamError as failure:
             error = failure
         except Exception as failure:  # noqa: BLE001 - a thread's error must reach the one who waits for the file
-            error = Fatal(f"{item.file.address}: unexpected {type(failure).__name__}: {failure}")
+            error = Fatal(f"{item.file.address}: unexpected {one_line(failure)}")
         with self._changed:
             item.state, self._error = state, self._error or error
             self._changed.notify_all()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import httpx
 import structlog
 
+from pipeline.errors import one_line
 from producers.fetch.clock import StopClock
 from producers.fetch.gate import gate_of
 from producers.fetch.part_file import PartFile
@@ -134,8 +135,8 @@ def _as_ours(error: httpx.TransportError, address: str) -> Exception:
         return Refused(f"{address}: the server's certificate is not valid here ({error})")
     if isinstance(error, httpx.UnsupportedProtocol | httpx.ProxyError):
         return Refused(f"{address}: {error}")
-    what = "the server sent nothing for too long" if isinstance(error, httpx.ReadTimeout) else str(error)
-    return Unavailable(f"{address}: {what or type(error).__name__}")
+    what = "the server sent nothing for too long" if isinstance(error, httpx.ReadTimeout) else one_line(error)
+    return Unavailable(f"{address}: {what}")
 
 
 def _judge(response: httpx.Response, address: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from pipeline.addresses import has_user, without_secrets
-from pipeline.errors import TryAgain, UsageError
+from pipeline.errors import TryAgain, UsageError, one_line
 from producers.fetch.clock import StopClock
 from producers.fetch.part_file import PartFile
 from producers.fetch.remote_file import NotThere, Refused, RemoteFile, Unavailable, Version, is_safe_name
@@ -72,12 +72,11 @@ def find_remote(source: str, names: Names) -> tuple[StoreFiles, tuple[RemoteFile
     except FileNotFoundError:
         raise UsageError(f"{source}: no such file or folder") from None
     except PermissionError as error:
-        raise UsageError(f"{source}: access denied ({without_secrets(str(error), of=source)})") from error
+        raise UsageError(f"{source}: access denied ({without_secrets(one_line(error), of=source)})") from error
     except UsageError:
         raise
     except Exception as error:  # each store has exceptions of its own: credentials, regions, networks
-        said = without_secrets(str(error), of=source)
-        raise TryAgain(f"{source}: cannot be listed: {type(error).__name__}: {said}") from error
+        raise TryAgain(f"{source}: cannot be listed: {without_secrets(one_line(error), of=source)}") from error
     if not paths:
         raise UsageError(f"{source}: no {names.what} there; {names.endings}")
     scheme = source.split("://", 1)[0]
@@ -139,10 +138,10 @@ class StoreFiles:
         except PermissionError as error:
             raise Refused(f"{self._name(file)}: access denied ({self._said(error)})") from error
         except Exception as error:  # each store has exceptions of its own
-            raise Unavailable(f"{self._name(file)}: {type(error).__name__}: {self._said(error)}") from error
+            raise Unavailable(f"{self._name(file)}: {self._said(error)}") from error
 
     def _said(self, error: Exception) -> str:
-        return without_secrets(str(error), of=self._source)
+        return without_secrets(one_line(error), of=self._source)
 
     def _name(self, file: RemoteFile) -> str:
         return f"{self._scheme}://{file.address.lstrip('/')}"

@@ -19,8 +19,7 @@ import structlog
 from kafka.errors import KafkaError
 
 from pipeline import logs
-from pipeline.addresses import without_secrets
-from pipeline.errors import CirrostreamError, Exit
+from pipeline.errors import CirrostreamError, Exit, one_line
 from pipeline.kafka import Cluster
 from pipeline.kafka_errors import in_words
 from pipeline.publisher import Publisher
@@ -82,7 +81,7 @@ def run_job(job: ShardJob, kind_name: str, connection: Connection, stopping: thr
     except Exception as error:  # noqa: BLE001 - the parent says it in one line
         structlog.get_logger().debug("unexpected", exc_info=True)
         message, code = (
-            f"{job.path}: {type(error).__name__}: {without_secrets(str(error))} (a bug; please report it)",
+            f"{job.path}: {one_line(error)} (a bug; please report it)",
             Exit.FATAL,
         )
     connection.drop()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.errors import one_line
 from producers.bytes.blocks import Damaged
 from producers.records.field_mapping import Record
 
@@ -90,7 +91,7 @@ class ParquetRows:
             size = file.seek(0, 2)
             file.seek(max(0, size - len(MAGIC)))
             ends = file.read() == MAGIC
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         return Damaged("cut off" if begins and not ends else "corrupt", size, reason)
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
-from pipeline.errors import Fatal, TryAgain
+from pipeline.errors import Fatal, TryAgain, one_line
 from producers.fetch.retry import rest_asked
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
@@ -118,7 +118,7 @@ class EventStream:
         except httpx.ReadTimeout as error:
             raise _Broken("the stream went silent") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise _Broken(f"{type(error).__name__}: {error}") from error
+            raise _Broken(one_line(error)) from error
         raise _Broken("the stream ended")
 
     def _passed(self, event: ServerEvent) -> ServerEvent:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from pipeline import logs
 from pipeline.child_limits import bound_memory, die_first, end_with_parent
-from pipeline.errors import CirrostreamError, Exit
+from pipeline.errors import CirrostreamError, Exit, one_line
 from sinks.measure.opening import measured_table
 from sinks.measure.settings import MeasureSettings
 
@@ -40,7 +40,7 @@ def main() -> int:
         bound_memory(settings.measure_bytes)
         measured = measured_table(settings)
     except ValidationError as error:
-        return _refused(str(error).splitlines()[0], Exit.USAGE)
+        return _refused(one_line(error), Exit.USAGE)
     except CirrostreamError as error:
         return _refused(str(error), error.exit_code)
     with os.fdopen(out, "wb") as document:

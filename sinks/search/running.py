@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, wait
 
-from pipeline.errors import CirrostreamError, first_line, is_fault
+from pipeline.errors import is_fault, one_line
 from sinks.search.answers import LegReport
 from sinks.search.fusion import Candidate, Leg
 
@@ -41,7 +41,7 @@ def run_legs(
             if not is_fault(error):
                 raise
             errors.append(error)
-            why = str(error) if isinstance(error, CirrostreamError) else f"{type(error).__name__}: {first_line(error)}"
+            why = one_line(error)
             reports.append(LegReport(name=leg, state="failed", why=why))
         else:
             reports.append(LegReport(name=leg, state="ran", seconds=round(seconds, 4), candidates=len(found[leg])))

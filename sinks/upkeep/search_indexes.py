@@ -46,7 +46,7 @@ def _is_damaged(lance: LanceTable, name: str) -> bool:
     except LibraryError as error:
         if fault := storage_fault(str(lance.name), error):
             raise fault from None
-        panicked = error.panicked and not any(mark in str(error.cause) for mark in PASSING)
+        panicked = error.panicked and not any(error.says(mark) for mark in PASSING)
         return panicked or tells_of_damage(error)
     return False
 
@@ -61,9 +61,8 @@ def tells_of_damage(error: LibraryError) -> bool:
 
     Not of one that cannot be read now, with too many files open, say: that one is sound, and making it anew takes long.
     """
-    text = str(error.cause)
-    gone = "not found" in text.lower() and "/_indices/" in text
-    return gone or any(mark in text for mark in DAMAGE)
+    gone = (error.says("not found") or error.says("Not found")) and error.says("/_indices/")
+    return gone or any(error.says(mark) for mark in DAMAGE)
 
 
 def waiting_rows(state: State) -> int:

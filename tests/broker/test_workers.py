@@ -117,7 +117,7 @@ def test_the_supervisor_outlasts_a_page_that_breaks_the_embedder(
     letters_topic = topics.corpus_topics(ModelSettings()).dead_letters
     [letter] = [read(record)[1] for record in read_to_end(cluster, letters_topic)]
     assert (letter.key, letter.reason) == (b"testwiki:0", "killed")
-    assert "unexpected KeyError over" in (tmp_path / "logs" / "embed-0.log").read_text()
+    assert ": unexpected KeyError: " in (tmp_path / "logs" / "embed-0.log").read_text()
 
 
 def test_an_embedder_that_cannot_work_ends_them_with_its_code(

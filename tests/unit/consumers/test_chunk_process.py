@@ -15,11 +15,12 @@ import psutil
 import pytest
 
 from consumers.chunk_process import ChunkProcess, ProcessDied
-from consumers.chunk_protocol import Made, PageRecord, Rejected, Task
+from consumers.chunk_protocol import Made, PageRecord, Task
 from pipeline.cores import usable_memory
 from pipeline.errors import TryAgain, UsageError
 from pipeline.model_files import resolve
 from pipeline.records import SCHEMA_VERSION, ChunkedPage, Page, decode, encode
+from pipeline.rejected import Rejected
 from pipeline.settings import MIB, ModelSettings
 from tests.faults.killers import Act, Trap, armed, sprung
 from tests.waiting import wait_until

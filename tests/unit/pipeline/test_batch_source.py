@@ -161,7 +161,7 @@ def test_an_error_over_the_work_leaves_the_mark_and_the_fifth_convicts(error: Ba
 
 def test_an_error_that_is_none_of_ours_ends_with_another_try_that_names_the_records() -> None:
     kafka = Kafka()
-    with pytest.raises(WorkFailed, match="unexpected KeyError over 50 records of numbers: 'x'"):
+    with pytest.raises(WorkFailed, match="50 records of numbers: unexpected KeyError: 'x'"):
         read(kafka, over(117, KeyError("x")))
 
 

@@ -114,7 +114,7 @@ def test_a_panic_that_nobody_has_caught_is_one_line_and_no_bug_of_ours() -> None
     found, said = run(panic)
     assert found == Exit.FATAL
     assert said.startswith(
-        "error: a library written in Rust has panicked (called `Option::unwrap()` on a `None` value)"
+        "error: a library written in Rust has panicked (PanicException: called `Option::unwrap()` on a `None` value)"
     )
     assert said.count("\n") == 1
 

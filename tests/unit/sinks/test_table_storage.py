@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import Fatal
+from pipeline.library_errors import LibraryError
 from sinks.storage import connect, storage_fault
 from tests import ROOT
 from tests.tables import contents, embedded, new_table, takeover, texts
@@ -106,8 +107,8 @@ def test_a_place_that_cannot_have_tables_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_operator_must_mend_is_named(error: str, says: str) -> None:
-    assert says in str(storage_fault("x", RuntimeError(error)))
+    assert says in str(storage_fault("x", LibraryError(RuntimeError(error))))
 
 
 def test_a_file_of_an_old_version_that_was_cleaned_up_is_no_fault() -> None:
-    assert storage_fault("x", RuntimeError("Not found: db/x.lance/data/abc.lance")) is None
+    assert storage_fault("x", LibraryError(RuntimeError("Not found: db/x.lance/data/abc.lance"))) is None

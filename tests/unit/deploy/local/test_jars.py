@@ -56,7 +56,7 @@ def test_another_jar_under_the_same_name_is_refused_and_does_not_stay(tmp_path: 
 
 
 def test_a_repository_that_cannot_be_reached_is_worth_another_try(tmp_path: Path) -> None:
-    with pytest.raises(TryAgain, match="cannot fetch g:x:1 from Maven: no route"):
+    with pytest.raises(TryAgain, match="cannot fetch g:x:1 from Maven: OSError: no route"):
         fetch(ServedArtifact(tmp_path / "x.jar", OSError("no route")), "g:x:1", SHA256)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,16 @@
+"""The verdict on an input that goes no further, in every stage."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Rejected(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A document, record or row that goes no further, and is counted under its reason."""
+
+    reason: str
+    """The label value of the metrics that count it."""
+    detail: str = ""
+    """For a person: where it is and what is wrong with it."""
+    damaged: bool = False
+    """It cannot be read at all; false for one that is left out on purpose."""
