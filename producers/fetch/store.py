@@ -6,11 +6,14 @@ So one machine downloads from the dump server, and many read from a bucket besid
 from __future__ import annotations
 
 import contextlib
+import ftplib
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from urllib.parse import urlsplit
 
 from pipeline.addresses import has_user, without_secrets
 from pipeline.errors import TryAgain, UsageError, one_line
@@ -29,6 +32,9 @@ _KEYS = {
     **dict.fromkeys(("s3", "s3a"), "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
     **dict.fromkeys(("gs", "gcs"), "set GOOGLE_APPLICATION_CREDENTIALS"),
 }
+_OF_HOSTS = ("ftp", "sftp", "ssh", "smb")
+_AWAY = (OSError, EOFError, ftplib.error_temp)
+_NOT_AWAY = (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "mtime", "created")
 """What the stores call that which changes with a file's content, the surest first."""
 
@@ -66,7 +72,7 @@ def find_remote(source: str, names: Names) -> tuple[StoreFiles, tuple[RemoteFile
         UsageError: the address means nothing, a package is missing, or access is denied.
         TryAgain: the store does not answer.
     """
-    store, path = _open_store(source)
+    store, path = _opened(source)
     try:
         paths = _paths(store, path, names)
     except FileNotFoundError:
@@ -81,23 +87,29 @@ def find_remote(source: str, names: Names) -> tuple[StoreFiles, tuple[RemoteFile
         raise UsageError(f"{source}: no {names.what} there; {names.endings}")
     scheme = source.split("://", 1)[0]
     files = tuple(RemoteFile(found, _place(scheme, found), size) for found, size in sorted(paths.items(), key=_natural))
-    return StoreFiles(store, scheme, source), files
+    return StoreFiles(lambda: _opened(source)[0], scheme, source), files
 
 
 class StoreFiles:
-    """The files of one store, by their paths in it: a `FileServer`."""
+    """The files of one store, by their paths in it: a `FileServer`.
 
-    def __init__(self, store: AbstractFileSystem, scheme: str, source: str = "") -> None:
+    Each thread has a store of its own, and another one after a failure: that of `ftp://` is a single connection, which
+    two threads cannot share, and which stays broken once it has been.
+    """
+
+    def __init__(self, open_store: Callable[[], AbstractFileSystem], scheme: str, source: str = "") -> None:
         self.clock = StopClock()
+        self._open_store = open_store
+        self._own = threading.local()
         self._source = source
-        self._store = store
         self._scheme = scheme
 
     def look(self, file: RemoteFile) -> Version:
         self.clock.check()
         with self._translated(file):
-            self._store.invalidate_cache(file.address)
-            info: Mapping[str, Any] = self._store.info(file.address)
+            store = self._store
+            store.invalidate_cache(file.address)
+            info: Mapping[str, Any] = store.info(file.address)
         tag = next((str(info[key]) for key in _VERSION_KEYS if info.get(key)), "")
         return Version(_size(info), etag=tag.removeprefix("W/"))
 
@@ -129,6 +141,12 @@ class StoreFiles:
         if part.version.size is not None and not part.whole:
             raise Unavailable(f"{self._name(file)}: {part.have:,} bytes came of {part.version.size:,}")
 
+    @property
+    def _store(self) -> AbstractFileSystem:
+        if not hasattr(self._own, "store"):
+            self._own.store = self._open_store()
+        return self._own.store
+
     @contextlib.contextmanager
     def _translated(self, file: RemoteFile) -> Iterator[None]:
         try:
@@ -137,7 +155,10 @@ class StoreFiles:
             raise NotThere(f"{self._name(file)}: it is not there any more") from error
         except PermissionError as error:
             raise Refused(f"{self._name(file)}: access denied ({self._said(error)})") from error
+        except UsageError as error:
+            raise Refused(str(error)) from error
         except Exception as error:  # each store has exceptions of its own
+            self._own.__dict__.clear()
             raise Unavailable(f"{self._name(file)}: {self._said(error)}") from error
 
     def _said(self, error: Exception) -> str:
@@ -147,7 +168,8 @@ class StoreFiles:
         return f"{self._scheme}://{file.address.lstrip('/')}"
 
 
-def _open_store(source: str) -> tuple[AbstractFileSystem, str]:
+def _opened(source: str) -> tuple[AbstractFileSystem, str]:
+    """The store that an address is in, not shared with anybody, and the path in it. Raises UsageError, TryAgain."""
     found = _ADDRESS.match(source)
     if found is None or "::" in source:
         raise UsageError(f"{source}: not an address such as s3://bucket/folder")
@@ -155,16 +177,21 @@ def _open_store(source: str) -> tuple[AbstractFileSystem, str]:
         raise UsageError(f"{source}: dumps on a web server are named by --mirror (the folder of dates) and --wiki")
     if found[1] in _KEYS and has_user(source):
         raise UsageError(f"{source}: keys do not belong into the address of a bucket: {_KEYS[found[1]]}")
+    if found[1] in _OF_HOSTS and not urlsplit(source).hostname:
+        raise UsageError(f"{source}: no host in it, as in {found[1]}://host/folder")
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(source)  # type: ignore[no-any-return]
+        return fsspec.core.url_to_fs(source, skip_instance_cache=True)  # type: ignore[no-any-return]
     except ImportError as error:
         package = _PACKAGES.get(found[1])
-        what = f"pip install {package}" if package else str(error)
+        what = f"pip install {package}" if package else without_secrets(str(error), of=source)
         raise UsageError(f"{source}: a package is missing that opens {found[1]}:// addresses: {what}") from None
-    except ValueError as error:
-        raise UsageError(f"{source}: {error}") from None
+    except Exception as error:  # some connect here, with exceptions of their own
+        said = without_secrets(one_line(error), of=source)
+        if isinstance(error, _AWAY) and not isinstance(error, _NOT_AWAY):
+            raise TryAgain(f"{source}: cannot be reached: {said}") from error
+        raise UsageError(f"{source}: cannot be opened: {said}") from error
 
 
 def _paths(store: AbstractFileSystem, path: str, names: Names) -> dict[str, int | None]:

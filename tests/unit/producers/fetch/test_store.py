@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bz2
 import random
+import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +14,9 @@ from typing import Any
 import fsspec
 import pytest
 
-from pipeline.errors import CheckFailed, UsageError
+from pipeline.errors import CheckFailed, TryAgain, UsageError
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES, origin_of
-from producers.fetch import store as remote_files
+from producers.fetch import store as stores
 from producers.fetch.downloads import Downloads
 from producers.fetch.part_file import PartFile
 from producers.fetch.store import StoreFiles, find_remote
@@ -120,7 +122,7 @@ class BreakingStore:
 def test_a_store_that_breaks_off_is_asked_for_the_rest(bucket: Bucket, tmp_path: Path) -> None:
     (_, files) = find_remote(f"{bucket.address}/**/*-00002.json.bz2", CIRRUS_NAMES)
     store = BreakingStore(bucket.store, [10_000, 0, 5_000])
-    server = StoreFiles(store, "memory")
+    server = StoreFiles(lambda: store, "memory")
     server.clock = QuickClock()
     with Downloads(server, files, tmp_path) as downloads:
         (path,) = downloads
@@ -130,7 +132,7 @@ def test_a_store_that_breaks_off_is_asked_for_the_rest(bucket: Bucket, tmp_path:
 
 def test_a_file_that_is_replaced_while_it_is_read_is_read_again(bucket: Bucket, tmp_path: Path) -> None:
     (_, (file,)) = find_remote(f"{bucket.address}/**/*-00002.json.bz2", CIRRUS_NAMES)
-    server = StoreFiles(bucket.store, "memory")
+    server = StoreFiles(lambda: bucket.store, "memory")
     part = PartFile(tmp_path / file.name)
     with part.opened():
         part.begin(server.look(file))
@@ -162,6 +164,8 @@ def test_names_that_are_no_file_names_are_left_alone(bucket: Bucket, tmp_path: P
         ("nonsense://x", "nonsense"),
         ("https://dumps.example/x", "--mirror"),
         ("zip::memory://x", "not an address"),
+        ("ftp://", "ftp://: no host in it"),
+        ("dbfs://x", "dbfs://x: cannot be opened"),
     ],
 )
 def test_an_address_that_means_nothing_is_said(source: str, words: str) -> None:
@@ -172,7 +176,7 @@ def test_an_address_that_means_nothing_is_said(source: str, words: str) -> None:
 
 @pytest.mark.parametrize(("source", "package"), [("s3://b/x", "s3fs"), ("gs://b/x", "gcsfs")])
 def test_a_missing_package_is_named(source: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object) -> None:
+    def missing(*_: object, **__: object) -> None:
         raise ImportError("not installed")
 
     monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
@@ -180,7 +184,55 @@ def test_a_missing_package_is_named(source: str, package: str, monkeypatch: pyte
         find_remote(source, CIRRUS_NAMES)
 
 
+def test_a_store_that_cannot_be_reached_is_tried_again_by_a_supervisor() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and nobody listens there
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(
+            TryAgain, match=rf"ftp://\*\*\*@{host}/dumps: cannot be reached: ConnectionRefused"
+        ) as error:
+            find_remote(f"ftp://reader:hunter2@{host}/dumps", CIRRUS_NAMES)
+    assert "hunter2" not in str(error.value)
+
+
+class SingleConnection:
+    """A store such as that of `ftp://`: one thread's alone, and broken for good by its first failure."""
+
+    def __init__(self, store: Any, failures: list[OSError]) -> None:
+        self._store, self._failures = store, failures
+        self._thread = threading.get_ident()
+        self._broken = False
+
+    def open(self, path: str, mode: str) -> Any:
+        self._use()
+        if self._failures:
+            self._broken = True
+            raise self._failures.pop()
+        return self._store.open(path, mode)
+
+    def __getattr__(self, name: str) -> Any:
+        self._use()
+        return getattr(self._store, name)
+
+    def _use(self) -> None:
+        assert threading.get_ident() == self._thread, "used by two threads"
+        if self._broken:
+            raise OSError("cannot read from timed out object")
+
+
+def test_each_thread_has_a_connection_of_its_own_and_another_one_after_a_failure(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    (_, files) = find_remote(bucket.address, CIRRUS_NAMES)
+    failures = [OSError("timed out")] * 3
+    server = StoreFiles(lambda: SingleConnection(bucket.store, failures), "memory")
+    server.clock = QuickClock()
+    with Downloads(server, files, tmp_path) as downloads:
+        assert [path.read_bytes() for path in downloads] == [shard(2), shard(10)]
+    assert not failures
+
+
 def test_a_bucket_of_too_many_files_is_refused(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_files, "MAX_FILES", 1)
+    monkeypatch.setattr(stores, "MAX_FILES", 1)
     with pytest.raises(UsageError, match="more than 1 files"):
         find_remote(bucket.address, CIRRUS_NAMES)
