@@ -10,6 +10,7 @@ from consumers.chunking import Chunked, Chunker
 from pipeline.errors import is_fault, one_line
 from pipeline.records import ChunkedPage, Page, SchemaTooNew, Source, Undecodable, decode, encode, valid_key
 from pipeline.rejected import Rejected
+from pipeline.version import version
 
 
 class RecordChunker:
@@ -49,7 +50,8 @@ class RecordChunker:
         if isinstance(what, Rejected):
             return what
         if what is None:
-            return Made(encode(ChunkedPage(key=record.key.decode(), source=source, page=None)))
+            gone = ChunkedPage(key=record.key.decode(), source=source, page=None, cirrostream=version())
+            return Made(encode(gone))
         return Made(encode(what.record(source)), len(what.chunks), what.tokens, what.unknown)
 
 

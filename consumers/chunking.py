@@ -21,6 +21,7 @@ from pipeline.errors import UsageError
 from pipeline.model_files import ModelFiles
 from pipeline.records import Chunk, ChunkedPage, Page, Source
 from pipeline.settings import Unit
+from pipeline.version import version
 
 TITLE_TOKENS = 32
 TITLE_CHARACTERS = 1_000
@@ -56,6 +57,7 @@ class Chunked:
             page=self.page,
             id_bytes=2 if self.id_bytes == 2 else 4,
             chunks=self.chunks,
+            cirrostream=version(),
         )
 
 

@@ -23,6 +23,7 @@ from pipeline.errors import Fatal
 from pipeline.model_files import ModelFiles
 from pipeline.records import ChunkedPage, EmbeddedPage, Span
 from pipeline.settings import DType
+from pipeline.version import version
 
 BUDGETS = {"cpu": TokenBudget(4_096, 256), "mps": TokenBudget(16_384, 512), "cuda": TokenBudget(65_536, 2_048)}
 """Padded tokens and rows of one pass. On a CPU the process then peaks at 1.2 GB (MiniLM); a GPU wants to be full."""
@@ -195,6 +196,7 @@ class Embedder:
             device=self.device_name,
             dtype=self.dtype,
             embedded_at=at,
+            cirrostream=version(),
         )
 
 

@@ -7,7 +7,6 @@ begin at 0, for Prometheus cannot see the first increase of a counter that was n
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from pipeline.at_scrape import Declared
 from pipeline.series import ByValue, StageGauge
+from pipeline.version import version
 
 SECONDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -249,11 +249,3 @@ class Metrics:
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"cirrostream_{name}", meaning, labels, buckets=buckets, registry=self.registry)
-
-
-def version() -> str:
-    """This package's version; `unknown` in a checkout that was never installed."""
-    try:
-        return importlib.metadata.version("cirrostream")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

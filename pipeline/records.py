@@ -74,6 +74,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     text_hash: str = ""
     metadata: str = ""
     """A JSON object with the fields of other sources; empty when there are none."""
+    cirrostream: str = ""
+    """Version of the producer that sent it; empty: older than this field."""
 
     @property
     def key(self) -> str:
@@ -119,6 +121,8 @@ class ChunkedPage(msgspec.Struct, frozen=True, kw_only=True):
     page: Page | None
     id_bytes: Literal[2, 4] = 2
     chunks: tuple[Chunk, ...] = ()
+    cirrostream: str = ""
+    """Version of the chunker that made it; empty: older than this field."""
 
     @property
     def deleted(self) -> bool:
@@ -156,6 +160,8 @@ class EmbeddedPage(msgspec.Struct, frozen=True, kw_only=True):
     embedded_at: int | None = None
     """The embedder's time at which the vectors were there, in milliseconds since 1970, UTC; None: it is older than
     this field."""
+    cirrostream: str = ""
+    """Version of the embedder that made it; empty: older than this field."""
 
     def __post_init__(self) -> None:
         expected = len(self.spans) * self.dimension * int(self.vector_type[1])

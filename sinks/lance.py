@@ -17,7 +17,7 @@ from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.kafka import Cluster
-from pipeline.metrics import Metrics, version
+from pipeline.metrics import Metrics
 from pipeline.model_files import RESOLVE_SECONDS, ModelFiles, resolve
 from pipeline.offsets import topic_logs
 from pipeline.publisher import Publisher
@@ -25,6 +25,7 @@ from pipeline.records import EmbeddedPage
 from pipeline.service import Service, Watch
 from pipeline.settings import ModelSettings, ServiceSettings, TableSettings
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model, lance_group, topic_ids
+from pipeline.version import version
 from sinks.about import about_of, renewed
 from sinks.contents import note_pages, note_stored
 from sinks.fence import Fence, VectorType, Version

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
 from pipeline.records import Page, encode
+from pipeline.version import version
 
 
 class Handed(NamedTuple):
@@ -49,7 +52,7 @@ class PageSender:
         return Handed(self._publisher.publish([message]), message.size)
 
     def _message(self, page: Page) -> Message:
-        return Message(self._topic, page.key.encode(), encode(page))
+        return Message(self._topic, page.key.encode(), encode(msgspec.structs.replace(page, cirrostream=version())))
 
 
 def _letter(message: Message, source: str, number: int, error: RecordTooLarge) -> DeadLetter:

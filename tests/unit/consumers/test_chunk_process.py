@@ -22,6 +22,7 @@ from pipeline.model_files import resolve
 from pipeline.records import SCHEMA_VERSION, ChunkedPage, Page, decode, encode
 from pipeline.rejected import Rejected
 from pipeline.settings import MIB, ModelSettings
+from pipeline.version import version
 from tests.faults.killers import Act, Trap, armed, sprung
 from tests.waiting import wait_until
 
@@ -82,6 +83,7 @@ def test_it_chunks_as_the_chunker_does(process: ChunkProcess) -> None:
     page = decode(made.value, ChunkedPage)
     assert (page.key, page.source.offset, len(page.chunks)) == ("testwiki:1", 7, 1)
     assert made.tokens == len(page.chunks[0].ids) // page.id_bytes
+    assert page.cirrostream == version()
 
 
 @pytest.mark.parametrize(

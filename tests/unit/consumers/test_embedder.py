@@ -25,6 +25,7 @@ from pipeline.errors import Exit, Fatal, TryAgain, UsageError
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.records import Chunk, ChunkedPage, EmbeddedPage, Page, Source
 from pipeline.settings import ModelSettings
+from pipeline.version import version
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -166,6 +167,7 @@ def test_deleted_and_empty_pages_pass_through(embedder: Embedder) -> None:
     assert [page.key for page in result.pages] == ["w:1", "w:3", "w:2"]
     assert result.pages[0].deleted
     assert result.pages[2].spans == ()
+    assert {page.cirrostream for page in result.pages} == {version()}
     assert embedder.embed([]).pages == []
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -27,6 +30,7 @@ from pipeline.records import (
     valid_page_id,
     valid_wiki,
 )
+from tests import older
 
 PAGE = Page(
     wiki="enwiki", page_id="12", title="Anarchism", text="A text. 東京", aliases=("Anarchy",), popularity_score=0.5
@@ -63,6 +67,27 @@ def test_a_newer_schema_is_fatal_and_never_poison() -> None:
 def test_a_newer_schema_with_all_of_todays_fields_is_fatal_too() -> None:
     with pytest.raises(SchemaTooNew):
         decode(encode(msgspec.structs.replace(PAGE, schema=SCHEMA_VERSION + 1)), Page)
+
+
+def test_the_oldest_readers_take_records_that_name_the_version(tmp_path: Path) -> None:
+    """8c9e2ef has no such field: it reads all others."""
+    named = [msgspec.structs.replace(record, cirrostream="9.9.9") for record in RECORDS]
+    program = (
+        "import msgspec, sys; from pipeline import records\n"
+        "for kind, data in msgspec.msgpack.decode(sys.stdin.buffer.read()):\n"
+        "    print(records.decode(data, getattr(records, kind)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=msgspec.msgpack.encode([(type(record).__name__, encode(record)) for record in named]),
+        env=older.environment(older.unpack(tmp_path)),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    read = done.stdout.decode().splitlines()
+    assert [line.partition("(")[0] for line in read] == [type(record).__name__ for record in RECORDS]
+    assert all("cirrostream" not in line for line in read)
 
 
 @given(st.binary(max_size=200))

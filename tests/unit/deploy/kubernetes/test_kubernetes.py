@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from ipaddress import ip_address, ip_network
@@ -36,6 +37,7 @@ from tests.deployed import THIRD_PARTY, check_command, check_environment, enviro
 from tests.kustomization import Object, objects_of, render
 
 FOLDER = ROOT / "deploy" / "kubernetes"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 SCHEMAS = {path: json.loads(path.read_text()) for path in (FOLDER / "schemas").glob("*.json")}
 OLDEST_KUBERNETES = "1.33"
 """The first where an index of a Job may fail alone (`FailIndex`) without a feature gate."""
@@ -410,10 +412,10 @@ def test_every_stage_is_asked_for_its_health_where_it_answers(stage: str) -> Non
 
 
 @pytest.mark.parametrize("one", workloads(), ids=ids)
-def test_images_are_of_a_version(one: Object) -> None:
+def test_images_are_of_this_version(one: Object) -> None:
     for container in containers(one):
         name, _, tag = container["image"].partition(":")
-        assert re.fullmatch(r"\d+\.\d+\.\d+-(cpu|cuda)", tag), f"{name}:{tag}"
+        assert tag in {f"{VERSION}-cpu", f"{VERSION}-cuda"}, f"{name}:{tag}"
 
 
 @pytest.mark.parametrize("one", workloads(), ids=ids)
@@ -681,7 +683,7 @@ def test_the_kustomization_of_the_documentation_is_enough(tmp_path: Path, monkey
     location = named("ConfigMap", "cirrostream-table", among=found)["data"]["CIRROSTREAM_LANCE_URI"]
     assert start_of_sink(location, monkeypatch) == (Exit.DONE, "")
     images = {one["image"] for each in of_kind("Deployment", "StatefulSet", among=found) for one in containers(each)}
-    assert images == {f"registry.example.com/cirrostream:0.1.0-{kind}" for kind in ("cpu", "cuda")}
+    assert images == {f"registry.example.com/cirrostream:{VERSION}-{kind}" for kind in ("cpu", "cuda")}
     assert named("ServiceAccount", "cirrostream-sink", among=found)["metadata"]["annotations"]
 
 
@@ -696,7 +698,7 @@ def test_the_commands_of_the_documentation_name_what_is_there(tmp_path: Path) ->
     for flag, path in applied:
         assert objects_of(tmp_path / path) if flag == "f" else render(tmp_path / path)
     images = {container["image"] for one in workloads() if one["kind"] == "Job" for container in containers(one)}
-    assert images == {"registry.example.com/cirrostream:0.1.0-cpu"}
+    assert images == {f"registry.example.com/cirrostream:{VERSION}-cpu"}
 
 
 def second_cluster(folder: Path) -> list[Object]:
