@@ -5,14 +5,15 @@ from __future__ import annotations
 import glob
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import UsageError
 
 EDGE_BYTES = 64 * 1024
+MAX_FOLDERS = 16
 
 
 class Origin(NamedTuple):
@@ -56,15 +57,25 @@ class Shard:
     origin: Origin
     size: int
     checksum: str
+    folders: int = 0
+    """Folders above the file that are part of its name, where other files of the run have the same one."""
 
     @property
     def name(self) -> str:
-        return self.path.name
+        """The file's, such as `train-00000.parquet`, with as many folders before it as tell it from others."""
+        return name_with(self.path, self.folders)
 
     @property
     def key(self) -> str:
         """Key of its progress record."""
         return shard_key(self.kind, self.origin, self.name)
+
+    @property
+    def other_keys(self) -> Iterator[str]:
+        """Keys that the same file has in runs with other files beside it; what is recorded there may be another's."""
+        for folders in range(min(MAX_FOLDERS, len(self.path.parts) - 1)):
+            if folders != self.folders:
+                yield shard_key(self.kind, self.origin, name_with(self.path, folders))
 
 
 def shard_key(kind: str, origin: Origin, name: str) -> str:
@@ -76,22 +87,42 @@ def find_shards(sources: Iterable[str], names: FileNames) -> list[Shard]:
     """The shards that these files, folders and globs mean: each once, in the order given, folders in the order of
     names.
 
+    Files of one name in several folders, as a data set has them for its languages, are several shards, which have the
+    folders in their names. Not so files of a dump, whose names say all: two different ones are two tries to fetch it.
+
     Raises:
-        UsageError: a source means nothing, or two different files would share one progress record.
+        UsageError: a source means nothing, or there are two different files of one name in one snapshot.
     """
     paths = dict.fromkeys(path for source in sources for path in _paths(source, names))
     if not paths:
         raise UsageError(f"no source: name {names.what}s, folders or globs, such as data/sample")
-    shards: dict[str, Shard] = {}
-    for path in paths:
-        shard = open_shard(path, names)
-        twin = shards.setdefault(shard.key, shard)
-        if (twin.size, twin.checksum) != (shard.size, shard.checksum):
-            raise UsageError(
-                f"{twin.path} and {shard.path} are different files of one name, which their progress is kept under: "
-                "name one of them, or rename it"
-            )
-    return list(shards.values())
+    same_name: dict[str, dict[tuple[int, str], Shard]] = {}
+    for shard in (open_shard(path, names) for path in paths):
+        same_name.setdefault(shard.key, {}).setdefault((shard.size, shard.checksum), shard)
+    found = {shard.path: shard for versions in same_name.values() for shard in _told_apart(list(versions.values()))}
+    return [found[path] for path in paths if path in found]
+
+
+def _told_apart(shards: list[Shard]) -> list[Shard]:
+    """Different files of one name."""
+    if len(shards) > 1 and shards[0].origin.snapshot:
+        raise UsageError(
+            f"{shards[0].path} and {shards[1].path} are different files of one name, which their progress is kept "
+            "under: name one of them, or rename it"
+        )
+    folders = folders_needed([shard.path for shard in shards])
+    return [replace(shard, folders=folders) for shard in shards]
+
+
+def folders_needed(paths: Sequence[Path]) -> int:
+    """How many folders above these files tell them apart, all of one name."""
+    depths = range(max(len(path.parts) for path in paths))
+    return next(depth for depth in depths if len({name_with(path, depth) for path in paths}) == len(paths))
+
+
+def name_with(path: Path, folders: int) -> str:
+    """A file's name behind those of so many folders that it is in."""
+    return "/".join(path.parts[-1 - folders :])
 
 
 def open_shard(path: Path, names: FileNames) -> Shard:

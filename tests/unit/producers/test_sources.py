@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from pipeline.errors import UsageError
 from producers.cirrussearch.cirrus_names import CIRRUS_NAMES, origin_of
 from producers.cirrussearch.cirrus_settings import CirrusSettings
 from producers.files.progress import PagesTopic, begin, decode, encode
-from producers.files.sources import Origin, find_shards, open_shard
+from producers.files.sources import Origin, Shard, find_shards, open_shard
+from producers.jsonl import JSONL_NAMES
 from tests.dumps import pair, write_legacy, write_shard
 
 PAGES = PagesTopic("pages-id", {0: 0})
@@ -72,6 +74,34 @@ def test_two_files_of_one_name_are_told_apart_or_refused(tmp_path: Path) -> None
     write_shard(tmp_path / "b", pair(2))
     with pytest.raises(UsageError, match="different files of one name"):
         find_shards([str(tmp_path)], CIRRUS_NAMES)
+
+
+def dataset(folder: Path, *names: str) -> list[Shard]:
+    """The shards of a folder with files of these names, each with another content."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps({"id": name, "text": "A text."}))
+    return find_shards([str(folder)], JSONL_NAMES)
+
+
+def test_files_of_one_name_in_several_folders_are_several_shards(tmp_path: Path) -> None:
+    files = ["20231101.aa/0.jsonl", "20231101.aa/1.jsonl", "20231101.bb/0.jsonl", "20231101.bb/2.jsonl"]
+    found = dataset(tmp_path / "hugging face", *files)
+    assert [shard.name for shard in found] == ["20231101.aa/0.jsonl", "1.jsonl", "20231101.bb/0.jsonl", "2.jsonl"]
+    assert [shard.key for shard in found][:2] == ["jsonl/-/-/20231101.aa/0.jsonl", "jsonl/-/-/1.jsonl"]
+    assert [shard.path for shard in found] == [(tmp_path / "hugging face" / name).resolve() for name in files]
+    parts = [f"{part}/a.jsonl" for part in ("year=1/lang=de", "year=2/lang=de", "year=2/lang=fr")]
+    assert [shard.name for shard in dataset(tmp_path / "hive", *parts)] == parts
+
+
+def test_the_progress_of_a_file_is_found_whatever_was_beside_it_when_it_was_read(tmp_path: Path) -> None:
+    (alone,) = dataset(tmp_path / "aa", "0.jsonl")
+    assert alone.key == "jsonl/-/-/0.jsonl", "as every version before had it"
+    beside = dataset(tmp_path, "aa/0.jsonl", "bb/0.jsonl")[0]
+    assert beside.key == "jsonl/-/-/aa/0.jsonl"
+    assert alone.key in beside.other_keys
+    assert beside.key in alone.other_keys
+    assert beside.key not in beside.other_keys
 
 
 @pytest.mark.parametrize(
