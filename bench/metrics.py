@@ -240,7 +240,7 @@ def lance_round(service: Service, files: ModelFiles, pages: list[EmbeddedPage]) 
             MODEL.vectors,
             "lance",
             decode=intake.decode,
-            convict=letters.convict,
+            poison=letters.poison,
             newer=lambda _, __: None,
             weigh=weight,
             limit=Limit(10_000, 1.0),

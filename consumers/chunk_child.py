@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from consumers import chunk_protocol
 from consumers.chunk_limits import SHARE_OF_MEMORY, alarm_seconds
-from consumers.chunk_protocol import Answer, Ready, Refused, Task
+from consumers.chunk_protocol import Answer, Failed, Ready, Task
 from consumers.chunk_records import RecordChunker
 from consumers.chunking import Chunker
 from pipeline.child_limits import bound_memory, end_with_parent
@@ -34,14 +34,14 @@ def load(task: Task) -> tuple[RecordChunker, Ready]:
     return RecordChunker(chunker, task.topic_id), Ready(chunker.notice)
 
 
-def answer(records: RecordChunker, question: bytes, nowhere: int) -> Answer | Refused:
+def answer(records: RecordChunker, question: bytes, nowhere: int) -> Answer | Failed:
     """The outcome of each record in the question. The alarm is in C: it does not wait until a call returns."""
     wanted = chunk_protocol.decode_records(question)
     faulthandler.dump_traceback_later(alarm_seconds(wanted), exit=True, file=nowhere)
     try:
         return records.chunk(wanted)
     except CirrostreamError as error:
-        return Refused(error.exit_code, str(error))
+        return Failed(error.exit_code, str(error))
     finally:
         faulthandler.cancel_dump_traceback_later()
 
@@ -56,7 +56,7 @@ def main() -> None:
     try:
         records, ready = load(chunk_protocol.decode_task(task))
     except CirrostreamError as error:
-        write_frame(_LINE, chunk_protocol.encode(Refused(error.exit_code, str(error))))
+        write_frame(_LINE, chunk_protocol.encode(Failed(error.exit_code, str(error))))
         return
     write_frame(_LINE, chunk_protocol.encode(ready))
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from consumers import chunk_protocol
 from consumers.chunk_limits import START_SECONDS
-from consumers.chunk_protocol import Answer, PageRecord, Ready, Refused, Task
+from consumers.chunk_protocol import Answer, Failed, PageRecord, Ready, Task
 from pipeline.child_environment import child_environment
 from pipeline.errors import CirrostreamError, Exit, Fatal, TryAgain, UsageError
 from pipeline.frames import frame, read_frame
@@ -92,7 +92,7 @@ class ChunkProcess:
         reply = self._exchange(chunk_protocol.encode(records), time.monotonic() + seconds)
         if isinstance(reply, Answer):
             return reply
-        raise _refusal(reply)
+        raise _error_of(reply)
 
     def _start(self, deadline: float) -> None:
         self._end()
@@ -102,10 +102,10 @@ class ChunkProcess:
         self._child = _Child(process, ours)
         reply = self._exchange(self._task, deadline)
         if not isinstance(reply, Ready):
-            raise _refusal(reply)
+            raise _error_of(reply)
         self.notice = reply.notice
 
-    def _exchange(self, message: bytes, deadline: float) -> Ready | Refused | Answer:
+    def _exchange(self, message: bytes, deadline: float) -> Ready | Failed | Answer:
         assert self._child is not None  # noqa: S101 - for the type checker; `start` made it
         line, started = self._child.line, time.monotonic()
         try:
@@ -163,8 +163,8 @@ def _ending(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if -code in set(signal.Signals) else f"was killed by {-code}"
 
 
-def _refusal(reply: Ready | Refused | Answer) -> CirrostreamError:
-    if not isinstance(reply, Refused):
+def _error_of(reply: Ready | Failed | Answer) -> CirrostreamError:
+    if not isinstance(reply, Failed):
         return Fatal("the process that chunks gave an answer to another question")
     kinds: dict[int, type[CirrostreamError]] = {Exit.USAGE: UsageError, Exit.TRY_AGAIN: TryAgain}
     return kinds.get(reply.exit_code, Fatal)(reply.message)

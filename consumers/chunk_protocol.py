@@ -1,6 +1,6 @@
 """Messages between the chunk stage and the process that chunks: msgpack over a socket, one answer a question.
 
-The stage sends a `Task` and hears `Ready` or `Refused`. Then it sends records and hears an `Answer`, or `Refused` when
+The stage sends a `Task` and hears `Ready` or `Failed`. Then it sends records and hears an `Answer`, or `Failed` when
 the process must not go on.
 """
 
@@ -61,10 +61,6 @@ class Made(msgspec.Struct, frozen=True, array_like=True, tag=True):
     unknown: Unknown = NOTHING_UNKNOWN
 
 
-NEWER_SCHEMA = "newer_schema"
-"""The reason of a record that only a newer release can read: a dead letter once an upgrade has had its time."""
-
-
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The outcome of each record, in order, and the time that decoding took."""
 
@@ -78,7 +74,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag=True):
     notice: str = ""
 
 
-class Refused(msgspec.Struct, frozen=True, array_like=True, tag=True):
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """Nothing more can be done, with the stage's exit code and its one line."""
 
     exit_code: int
@@ -100,10 +96,10 @@ def _read_path(kind: type, value: Any) -> Any:
 _encoder = msgspec.msgpack.Encoder(enc_hook=_write_path)
 _task = msgspec.msgpack.Decoder(Task, dec_hook=_read_path)
 _records = msgspec.msgpack.Decoder(list[PageRecord])
-_reply = msgspec.msgpack.Decoder(Ready | Refused | Answer)
+_reply = msgspec.msgpack.Decoder(Ready | Failed | Answer)
 
 
-def encode(message: Task | Sequence[PageRecord] | Ready | Refused | Answer) -> bytes:
+def encode(message: Task | Sequence[PageRecord] | Ready | Failed | Answer) -> bytes:
     """The message as bytes for the socket."""
     return _encoder.encode(message)
 
@@ -116,6 +112,6 @@ def decode_records(data: bytes) -> list[PageRecord]:
     return _records.decode(data)
 
 
-def decode_reply(data: bytes) -> Ready | Refused | Answer:
-    reply: Ready | Refused | Answer = _reply.decode(data)
+def decode_reply(data: bytes) -> Ready | Failed | Answer:
+    reply: Ready | Failed | Answer = _reply.decode(data)
     return reply

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from consumers.chunk_protocol import NEWER_SCHEMA, Answer, Made, PageRecord
+from consumers.chunk_protocol import Answer, Made, PageRecord
 from consumers.chunking import Chunked, Chunker
 from pipeline.errors import is_fault, one_line
 from pipeline.records import ChunkedPage, Page, SchemaTooNew, Source, Undecodable, decode, encode, valid_key
-from pipeline.rejected import Rejected
+from pipeline.rejected import NEWER_SCHEMA, Rejected
 from pipeline.version import version
 
 

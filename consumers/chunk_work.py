@@ -13,17 +13,17 @@ import structlog
 
 from consumers.chunk_limits import TRIES_ALONE, most_seconds, seconds_for
 from consumers.chunk_process import ProcessDied
-from consumers.chunk_protocol import NEWER_SCHEMA, Answer, Made, PageRecord
+from consumers.chunk_protocol import Answer, Made, PageRecord
 from consumers.vocabulary import NOTHING_UNKNOWN, Unknown
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message
 from pipeline.records import SchemaTooNew, Source
-from pipeline.rejected import Rejected
+from pipeline.rejected import NEWER_SCHEMA, Rejected
 from pipeline.upgrade_grace import Grace
 
 PAUSE_SECONDS = 0.5
-"""Between the tries of a page alone, doubled each time: who kills from outside must not convict it."""
+"""Between the tries of a page alone, doubled each time: a kill from outside must not make it a dead letter."""
 
 
 class Chunking(Protocol):
@@ -77,7 +77,7 @@ class ChunkWork:
         self._log: Any = structlog.get_logger().bind(stage="chunk")
 
     def chunk(self, records: Sequence[PageRecord]) -> list[Outcome]:
-        """The outcomes of the first of these records: of all, or of one while a culprit is looked for.
+        """The outcomes of the first of these records: of all, or of one while the poison page is looked for.
 
         Raises:
             SchemaTooNew: a record needs a newer release, and an upgrade has not had its time yet.
@@ -163,16 +163,8 @@ class ChunkWork:
             return self._dead(record, Rejected("too_large", detail))
         return Outcome(record, message, None, result.chunks, result.tokens, result.unknown)
 
-    def _dead(self, record: PageRecord, why: Rejected) -> Outcome:
-        letter = DeadLetter(
-            record.topic,
-            record.partition,
-            record.offset,
-            record.key,
-            record.value,
-            why.reason,
-            f"{record}: {why.detail}",
-            source=Source(self._topic_id, record.partition, record.offset),
-            attempts=TRIES_ALONE if why.reason in ("killed", "timed_out") else 1,
-        )
+    def _dead(self, record: PageRecord, rejected: Rejected) -> Outcome:
+        source = Source(self._topic_id, record.partition, record.offset)
+        attempts = TRIES_ALONE if rejected.reason in ("killed", "timed_out") else 1
+        letter = DeadLetter.of(record, rejected, source, attempts)
         return Outcome(record, self._letters.message(letter), letter)

@@ -21,9 +21,9 @@ from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import Exit
 from pipeline.kafka import Cluster
 from pipeline.membership import from_committed
-from pipeline.metrics import FORGED
 from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
 from pipeline.records import ChunkedPage, EmbeddedPage, Undecodable, decode, encode, source_of
+from pipeline.rejected import Rejected
 from pipeline.service import Service
 from pipeline.settings import DType, ModelSettings, ServiceSettings
 
@@ -133,7 +133,7 @@ class EmbedStage:
             self._names.chunks,
             self._names.embed_group,
             decode=self._decode,
-            convict=self._letters.convict,
+            poison=self._letters.poison,
             newer=self._letters.newer,
             weigh=_tokens,
             limit=Limit(tokens, settings.batch_seconds),
@@ -167,8 +167,8 @@ class EmbedStage:
     def hand_over(self, batch: Batch[ChunkedPage], embedded: Embedded) -> Handed:
         """Gives vectors to the publisher, each page to the partition it came from; what has none is a dead letter."""
         failed = dict(embedded.failed)
-        for index, error in failed.items():
-            self._letters.send(_letter(batch.records[index], self._names.chunks, error.reason, str(error)))
+        for index, rejected in failed.items():
+            self._letters.send(_letter(batch.records[index], rejected))
         good = [record for index, record in enumerate(batch.records) if index not in failed]
         with self._metrics.timed("publish"):
             deliveries = self._publish(good, embedded.pages)
@@ -183,7 +183,7 @@ class EmbedStage:
                 try:
                     delivery.wait()
                 except RecordTooLarge as error:
-                    self._letters.send(_letter(record, self._names.chunks, "too_large", str(error)))
+                    self._letters.send(_letter(record, Rejected("too_large", str(error))))
         self._letters.succeeded(len(handed.deliveries))
         self._metrics.count(len(handed.deliveries))
 
@@ -197,27 +197,25 @@ class EmbedStage:
             try:
                 deliveries.append((record, self._publisher.publish([message])))
             except RecordTooLarge as error:
-                self._letters.send(_letter(record, self._names.chunks, "too_large", str(error)))
+                self._letters.send(_letter(record, Rejected("too_large", str(error))))
         return deliveries
 
     def _decode(self, raw: ConsumerRecord) -> ChunkedPage | None:
         try:
             page = decode(raw.value or b"", ChunkedPage)
         except Undecodable as error:
-            self._refuse(raw, error.reason, str(error))
+            self._reject(raw, Rejected(error.reason, str(error)))
             return None
         if page.source.partition != raw.partition:
             # What else may be wrong with its source the sink finds out: this stage may not even look at `pages`.
-            self._refuse(raw, "forged_source", f"its source is {page.source}, its partition {raw.partition}")
+            self._reject(raw, Rejected("forged_source", f"its source is {page.source}, its partition {raw.partition}"))
             return None
         return page
 
-    def _refuse(self, raw: ConsumerRecord, reason: str, error: str) -> None:
-        what = f"{raw.topic}-{raw.partition}@{raw.offset}: {error}"
-        self._service.log.warning("dead letter", reason=reason, error=what)
-        source = None if reason in FORGED else source_of(raw.value or b"")
-        key = raw.key or b""
-        self._letters.send(DeadLetter(raw.topic, raw.partition, raw.offset, key, raw.value, reason, what, source))
+    def _reject(self, raw: ConsumerRecord, rejected: Rejected) -> None:
+        letter = DeadLetter.of(raw, rejected, source_of(raw.value or b""))
+        self._service.log.warning("dead letter", reason=letter.reason, error=letter.error)
+        self._letters.send(letter)
 
     def _between(self) -> None:
         """Called between two passes of the device, so that a batch of minutes is not taken for a stall."""
@@ -242,10 +240,8 @@ def _tokens(page: ChunkedPage) -> int:
     return 1 + sum(len(chunk.ids) for chunk in page.chunks) // page.id_bytes
 
 
-def _letter(record: Record[ChunkedPage], topic: str, reason: str, error: str) -> DeadLetter:
-    return DeadLetter(
-        topic, record.partition, record.offset, record.key, record.raw, reason, error, source=record.value.source
-    )
+def _letter(record: Record[ChunkedPage], rejected: Rejected) -> DeadLetter:
+    return DeadLetter.of(record.raw, rejected, record.value.source)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ import torch
 from consumers.devices import MemoryTaken, choose_device
 from consumers.encoder import DTYPES, Encoder, loading
 from consumers.packing import ElasticBudget, Ids, TokenBudget, pack
-from consumers.passes import EmbeddingFailed, Passes, Pause, Vectors
+from consumers.passes import Passes, Pause, Vectors
 from consumers.precision import Probe, fastest_precise
 from consumers.stats import Stats
 from pipeline.errors import Fatal
 from pipeline.model_files import ModelFiles
 from pipeline.records import ChunkedPage, EmbeddedPage, Span
+from pipeline.rejected import Rejected
 from pipeline.settings import DType
 from pipeline.version import version
 
@@ -37,7 +38,7 @@ class Embedded:
     """What became of the pages given: those with vectors, in the order given, and the positions of the others."""
 
     pages: list[EmbeddedPage]
-    failed: list[tuple[int, EmbeddingFailed]]
+    failed: list[tuple[int, Rejected]]
 
 
 @dataclass
@@ -132,27 +133,28 @@ class Embedder:
 
     def _embed(self, pages: Sequence[ChunkedPage], between: Callable[[], None]) -> Embedded:
         start = time.perf_counter()
-        failed: dict[int, EmbeddingFailed] = {}
+        failed: dict[int, Rejected] = {}
         rows: list[Ids] = []
         place: dict[int, int] = {}
         for index, page in enumerate(pages):
-            try:
+            ids = self._ids(page)
+            if isinstance(ids, Rejected):
+                failed[index] = ids
+            else:
                 place[index] = len(rows)
-                rows += self._ids(page)
-            except EmbeddingFailed as error:
-                failed[index] = error
+                rows += ids
         lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
         groups = pack(lengths, self.budget.now)
         self.stats.pack_seconds += time.perf_counter() - start
         passes = Passes(self.encoder, self.budget, self.stats, rows, lengths, between, self.pause)
-        vectors, row_errors = passes.run(groups, self.dimension)
+        vectors, rejected = passes.run(groups, self.dimension)
         embedded = []
         at = int(time.time() * 1000)
         for index, page in enumerate(pages):
             if index in failed:
                 continue
             span = range(place[index], place[index] + len(page.chunks))
-            failure = next((row_errors[row] for row in span if row in row_errors), None)
+            failure = next((rejected[row] for row in span if row in rejected), None)
             failure = failure or _not_finite(page, vectors[span.start : span.stop])
             if failure:
                 failed[index] = failure
@@ -165,20 +167,20 @@ class Embedder:
         stats, self.stats = self.stats, Stats()
         return stats
 
-    def _ids(self, page: ChunkedPage) -> list[Ids]:
+    def _ids(self, page: ChunkedPage) -> list[Ids] | Rejected:
         kind = np.dtype(f"<u{page.id_bytes}")
         rows = []
         for chunk in page.chunks:
             where = f"{page.key}#{chunk.number}"
             if len(chunk.ids) == 0 or len(chunk.ids) % page.id_bytes:
-                raise EmbeddingFailed("bad_token_ids", f"{where}: {len(chunk.ids)} bytes are not {kind} token ids")
+                return Rejected("bad_token_ids", f"{where}: {len(chunk.ids)} bytes are not {kind} token ids")
             ids = np.frombuffer(chunk.ids, dtype=kind).astype(np.int64)
             if len(ids) > self.max_tokens:
-                raise EmbeddingFailed(
+                return Rejected(
                     "too_many_tokens", f"{where}: {len(ids)} tokens, the model takes {self.max_tokens} at most"
                 )
             if ids.max() >= self.encoder.vocabulary:
-                raise EmbeddingFailed(
+                return Rejected(
                     "bad_token_ids", f"{where}: token id {ids.max()}, the model knows {self.encoder.vocabulary} ids"
                 )
             rows.append(ids)
@@ -200,8 +202,8 @@ class Embedder:
         )
 
 
-def _not_finite(page: ChunkedPage, vectors: Vectors) -> EmbeddingFailed | None:
+def _not_finite(page: ChunkedPage, vectors: Vectors) -> Rejected | None:
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if not len(bad):
         return None
-    return EmbeddingFailed("not_finite", f"{page.key}#{page.chunks[bad[0]].number}: the model's output is not finite")
+    return Rejected("not_finite", f"{page.key}#{page.chunks[bad[0]].number}: the model's output is not finite")

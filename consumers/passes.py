@@ -1,7 +1,8 @@
-"""Runs rows of token ids through the model whatever the device's memory does, and finds the row that is at fault.
+"""Runs rows of token ids through the model whatever the device's memory does, and finds the row that fails.
 
-Three kinds of trouble are told apart (`consumers.devices.trouble`). What a pass has too little memory for is cut into
-smaller ones. What fails for another reason is halved until the culprit stands alone. A broken device ends the process.
+Three kinds of trouble are told apart (`consumers.devices.trouble`). A pass that lacks memory is cut into
+smaller ones. One that fails for another reason is halved until the row that fails stands alone. A broken device ends
+the process.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from consumers.encoder import Encoder
 from consumers.packing import ElasticBudget, Ids, pack
 from consumers.stats import DeviceBatch, Stats
 from pipeline.errors import Fatal, is_fault, one_line
+from pipeline.rejected import Rejected
 
 WAITS = (1, 2, 4, 8, 15)
 """Seconds between the tries of a row that does not fit alone: a neighbour on the same device often wants its memory
@@ -29,19 +30,8 @@ Vectors = NDArray[np.float32]
 Pause = Callable[[float], None]
 
 
-class EmbeddingFailed(Exception):
-    """This page has no vectors; `reason` is the word it is counted under."""
-
-    def __init__(self, reason: str, what: str) -> None:
-        super().__init__(what)
-        self.reason = reason
-
-
-class Refused(NamedTuple):
-    """Why a pass gave nothing. Text only: the error itself would keep all that was computed in memory."""
-
-    trouble: Trouble
-    what: str
+OUT_OF_MEMORY = "out_of_memory"
+MODEL_FAILED = "model_failed"
 
 
 @dataclass
@@ -59,8 +49,8 @@ class Passes:
     between: Callable[[], None]
     pause: Pause = time.sleep
 
-    def run(self, groups: list[Ids], dimension: int) -> tuple[Vectors, dict[int, EmbeddingFailed]]:
-        """Vectors of shape (len(rows), dimension), and the errors of those rows that have none (their vectors are 0).
+    def run(self, groups: list[Ids], dimension: int) -> tuple[Vectors, dict[int, Rejected]]:
+        """Vectors of shape (len(rows), dimension), and the verdict on those rows that have none (their vectors are 0).
 
         The device gets one group after the other without waiting; results are fetched at the end, or when memory is
         short.
@@ -71,38 +61,38 @@ class Passes:
             Fatal: the model fails on everything.
         """
         vectors = np.zeros((len(self.rows), dimension), dtype=np.float32)
-        errors: dict[int, EmbeddingFailed] = {}
+        rejected: dict[int, Rejected] = {}
         done: list[tuple[Ids, torch.Tensor]] = []
         groups = groups[::-1]
         while groups:
             self.between()
             group = groups.pop()
             made = self._attempt(group)
-            if isinstance(made, Refused) and made.trouble is Trouble.MEMORY:
+            if _lacks_memory(made):
                 self._fetch(done, vectors)  # what is computed takes part of the memory that is short
                 self._shrink(self.lengths[group])
                 if len(group) > 1:
                     groups = self._packed_anew([group, *groups[::-1]])
                     continue
                 made = self._waited_for(group)
-            if not isinstance(made, Refused):
+            if not isinstance(made, Rejected):
                 done.append((group, made))
             elif len(group) > 1:
                 groups += [group[len(group) // 2 :], group[: len(group) // 2]]
             else:
-                errors[int(group[0])] = self._failure(made)
+                rejected[int(group[0])] = self._checked(made)
         self._fetch(done, vectors)
-        return vectors, errors
+        return vectors, rejected
 
-    def _attempt(self, group: Ids) -> torch.Tensor | Refused:
+    def _attempt(self, group: Ids) -> torch.Tensor | Rejected:
         made = self._encode([self.rows[row] for row in group])
-        if not isinstance(made, Refused):
+        if not isinstance(made, Rejected):
             lengths = self.lengths[group]
             self.stats.device_batches.append(DeviceBatch(int(lengths.sum()), int(lengths.max()) * len(lengths)))
             self.budget.succeeded(int(lengths.max()))
         return made
 
-    def _encode(self, rows: list[Ids]) -> torch.Tensor | Refused:
+    def _encode(self, rows: list[Ids]) -> torch.Tensor | Rejected:
         device = self.encoder.device
         try:
             return self.encoder.encode(rows)
@@ -112,27 +102,28 @@ class Passes:
             kind = trouble(error, device)
             if kind is Trouble.DEVICE:
                 raise DeviceBroke(f"the device {device} broke: {one_line(error)}") from error
-            return Refused(kind, one_line(error))
+            # Text only: the error itself would keep in memory all that was computed.
+            return Rejected(OUT_OF_MEMORY if kind is Trouble.MEMORY else MODEL_FAILED, one_line(error))
 
     def _packed_anew(self, groups: list[Ids]) -> list[Ids]:
         rest = np.concatenate(groups)
         return [rest[part] for part in pack(self.lengths[rest], self.budget.now)][::-1]
 
-    def _waited_for(self, group: Ids) -> torch.Tensor | Refused:
+    def _waited_for(self, group: Ids) -> torch.Tensor | Rejected:
         """One row again and again, while nothing else of ours is on the device.
 
         It is at fault only when a short text fits at the end, and no text as long as it ever did.
         """
         length = int(self.lengths[group].max())
-        made: torch.Tensor | Refused = Refused(Trouble.MEMORY, "")
+        made: torch.Tensor | Rejected = Rejected(OUT_OF_MEMORY)
         for seconds in WAITS:
             self._rest(seconds)
             made = self._attempt(group)
-            if not (isinstance(made, Refused) and made.trouble is Trouble.MEMORY):
+            if not _lacks_memory(made):
                 return made
             release_memory(self.encoder.device)
         others = memory_of_others(self.encoder.device)
-        if length <= self.budget.longest or others or isinstance(self._encode([self._simplest()]), Refused):
+        if length <= self.budget.longest or others or isinstance(self._encode([self._simplest()]), Rejected):
             raise MemoryTaken(
                 f"the device {self.encoder.device} has had no memory for one text of {length} tokens for {sum(WAITS)} s"
                 + (f"; other processes hold {others / 1e9:.1f} GB of it" if others else "")
@@ -148,14 +139,13 @@ class Passes:
     def _simplest(self) -> Ids:
         return self.encoder.framed(np.asarray([self.encoder.vocabulary // 2]))
 
-    def _failure(self, refused: Refused) -> EmbeddingFailed:
-        """Raises Fatal when the simplest text fails as well: no record is to blame then."""
-        if refused.trouble is Trouble.MEMORY:
-            return EmbeddingFailed("out_of_memory", refused.what)
-        simplest = self._encode([self._simplest()])
-        if isinstance(simplest, Refused) and simplest.trouble is Trouble.INPUT:
-            raise Fatal(f"the model fails on every text: {simplest.what}; its files or a library are damaged")
-        return EmbeddingFailed("model_failed", refused.what)
+    def _checked(self, rejected: Rejected) -> Rejected:
+        """The same. Raises Fatal when the simplest text fails as well: no record is to blame then."""
+        if rejected.reason == MODEL_FAILED:
+            simplest = self._encode([self._simplest()])
+            if isinstance(simplest, Rejected) and simplest.reason == MODEL_FAILED:
+                raise Fatal(f"the model fails on every text: {simplest.detail}; its files or a library are damaged")
+        return rejected
 
     def _fetch(self, done: list[tuple[Ids, torch.Tensor]], vectors: Vectors) -> None:
         """Moves what is computed to the host, one group after the other: to join them would take the memory twice."""
@@ -179,3 +169,7 @@ class Passes:
         self.stats.out_of_memory += 1
         self.budget.shrink(int(lengths.max()) * len(lengths), len(lengths))
         release_memory(self.encoder.device)
+
+
+def _lacks_memory(made: torch.Tensor | Rejected) -> bool:
+    return isinstance(made, Rejected) and made.reason == OUT_OF_MEMORY

@@ -40,10 +40,20 @@ class Record(Generic[T]):
     """A decoded message and where it stands."""
 
     value: T
-    key: bytes
-    partition: int
-    offset: int
-    raw: bytes
+    raw: ConsumerRecord
+
+    @property
+    def key(self) -> bytes:
+        key: bytes = self.raw.key
+        return key
+
+    @property
+    def partition(self) -> int:
+        return int(self.raw.partition)
+
+    @property
+    def offset(self) -> int:
+        return int(self.raw.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class BatchSource(Generic[T]):
     """Batches of one topic for one member of a group.
 
     `decode` gives the value, or None for a record that it has dealt with itself (poison, sent to the dead
-    letters); such a record is committed with its neighbours. `convict` deals with a record that ends its process, after
+    letters); such a record is committed with its neighbours. `poison` deals with a record that ends its process, after
     so many deaths, `newer` with one of a newer schema when no upgrade has come. Use it as a context manager around the
     loop: how that ends decides whether what was in hand is under suspicion.
     """
@@ -103,7 +113,7 @@ class BatchSource(Generic[T]):
         group: str,
         *,
         decode: Callable[[ConsumerRecord], T | None],
-        convict: Callable[[ConsumerRecord, int], None],
+        poison: Callable[[ConsumerRecord, int], None],
         newer: Callable[[ConsumerRecord, str], None],
         weigh: Callable[[T], int],
         limit: Limit,
@@ -119,7 +129,7 @@ class BatchSource(Generic[T]):
     ) -> None:
         self._topic = topic
         self._decode = decode
-        self._convict = convict
+        self._poison = poison
         self._newer = newer
         self._weigh = weigh
         self._limit = limit
@@ -274,7 +284,7 @@ class BatchSource(Generic[T]):
     def _decoded(self, partition: TopicPartition, raw: ConsumerRecord) -> _Waiting[T]:
         value = self._decode_or_refuse(raw)
         weight = 0 if value is None else self._weigh(value)
-        record = None if value is None else Record(value, raw.key, raw.partition, raw.offset, raw.value)
+        record = None if value is None else Record(value, raw)
         return _Waiting(partition, raw.offset, record, weight)
 
     def _decode_or_refuse(self, raw: ConsumerRecord) -> T | None:
@@ -292,7 +302,7 @@ class BatchSource(Generic[T]):
                 self._member.put({raw.partition: replace(self._member.marks[raw.partition], newer_since=now)})
             if since is None or not upgrade_grace.is_over(since, now):
                 raise
-            self._newer(raw, f"{raw.topic}-{raw.partition}@{raw.offset}: {error}")
+            self._newer(raw, str(error))
             return None
 
     def _cut_next(self) -> Iterator[Batch[T]]:
@@ -329,7 +339,7 @@ class BatchSource(Generic[T]):
         return batch
 
     def _cut_alone(self, partition: TopicPartition, raw: ConsumerRecord) -> Batch[T] | None:
-        """One record, marked before it is touched; None while the group takes no commit. A culprit is dealt with."""
+        """One record, marked before it is touched; None while the group takes no commit. Poison is dealt with."""
         p, offset = partition.partition, raw.offset
         mark = self._member.marks[p].taking_alone(offset)
         if not self._member.put({p: mark}):
@@ -338,8 +348,8 @@ class BatchSource(Generic[T]):
         where, share = f"{self._topic}-{p}@{offset}", share_of_watchdog(len(raw.value or b""))
         batch: Batch[T] = Batch(next_offsets={p: offset + 1}, alone=f"{where}, taken alone", share=share)
         self._given[p] = offset + 1
-        if mark.convicts:
-            self._condemn(where, raw, mark)
+        if mark.is_poison:
+            self._reject_poison(where, raw, mark)
         else:
             with self._blamed(batch.alone), self._watch(batch.alone, share * self._watchdog_s):
                 record = self._decoded(partition, raw).record
@@ -347,11 +357,11 @@ class BatchSource(Generic[T]):
         self._metrics.batch(len(batch.records))
         return batch
 
-    def _condemn(self, where: str, raw: ConsumerRecord, mark: Mark) -> None:
+    def _reject_poison(self, where: str, raw: ConsumerRecord, mark: Mark) -> None:
         if mark.killers >= self._max_killers:
             raise Fatal(
                 f"{where}: {mark.killers + 1} records in a row ended the process that had them in hand alone; the "
                 "fault is probably not theirs (--max-dead-letters raises the limit)"
             )
         structlog.get_logger().warning("dead letter", reason="killed", record=where, deaths=mark.deaths)
-        self._convict(raw, mark.deaths)
+        self._poison(raw, mark.deaths)

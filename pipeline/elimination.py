@@ -56,8 +56,8 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     """When a record of a newer schema was met first, in seconds since 1970 (`pipeline.upgrade_grace`)."""
 
     @property
-    def convicts(self) -> bool:
-        """True when the record at `at` is the culprit."""
+    def is_poison(self) -> bool:
+        """True when the record at `at` ends each process that has it in hand."""
         return self.deaths >= DEATHS
 
     @property
@@ -93,13 +93,13 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
         def ahead(end: int) -> int:
             return end if end > committed else 0
 
-        convicted = self.convicts and 0 <= self.at < committed
+        poison = self.is_poison and 0 <= self.at < committed
         return Mark(
             owner=self.owner,
             careful_to=ahead(self.careful_to),
             in_hand_to=ahead(self.in_hand_to),
             alone_to=ahead(self.alone_to),
-            killers=self.killers + 1 if convicted else 0,
+            killers=self.killers + 1 if poison else 0,
             newer_since=self.newer_since,
         )
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+NEWER_SCHEMA = "newer_schema"
+"""The reason of a record that only a newer release can read: a dead letter once an upgrade has had its time."""
+
 
 class Rejected(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A document, record or row that goes no further, and is counted under its reason."""

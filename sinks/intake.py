@@ -6,10 +6,11 @@ import structlog
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.dead_letters import DeadLetter, DeadLetters
-from pipeline.metrics import FORGED, Metrics
+from pipeline.metrics import Metrics
 from pipeline.records import EmbeddedPage, Undecodable, decode, source_of
+from pipeline.rejected import Rejected
 from sinks.origin import UNKNOWN_TOPIC, Origins
-from sinks.page_faults import Fault, fault
+from sinks.page_faults import rejection
 from sinks.row_bytes import BYTES_PER_ROW, RowBytes
 from sinks.table import Table
 
@@ -43,23 +44,25 @@ class Intake:
         page = None
         try:
             page = decode(message.value or b"", EmbeddedPage)
-            wrong = _wrong_key(message, page) or fault(page, self._table.rule) or self._wrong_origin(message, page)
+            rejected = (
+                _wrong_key(message, page) or rejection(page, self._table.rule) or self._wrong_origin(message, page)
+            )
         except Undecodable as error:
-            wrong = Fault(error.reason, str(error))
-        if page is not None and wrong is not None and self._is_left_out(page, wrong):
+            rejected = Rejected(error.reason, str(error))
+        if page is not None and rejected is not None and self._is_left_out(page, rejected):
             return None
-        if wrong is not None:
-            self._dead_letters.send(_letter(message, page, wrong))
+        if rejected is not None:
+            self._dead_letters.send(_letter(message, page, rejected))
             return None
         self._dead_letters.succeeded()
         return page
 
-    def _wrong_origin(self, message: ConsumerRecord, page: EmbeddedPage) -> Fault | None:
-        return self._origins.fault(page.source, message.partition, self._table.fence)
+    def _wrong_origin(self, message: ConsumerRecord, page: EmbeddedPage) -> Rejected | None:
+        return self._origins.rejection(page.source, message.partition, self._table.fence)
 
-    def _is_left_out(self, page: EmbeddedPage, wrong: Fault) -> bool:
+    def _is_left_out(self, page: EmbeddedPage, rejected: Rejected) -> bool:
         """Counts a page of a topic that is no more, which `--adopt` leaves out instead of making it a dead letter."""
-        if not self._adopt or wrong.reason != UNKNOWN_TOPIC:
+        if not self._adopt or rejected.reason != UNKNOWN_TOPIC:
             return False
         topic_id = page.source.topic_id
         if topic_id not in self._gone:
@@ -74,21 +77,12 @@ def weight(page: EmbeddedPage) -> int:
     return max(1, len(page.spans), RowBytes.of(page).total // BYTES_PER_ROW)
 
 
-def _wrong_key(message: ConsumerRecord, page: EmbeddedPage) -> Fault | None:
+def _wrong_key(message: ConsumerRecord, page: EmbeddedPage) -> Rejected | None:
     if message.key == page.key.encode():
         return None
-    return Fault("bad_key", f"the message has key {message.key!r}, its page {page.key!r}")
+    return Rejected("bad_key", f"the message has key {message.key!r}, its page {page.key!r}")
 
 
-def _letter(message: ConsumerRecord, page: EmbeddedPage | None, wrong: Fault) -> DeadLetter:
-    return DeadLetter(
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        key=message.key or b"",
-        value=message.value,
-        reason=wrong.reason,
-        error=wrong.error,
-        # A source that is not true must not pass for the version of what is missing.
-        source=None if wrong.reason in FORGED else source_of(message.value or b"") if page is None else page.source,
-    )
+def _letter(message: ConsumerRecord, page: EmbeddedPage | None, rejected: Rejected) -> DeadLetter:
+    source = source_of(message.value or b"") if page is None else page.source
+    return DeadLetter.of(message, rejected, source)

@@ -120,7 +120,7 @@ class Sink:
             topics.vectors,
             group,
             decode=intake.decode,
-            convict=dead_letters.convict,
+            poison=dead_letters.poison,
             newer=dead_letters.newer,
             weigh=weight,
             limit=Limit(settings.batch_rows, settings.batch_seconds),

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pipeline.errors import TryAgain
 from pipeline.offsets import TopicLog
 from pipeline.records import Source
+from pipeline.rejected import Rejected
 from sinks.fence import Fence, Version, place_and_offset
-from sinks.page_faults import Fault
 
 FORGED_SOURCE = "forged_source"
 UNKNOWN_TOPIC = "unknown_topic"
@@ -22,7 +22,7 @@ UNKNOWN_TOPIC = "unknown_topic"
 
 @dataclass(slots=True)
 class Origins:
-    """`pages` as Kafka has it; asked again before a record is condemned, for an earlier answer may be too old.
+    """`pages` as Kafka has it; asked again before a record is rejected, for an earlier answer may be too old.
 
     An offset below the end is believed, also where compaction has taken its record away. Those of a `pages` that was
     deleted since cannot be checked: they are older than everything in the topic of today, so a repair wins.
@@ -33,24 +33,24 @@ class Origins:
     _now: TopicLog | None = None
     _former: set[str] = field(default_factory=set)
 
-    def fault(self, source: Source, partition: int, fence: Fence) -> Fault | None:
-        """The fault in the source of a record that stands in this partition of `vectors`, or None.
+    def rejection(self, source: Source, partition: int, fence: Fence) -> Rejected | None:
+        """The verdict on the source of a record that stands in this partition of `vectors`, or None.
 
         Raises:
             UnknownPagesTopic: `pages` was made anew, and the operator has not said what to do.
             TryAgain: Kafka does not say where the partition ends.
         """
         if source.partition != partition:
-            return Fault(FORGED_SOURCE, f"its source is {source}, its partition {partition}")
+            return Rejected(FORGED_SOURCE, f"its source is {source}, its partition {partition}")
         if source.topic_id in self._former or (source.topic_id in fence.pages and self._is_below_end(source)):
             return None
         self._now = self.look()
         if self._now is None or source.topic_id != self._now.topic_id:
-            return self._fault_of_other(source, fence)
+            return self._rejection_of_other(source, fence)
         if partition not in self._now.ends:
             raise TryAgain(f"pages-{partition} has no leader, so nobody can say whether {source} is there")
         if not self._is_below_end(source):
-            return Fault(
+            return Rejected(
                 FORGED_SOURCE, f"its source is {source}, and pages-{partition} ends at {self._now.ends[partition]}"
             )
         fence.version(source)  # refuses a topic that was made anew
@@ -74,9 +74,9 @@ class Origins:
         now = self._now
         return now is not None and source.topic_id == now.topic_id and source.offset < now.ends.get(source.partition, 0)
 
-    def _fault_of_other(self, source: Source, fence: Fence) -> Fault | None:
+    def _rejection_of_other(self, source: Source, fence: Fence) -> Rejected | None:
         if source.topic_id not in fence.pages:
-            return Fault(
+            return Rejected(
                 UNKNOWN_TOPIC,
                 f"its source is of a topic {source.topic_id[:50]!r}, which neither Kafka nor the table knows",
             )

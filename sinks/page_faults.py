@@ -5,11 +5,10 @@ The table's `on_bad_vectors="null"`, which null rows need, would turn one into a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from pipeline.records import EmbeddedPage, Page, valid_key
+from pipeline.rejected import Rejected
 from sinks.fence import MAX_OFFSET
 from sinks.row_bytes import too_large
 from sinks.rows import VectorRule, norms_of, vector_faults
@@ -20,28 +19,20 @@ _TIMES = range(253_402_300_800_000)
 """Milliseconds from 1970 to the end of the year 9999, the last that Python can show."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why a page must not be written: the reason to count it under, and what exactly is wrong."""
-
-    reason: str
-    error: str
-
-
-def fault(record: EmbeddedPage, rule: VectorRule) -> Fault | None:
-    """What is wrong with this page, or None."""
+def rejection(record: EmbeddedPage, rule: VectorRule) -> Rejected | None:
+    """The verdict on a page that must not be written, or None for a sound one."""
     if error := _key_fault(record):
-        return Fault("bad_key", error)
+        return Rejected("bad_key", error)
     if record.page is None:
-        return Fault("bad_chunks", "a deletion with chunks") if record.spans else None
+        return Rejected("bad_chunks", "a deletion with chunks") if record.spans else None
     if error := _page_fault(record.page, record.embedded_at):
-        return Fault("bad_page", error)
+        return Rejected("bad_page", error)
     if error := _span_fault(record, len(record.page.text)):
-        return Fault("bad_chunks", error)
+        return Rejected("bad_chunks", error)
     if error := too_large(record):
-        return Fault("too_large", error)
+        return Rejected("too_large", error)
     error = _vector_fault(record, rule) if record.spans else None
-    return Fault("bad_vectors", error) if error else None
+    return Rejected("bad_vectors", error) if error else None
 
 
 def _key_fault(record: EmbeddedPage) -> str | None:

@@ -177,8 +177,8 @@ class Table:
     ) -> Written:
         """Puts a batch and its offsets into the table; they are there, all or none, when this returns.
 
-        The pages must have passed `page_faults.fault`, and their sources' topics must be in the fence's list. A newer
-        version that is `impossible` gives way to them: it would win for good, against a repair too.
+        The pages must have passed `page_faults.rejection`, and their sources' topics must be in the fence's list. A
+        newer version that is `impossible` gives way to them: it would win for good, against a repair too.
 
         Raises:
             Replaced: another writer took the table over; nothing of this batch is in it.

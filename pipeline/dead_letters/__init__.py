@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 from kafka.consumer.fetcher import ConsumerRecord
 
@@ -19,6 +20,7 @@ from pipeline.errors import Fatal
 from pipeline.metrics import FORGED, Metrics
 from pipeline.publisher import Message, Publisher
 from pipeline.records import Source, source_of
+from pipeline.rejected import NEWER_SCHEMA, Rejected
 from pipeline.settings import MIB
 
 MAX_VALUE_BYTES = 24 * MIB
@@ -26,6 +28,21 @@ MAX_VALUE_BYTES = 24 * MIB
 
 MIN_FOR_SHARE = 10_000
 MAX_SHARE = 0.01
+
+
+class Original(Protocol):
+    """A record as Kafka has it, or a document that has a place in a source."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,25 @@ class DeadLetter:
     """The tag of the model and settings whose pipeline could not process it; empty before `pages`, and of old."""
     odd: str = ""
     """What is wrong with the headers it was read from: such a letter is listed and counted, and believed in nothing."""
+
+    @classmethod
+    def of(cls, record: Original, rejected: Rejected, source: Source | None = None, attempts: int = 1) -> Self:
+        """The letter of a record that goes no further.
+
+        `source` is its page's version, as far as it is known: one that is forged must not pass for the version of what
+        is missing, and is left out.
+        """
+        return cls(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.key or b"",
+            record.value,
+            rejected.reason,
+            f"{record.topic}-{record.partition}@{record.offset}: {rejected.detail}",
+            None if rejected.reason in FORGED else source,
+            attempts,
+        )
 
     def version(self, pages: str, pages_id: str) -> Source | None:
         """The page's version in the topic `pages`, whose id is `pages_id`; None when the record could not tell."""
@@ -131,33 +167,20 @@ class DeadLetters:
         self._publisher.publish([self.message(letter)]).wait()
         self.count(letter)
 
-    def convict(self, record: ConsumerRecord, deaths: int) -> None:
+    def poison(self, record: ConsumerRecord, deaths: int) -> None:
         """Sends a record that ends its process, as `send` does: unread, but for its version.
 
         Even that is read the first time only: should it be what ends the process, the next one leaves it.
         """
-        what = (
+        detail = (
             f"{deaths} processes ended with it alone in hand: killed, crashed, or hung for longer than its size allows"
         )
         source = source_of(record.value or b"") if deaths == DEATHS else None
-        self.send(
-            DeadLetter(
-                record.topic,
-                record.partition,
-                record.offset,
-                record.key or b"",
-                record.value,
-                "killed",
-                what,
-                source=source,
-                attempts=deaths,
-            )
-        )
+        self.send(DeadLetter.of(record, Rejected("killed", detail), source, deaths))
 
     def newer(self, record: ConsumerRecord, error: str) -> None:
         """Sends a record of a newer schema, of which nothing can be read: a newer release tries it again."""
-        key = record.key or b""
-        self.send(DeadLetter(record.topic, record.partition, record.offset, key, record.value, "newer_schema", error))
+        self.send(DeadLetter.of(record, Rejected(NEWER_SCHEMA, error)))
 
     def message(self, letter: DeadLetter) -> Message:
         """The letter as a message, for a stage with a producer of its own; it must await it, then `count` it."""
@@ -188,7 +211,6 @@ class DeadLetters:
 
     def _verdict(self, how_many: str, last: DeadLetter) -> str:
         return (
-            f"{self._metrics.stage}: {how_many} became dead letters, the last one {last.topic}-{last.partition}@"
-            f"{last.offset}: {last.reason}: {last.error}; the fault is probably not theirs "
-            "(--max-dead-letters raises the limit)"
+            f"{self._metrics.stage}: {how_many} became dead letters, the last one ({last.reason}) {last.error}; "
+            "the fault is probably not theirs (--max-dead-letters raises the limit)"
         )

@@ -74,7 +74,7 @@ class Reader:
             topic,
             group,
             decode=self._decode,
-            convict=self._convict,
+            poison=self._convict,
             newer=lambda raw, _: self.newer.append(raw.offset),
             weigh=lambda _: 1,
             limit=Limit(weight, 0.1),

@@ -107,7 +107,7 @@ def foreign(cluster: Cluster, topic: str) -> BatchSource[bytes]:
         topic,
         "foreign",
         decode=lambda record: record.value or b"",
-        convict=lambda record, deaths: None,
+        poison=lambda record, deaths: None,
         newer=lambda _, __: None,
         weigh=len,
         limit=Limit(1, 1),

@@ -196,14 +196,14 @@ def test_a_page_that_cannot_be_the_models_input_fails_alone(embedder: Embedder, 
     result = embedder.embed([of_ids("w:1", text_of(1)), bad, of_ids("w:2", text_of(2), text_of(3))])
     assert [page.key for page in result.pages] == ["w:1", "w:2"]
     assert [(index, failure.reason) for index, failure in result.failed] == [(1, reason)]
-    assert "w:bad#" in str(result.failed[0][1])
+    assert "w:bad#" in result.failed[0][1].detail
 
 
 def test_a_failing_batch_is_halved_until_the_culprit_stands_alone(embedder: Embedder) -> None:
     pages = [of_ids(f"w:{n}", text_of(n), text_of(n + 100)) for n in range(16)]
     rigged = rig(embedder, lambda rows: any(2007 in row for row in rows), RuntimeError("no kernel for this"))
     result = rigged.embed(pages)
-    assert [(index, failure.reason, str(failure)) for index, failure in result.failed] == [
+    assert [(index, failure.reason, failure.detail) for index, failure in result.failed] == [
         (7, "model_failed", "RuntimeError: no kernel for this")
     ]
     expected = embedder.embed([page for n, page in enumerate(pages) if n != 7]).pages
@@ -366,7 +366,7 @@ def test_whatever_model_code_raises_is_the_fault_of_the_record_that_makes_it(
     result = rig(embedder, lambda rows: any(2005 in row for row in rows), error).embed(pages)
     assert [(index, failure.reason) for index, failure in result.failed] == [(5, "model_failed")]
     assert len(result.pages) == 7
-    assert str(result.failed[0][1]), "says something even where the error says nothing"
+    assert result.failed[0][1].detail, "says something even where the error says nothing"
 
 
 def test_a_request_to_end_is_no_records_fault(embedder: Embedder) -> None:

@@ -110,7 +110,7 @@ def read(
         "numbers",
         "group",
         decode=lambda raw: int(raw.value),
-        convict=lambda raw, _: convicted.append(raw.offset),
+        poison=lambda raw, _: convicted.append(raw.offset),
         newer=lambda _, __: None,
         weigh=lambda _: 1,
         limit=Limit(50, 0.01),

@@ -95,7 +95,7 @@ class Reading:
             if mark != read_mark(self.metadata):
                 self.marked += 1
                 self.commit(self.committed, mark)
-            if mark.alone_to and mark.convicts:
+            if mark.alone_to and mark.is_poison:
                 self.letters += batch
             elif self.killers & set(batch) or (kills and kills.pop()):
                 self.deaths += 1
@@ -147,8 +147,8 @@ def test_a_rebalance_is_no_death() -> None:
     mark = Mark(owner="a", careful_to=100, alone_to=50, at=12, deaths=2)
     for owner in "bcdefgh":
         mark = replace(mark.released(), owner=owner).taking_alone(12)
-    assert not mark.convicts
-    assert mark.after_death(12, 100).convicts
+    assert not mark.is_poison
+    assert mark.after_death(12, 100).is_poison
 
 
 def test_a_death_between_two_records_is_nobodys() -> None:

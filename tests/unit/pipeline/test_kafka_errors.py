@@ -66,7 +66,7 @@ def source(spoil: Callable[[Any], None]) -> BatchSource[bytes]:
         "t",
         "g",
         decode=_value,
-        convict=_nobody,
+        poison=_nobody,
         newer=lambda _, __: None,
         weigh=len,
         limit=Limit(1, 0.01),

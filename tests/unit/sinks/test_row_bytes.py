@@ -11,7 +11,7 @@ import pytest
 from pipeline.records import EmbeddedPage, Page, Source, Span, encode
 from pipeline.settings import MIB
 from sinks.intake import weight
-from sinks.page_faults import fault
+from sinks.page_faults import rejection
 from sinks.row_bytes import BYTES_PER_ROW, MAX_PAGE_BYTES, RowBytes
 from sinks.rows import NewPage, VectorRule, page_rows
 from tests.tables import DIMENSION, FENCE, RULE, deletion, embedded
@@ -55,7 +55,7 @@ def test_rows_take_what_was_told_before_they_were_made(page: EmbeddedPage) -> No
 def test_a_small_message_of_many_large_rows_is_a_batch_of_its_own() -> None:
     page = with_chunks(100, metadata="m" * MIB)
     assert len(encode(page)) < 1.1 * MIB
-    assert fault(page, RULE) is None
+    assert rejection(page, RULE) is None
     assert weight(page) > DEFAULT_BATCH
 
 
@@ -75,16 +75,16 @@ def test_what_every_row_repeats_counts_in_each_of_them() -> None:
     ],
 )
 def test_a_page_that_could_never_be_written_is_refused_with_figures(page: EmbeddedPage, repeated: str) -> None:
-    found = fault(page, RULE)
+    found = rejection(page, RULE)
     assert found is not None
     assert found.reason == "too_large"
-    assert repeated in found.error
-    assert "134 MB are the most" in found.error
+    assert repeated in found.detail
+    assert "134 MB are the most" in found.detail
 
 
 def test_no_batch_within_the_limit_comes_near_arrows_two_gigabytes() -> None:
     assert DEFAULT_BATCH * BYTES_PER_ROW < MAX_PAGE_BYTES < (1 << 31) / 8
     largest = with_chunks(100, metadata="m" * (MAX_PAGE_BYTES // 100 - 1_000))
-    assert fault(largest, RULE) is None
+    assert rejection(largest, RULE) is None
     one_more = msgspec.structs.replace(largest, page=msgspec.structs.replace(largest.page, title="t" * 200_000))
-    assert fault(one_more, RULE) is not None
+    assert rejection(one_more, RULE) is not None

@@ -13,7 +13,7 @@ from pipeline.records import EmbeddedPage, Source, Span
 from sinks.derived import FIELDS, RULES
 from sinks.fence import MAX_OFFSET, Stamp, Version, decode_fence, encode_fence, new_stamp
 from sinks.languages import TEXT_COLUMNS
-from sinks.page_faults import fault
+from sinks.page_faults import rejection
 from sinks.rows import MADE_BY, NewPage, VectorRule, fence_row, page_rows, table_schema
 from tests.tables import DIMENSION, FENCE, RULE, deletion, embedded
 
@@ -67,24 +67,24 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_page_is_refused_with_its_reason(case: str) -> None:
     page, reason, error = BAD[case]
-    found = fault(page, RULE)
+    found = rejection(page, RULE)
     assert found is not None
     assert found.reason == reason
-    assert error in found.error
+    assert error in found.detail
 
 
 @pytest.mark.parametrize("page", [GOOD, embedded("enwiki:1", 1, 0), deletion("enwiki:1", 1)])
 def test_a_good_page_passes(page: EmbeddedPage) -> None:
-    assert fault(page, RULE) is None
+    assert rejection(page, RULE) is None
 
 
 def test_a_model_that_promises_no_norm_may_have_any_but_zero() -> None:
-    assert fault(with_vectors({}, 7.5), VectorRule(DIMENSION, normalized=False)) is None
-    assert fault(with_vectors({}, 0), VectorRule(DIMENSION, normalized=False)) is not None
+    assert rejection(with_vectors({}, 7.5), VectorRule(DIMENSION, normalized=False)) is None
+    assert rejection(with_vectors({}, 0), VectorRule(DIMENSION, normalized=False)) is not None
 
 
 def test_what_does_not_fit_into_half_precision_is_refused() -> None:
-    assert fault(with_vectors({}, 1e6), VectorRule(DIMENSION, "f16", normalized=False)) is not None
+    assert rejection(with_vectors({}, 1e6), VectorRule(DIMENSION, "f16", normalized=False)) is not None
 
 
 def test_rows_have_the_text_of_their_span_and_the_columns_of_their_page() -> None:

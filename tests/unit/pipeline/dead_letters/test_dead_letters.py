@@ -55,11 +55,11 @@ def test_a_letter_keeps_bytes_reason_and_place() -> None:
     ],
     ids=["its version", "even that may be what kills", "unreadable", "empty"],
 )
-def test_a_convicted_record_is_kept_whole_with_its_version_and_how_often_it_killed(
+def test_a_poison_record_is_kept_whole_with_its_version_and_how_often_it_killed(
     value: bytes, deaths: int, source: Source | None
 ) -> None:
     box, publisher = letters()
-    box.convict(SimpleNamespace(topic="chunks", partition=3, offset=7, key=b"enwiki:1", value=value), deaths)
+    box.poison(SimpleNamespace(topic="chunks", partition=3, offset=7, key=b"enwiki:1", value=value), deaths)
     sent = publisher.messages[0]
     stage, letter = dead_letters.read(SimpleNamespace(key=sent.key, value=sent.value, headers=sent.headers))
     assert (stage, letter.reason, letter.value, letter.source) == ("embed", "killed", value, source)

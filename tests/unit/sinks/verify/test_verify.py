@@ -21,7 +21,7 @@ from pipeline.records import ChunkedPage, EmbeddedPage, Page, Source, Span, deco
 from pipeline.settings import ModelSettings, TableSettings, Unit
 from sinks import verify_report
 from sinks.fence import Fence
-from sinks.page_faults import fault
+from sinks.page_faults import rejection
 from sinks.reader import Reader
 from sinks.rows import LIVE, MAX_OFF_NORM, VectorRule, norms_of, vector_faults
 from sinks.verify_content import StoredRow, page_fault
@@ -253,7 +253,7 @@ def test_a_norm_that_the_writer_takes_is_one_that_the_proof_takes() -> None:
         for number, norm in enumerate(norms):
             page = embedded("w:1", 0, 1)
             made = (vector(0, 0) * norm).astype("<f4")
-            refused = fault(msgspec.structs.replace(page, vectors=made.tobytes()), rule) is not None
+            refused = rejection(msgspec.structs.replace(page, vectors=made.tobytes()), rule) is not None
             stored = made.astype(rule.numpy).reshape(1, -1)
             assert refused == bool(list(vector_faults(norms_of(stored), normalized=True))), norm
             assert refused == (number in (0, 1, 5, 6, 7))
