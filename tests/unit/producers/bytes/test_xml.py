@@ -113,6 +113,13 @@ def test_no_document_type_passes_in_any_encoding(content: bytes) -> None:
         read_head([content])
 
 
+def test_nothing_of_a_head_in_utf_16_is_parsed() -> None:
+    """The bytes of its document type are not those of `<!DOCTYPE`, and its entities would be expanded."""
+    content = (ENTITIES + "<mediawiki><siteinfo><dbname>&b;</dbname><!--").encode("utf-16") + b"</siteinfo>"
+    with pytest.raises(HeadUnreadable, match="line 1, column 0"):
+        read_head([content])
+
+
 def test_a_head_in_another_encoding_says_what_to_type() -> None:
     content = f'<?xml version="1.0" encoding="ISO-8859-1"?>{HEAD}{page(1)}{END}'.encode("latin-1", "replace")
     with pytest.raises(HeadUnreadable, match=r"ISO-8859-1.*`iconv -f ISO-8859-1 -t UTF-8 FILE"):
