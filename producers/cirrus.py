@@ -2,15 +2,184 @@
 
 from __future__ import annotations
 
-from pipeline.cli import command, new_app, run
-from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
-from producers.cirrussearch.cirrus_reader import CirrusReader
-from producers.cirrussearch.cirrus_settings import CirrusCommandSettings, CirrusSettings
-from producers.files.page_reader import FileKind
-from producers.snapshots.finish import finish
-from producers.snapshots.snapshot_run import SnapshotRun
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, ClassVar
 
-KIND = FileKind("cirrus", CIRRUS_NAMES, CirrusSettings, CirrusReader, manifests=True)
+from pydantic import AfterValidator, Field
+
+from pipeline.cli import command, new_app, run
+from pipeline.errors import UsageError
+from pipeline.records import Page
+from pipeline.rejected import Rejected
+from producers.bytes.blocks import SUFFIXES, DumpFile
+from producers.bytes.bulk import BulkEntry, read_entries
+from producers.bytes.lines import MAX_LINE_BYTES, Position, read_lines
+from producers.bytes.read_ahead import read_ahead
+from producers.fetch.settings import DownloadSettings
+from producers.reader import Entry, Tick, blank_lines
+from producers.run.shards import FileNames, Origin, Shard
+from producers.run.source import Source
+from producers.snapshots.finish import finish
+from producers.snapshots.gate import SnapshotGate
+from producers.snapshots.settings import FinishSettings, SnapshotSettings
+from producers.snapshots.snapshot_run import SnapshotRun
+from producers.wikimedia.documents import DocumentReader
+from producers.wikimedia.fields import own_id
+from producers.wikimedia.namespaces import Namespaces, numbers_of
+from producers.wikimedia.rules import Disambiguation, DocumentRules, Redirects, References
+
+MAX_PAGES_FILE = 512 * 1024 * 1024
+
+_NAMES = (
+    re.compile(r"(?P<wiki>[a-z0-9_-]+)_(?:content|general|file)-(?P<snapshot>\d{8})(?:-\d+)?\."),
+    re.compile(r"(?P<wiki>[a-z0-9_-]+)-(?P<snapshot>\d{8})-cirrussearch-(?:content|general|file)\."),
+)
+_FOLDER_WIKI = re.compile(r"index_name=([a-z0-9_-]+)_(?:content|general|file)$")
+_FOLDER_SNAPSHOT = re.compile(r"\d{8}$")
+
+
+def origin_of(path: Path) -> Origin:
+    """Wiki and snapshot by the file's name in either layout, else by the folders it lies in, else unknown."""
+    for pattern in _NAMES:
+        if found := pattern.match(path.name):
+            return Origin(found["wiki"], found["snapshot"])
+    folders = list(reversed(path.parent.parts))
+    wikis = (found[1] for folder in folders if (found := _FOLDER_WIKI.match(folder)))
+    dates = (folder for folder in folders if _FOLDER_SNAPSHOT.match(folder))
+    return Origin(next(wikis, ""), next(dates, ""))
+
+
+def _in_folder(path: Path) -> bool:
+    """Any other program's `.json` may lie there too."""
+    return not path.name.endswith(".json") or any(pattern.match(path.name) for pattern in _NAMES)
+
+
+CIRRUS_NAMES = FileNames("cirrus", "dump file", SUFFIXES, origin_of, _in_folder)
+
+
+def _categories(value: str) -> str:
+    return "|".join(sorted({name.strip() for name in value.split("|") if name.strip()}))
+
+
+def read_pages_file(path: Path) -> frozenset[str]:
+    """The ids and titles in a file, one a line; titles as the wiki shows them, or with `_` for a space.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        if path.stat().st_size > MAX_PAGES_FILE:
+            raise UsageError(f"{path}: larger than {MAX_PAGES_FILE:,} bytes, which is no list of pages")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    return frozenset(line.strip().replace("_", " ") for line in lines if line.strip())
+
+
+class CirrusSettings(SnapshotSettings, DownloadSettings):
+    """The documents of a CirrusSearch dump that become pages."""
+
+    DECIDING: ClassVar[frozenset[str]] = SnapshotSettings.DECIDING | {
+        "namespaces",
+        "redirects",
+        "disambiguation",
+        "references",
+        "categories",
+        "min_popularity",
+        "pages_file",
+    }
+
+    namespaces: Namespaces = Field("0", description="Namespaces to keep, such as 0,14.")
+    redirects: Redirects = Field(
+        "alias", description="Redirects: titles of the page they lead to (alias), left out, or pages of their own."
+    )
+    disambiguation: Disambiguation = Field("keep", description="Pages that only tell apart things of one name.")
+    references: References = Field(
+        "keep", description="Lists of references; dropped only where the text has its headings in it."
+    )
+    categories: Annotated[str, AfterValidator(_categories)] = Field(
+        "", description="Keep pages in any of these categories, such as 'Living people|Mammals of Europe'."
+    )
+    min_popularity: float = Field(0.0, ge=0, le=1, description="Keep pages with at least this popularity_score.")
+    pages_file: Path | None = Field(None, description="Keep the pages of this file: ids or titles, one a line.")
+    max_line_bytes: int = Field(MAX_LINE_BYTES, ge=1024, description="Longer lines of a dump are skipped, and counted.")
+
+    @property
+    def downloads(self) -> bool:
+        return bool(self.wiki)
+
+    @property
+    def rules(self) -> DocumentRules:
+        """These settings as the reader of documents takes them. Raises UsageError for a bad `pages_file`."""
+        return DocumentRules(
+            namespaces=numbers_of(self.namespaces),
+            redirects=self.redirects,
+            disambiguation=self.disambiguation,
+            references=self.references,
+            categories=frozenset(name.casefold() for name in self.categories.split("|") if name),
+            min_popularity=self.min_popularity,
+            pages=None if self.pages_file is None else read_pages_file(self.pages_file),
+        )
+
+    def deciding(self, name: str) -> object:
+        """A pages file decides by its contents."""
+        if name == "pages_file" and self.pages_file is not None:
+            listed = "\n".join(sorted(read_pages_file(self.pages_file)))
+            return hashlib.blake2b(listed.encode(), digest_size=8).hexdigest()
+        return super().deciding(name)
+
+
+class CirrusCommandSettings(CirrusSettings, FinishSettings):
+    """Flags of `python -m producers.cirrus`: besides reading, it can end a snapshot."""
+
+
+class CirrusReader:
+    """One shard of a dump, in either layout: file → lines → entries → pages."""
+
+    def __init__(self, shard: Shard, settings: CirrusSettings) -> None:
+        self._dump = DumpFile(shard.path)
+        self._max_line_bytes = settings.max_line_bytes
+        self._documents = DocumentReader(shard.origin.wiki, shard.origin.snapshot, settings.rules)
+
+    @property
+    def bytes_read(self) -> int:
+        return self._dump.bytes_read
+
+    def read(self, start: Position, tick: Tick) -> Iterator[Entry]:
+        """The entries from `start` on; see `producers.reader.DocumentReader`."""
+        for entry in read_entries(read_lines(self._blocks(tick), start, self._max_line_bytes)):
+            yield self.entry(entry)
+
+    def entry(self, found: BulkEntry) -> Entry:
+        """The page in an entry of the file, or why there is none."""
+        if found.lines == 0:
+            return blank_lines(found.after, found.blank)
+        notes: list[str] = []
+        if found.malformed or found.document is None:
+            page: Page | Rejected = Rejected(found.malformed, damaged=True)
+        else:
+            named, lost = ("", True) if found.action is None else (found.action.page_id, False)
+            page = self._documents.read(named, found.document, notes, lost_action=lost)
+        entry = Entry(found.after, page, tuple(notes), lines=found.lines, blank=found.blank)
+        return entry._replace(may_be=_named(found)) if entry.unreadable else entry
+
+    def _blocks(self, tick: Tick) -> Iterator[bytes]:
+        for block in read_ahead(self._dump.blocks()):
+            yield block
+            tick()  # here, and not once an entry: lines of earlier runs are passed over without one
+
+
+def _named(entry: BulkEntry) -> tuple[str, ...]:
+    """The ids in what is left of an entry: its action's, its document's; both when they differ."""
+    by_action = entry.action.page_id if entry.action is not None else ""
+    by_document = own_id(entry.document) if entry.document is not None else ""
+    return tuple(dict.fromkeys(page_id for page_id in (by_action, by_document) if page_id))
+
+
+SOURCE = Source("cirrus", CIRRUS_NAMES, CirrusSettings, CirrusReader, gate=SnapshotGate)
 
 app = new_app("Reads CirrusSearch dumps into Kafka.")
 
@@ -23,7 +192,7 @@ def cirrus(settings: CirrusCommandSettings) -> int:
     """
     if settings.finish:
         return finish(settings)
-    return SnapshotRun(KIND, settings).run()
+    return SnapshotRun(SOURCE, settings).run()
 
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from pipeline.publisher import Publisher
 from pipeline.service import Service
 from pipeline.terminal import report_console, write_json
 from pipeline.topics import ensure_corpus
+from producers.account import Ledger
 from producers.api.looks import WikiPages
 from producers.api.opened import Stopped, open_api
 from producers.api.run import WikiRun
 from producers.api.settings import MediaWikiSettings
 from producers.api.titles import pages_in, titles_in, titles_in_file
-from producers.files.sender import PageSender
-from producers.ledger import Ledger
+from producers.run.sender import PageSender
 
 ACKNOWLEDGE_SECONDS = 300.0
 STOP_SECONDS = 6.0

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
 
 from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
-from producers.bytes.blocks import Damaged
-from producers.exports.wikitext_reader import WikitextReader, site_of, wiki_of
-from producers.exports.wikitext_settings import WikitextSettings
-from producers.files.file_run import FileRun
-from producers.files.page_reader import FileKind
-from producers.files.sources import FileNames, Origin, Shard
+from pipeline.records import valid_wiki
+from pipeline.rejected import Rejected
+from pipeline.wiki_name import WikiNameOrNone
+from producers.bytes.blocks import Damaged, DumpFile, WrongKind
+from producers.bytes.lines import Position
+from producers.bytes.xml import EndMissing, read_pages
+from producers.reader import Entry, Tick
+from producers.run.runner import run_source
+from producers.run.settings import FileSettings
+from producers.run.shards import FileNames, Origin, Shard
+from producers.run.source import Source
+from producers.wikimedia.export_xml import NotAnExport, Site, read_site
+from producers.wikimedia.exported_pages import ExportedPages
+from producers.wikimedia.namespaces import Namespaces, numbers_of
+from producers.wikimedia.parser import MarkupParser
 
 _EXPORT = re.compile(r"\.xml(?:-[\w-]+)?(?:\.bz2|\.gz)?\Z")
 _DUMP = re.compile(r"(?P<wiki>[a-z0-9_]+)-(?P<snapshot>\d{8}|latest)-(?:articles|pages-(?:articles|meta-current))")
@@ -45,6 +58,79 @@ WIKITEXT_NAMES = _ExportNames(
 )
 
 
+class WikitextSettings(FileSettings):
+    """The pages of a MediaWiki export that become pages."""
+
+    DECIDING: ClassVar[frozenset[str]] = FileSettings.DECIDING | {"namespaces", "wiki"}
+
+    namespaces: Namespaces = Field("0", description="Namespaces to keep, such as 0,14.")
+    wiki: WikiNameOrNone = Field("", description="A wiki's name, such as simplewiki; empty: as the export says.")
+
+    def origin(self, named: Origin) -> Origin:
+        return Origin(self.wiki or named.wiki, named.snapshot)
+
+
+class WikitextReader:
+    """One file of an export: file → pages of XML → wikitext → pages.
+
+    Its redirects are left out: which page one leads to may be known long after that page was sent.
+    """
+
+    def __init__(self, shard: Shard, settings: WikitextSettings) -> None:
+        self._shard = shard
+        self._dump = DumpFile(shard.path)
+        self._settings = settings
+
+    @property
+    def bytes_read(self) -> int:
+        return self._dump.bytes_read
+
+    def read(self, start: Position, tick: Tick) -> Iterator[Entry]:
+        """The entries from `start` on; see `producers.reader.DocumentReader`."""
+        origin = self._shard.origin
+        site = site_of(self._shard.path)
+        wiki = wiki_of(self._shard.path, site, self._settings.wiki, origin.wiki)
+        namespaces = numbers_of(self._settings.namespaces)
+        with MarkupParser(site.names) as parser:
+            pages = ExportedPages(wiki, site, origin.snapshot, namespaces, lambda text: parser.parse(text, tick))
+            try:
+                for found in read_pages(self._blocks(tick), start):
+                    notes: list[str] = []
+                    page = (
+                        Rejected(found.malformed, damaged=True) if found.data is None else pages.read(found.data, notes)
+                    )
+                    yield Entry(found.after, page, tuple(notes))
+            except EndMissing:
+                raise Damaged("cut off", self.bytes_read, "it ends without </mediawiki>") from None
+
+    def _blocks(self, tick: Tick) -> Iterator[bytes]:
+        for block in self._dump.blocks():
+            yield block
+            tick()
+
+
+def site_of(path: Path) -> Site:
+    """The wiki that the head of an export describes.
+
+    Raises:
+        UsageError: it is no export.
+        Damaged: it ends, or is broken, before its head is over.
+    """
+    try:
+        return read_site(DumpFile(path).blocks())
+    except (NotAnExport, WrongKind) as error:
+        raise UsageError(f"{path}: no MediaWiki export: {error}") from None
+
+
+def wiki_of(path: Path, site: Site, chosen: str, named: str) -> str:
+    """The wiki's name, which is the first part of all keys: the one chosen, its database's, the file name's."""
+    if not (wiki := chosen or site.wiki or named):
+        raise UsageError(f"{path}: it does not say which wiki it is of (<dbname>): name it with --wiki")
+    if not valid_wiki(wiki):
+        raise UsageError(f"{path}: its wiki is {wiki[:80]!r}, which cannot stand in a key: name it with --wiki")
+    return wiki
+
+
 def _check(shard: Shard, settings: WikitextSettings) -> None:
     try:
         wiki_of(shard.path, site_of(shard.path), settings.wiki, shard.origin.wiki)
@@ -52,7 +138,7 @@ def _check(shard: Shard, settings: WikitextSettings) -> None:
         return  # said when it is read, like every damage
 
 
-KIND = FileKind("wikitext", WIKITEXT_NAMES, WikitextSettings, WikitextReader, _check)
+SOURCE = Source("wikitext", WIKITEXT_NAMES, WikitextSettings, WikitextReader, _check)
 
 app = new_app("Reads MediaWiki's XML exports into Kafka.")
 
@@ -63,12 +149,7 @@ def wikitext(settings: WikitextSettings) -> int:
     it was left. Redirects are left out."""
     if find_spec("mwparserfromhell") is None:
         raise UsageError("the parser of wikitext is not installed: pip install 'mwparserfromhell>=0.7'")
-
-    def origin(path: Path) -> Origin:
-        named = origin_of(path)
-        return Origin(settings.wiki or named.wiki, named.snapshot)
-
-    return FileRun(replace(KIND, names=replace(WIKITEXT_NAMES, origin=origin)), settings).run()
+    return run_source(SOURCE, settings)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from deploy.local.stages import this_machine
 from pipeline.errors import UsageError
 from pipeline.lag.rates import duration
 from pipeline.settings import kafka_settings
-from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
+from producers.cirrus import CIRRUS_NAMES
 from producers.fetch.disk_space import free_bytes
 from producers.fetch.settings import LATEST
-from producers.files.sources import Shard, find_shards
+from producers.run.shards import Shard, find_shards
 
 LEAST_BYTES = 1_000_000_000
 """Logs, a merge of the table and a segment of Kafka need so much even for the sample."""

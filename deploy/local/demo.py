@@ -19,10 +19,10 @@ from pipeline.errors import CheckFailed, Exit
 from pipeline.kafka import Cluster
 from pipeline.terminal import Console
 from pipeline.topics import corpus_topics
-from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
-from producers.files.progress import read_progress
-from producers.files.sources import find_shards
-from producers.ledger import total
+from producers.account import total
+from producers.cirrus import CIRRUS_NAMES
+from producers.run.progress import read_progress
+from producers.run.shards import find_shards
 from sinks import verify_report
 from sinks.search import Answer, Search, SearchOptions
 from sinks.search.highlight import snippet, words_of

@@ -14,13 +14,12 @@ from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
 from pipeline.lag.rates import duration
 from pipeline.model_card import language_code
+from pipeline.rejected import Rejected
 from producers.bytes.blocks import Damaged, DumpFile
+from producers.bytes.bulk import read_entries
 from producers.bytes.lines import read_lines
-from producers.cirrussearch.dump_entries import read_entries
-from producers.cirrussearch.dump_pages import DumpPages
-from producers.files.sources import Shard
-from producers.ledger import Ledger
-from producers.wikimedia.documents import DocumentReader
+from producers.cirrus import CirrusReader
+from producers.run.shards import Shard
 from sinks.languages import language_of
 
 SAMPLE_SHARDS = 6
@@ -164,17 +163,18 @@ def _spread(shards: Sequence[Shard]) -> list[Shard]:
 
 def _read(shard: Shard, settings: RunSettings) -> tuple[_Sample, int]:
     """The shard's beginning, and how many compressed bytes it was."""
-    dump, ledger, sample = DumpFile(shard.path), Ledger(), _Sample()
-    pages = DumpPages(DocumentReader(shard.origin.wiki, shard.origin.snapshot, settings.rules), ledger)
+    dump, sample = DumpFile(shard.path), _Sample()
+    reader = CirrusReader(shard, settings)
     with suppress(Damaged, OSError):  # the producer says it, with its place
         for entry in read_entries(read_lines(_beginning(dump), max_bytes=settings.max_line_bytes)):
-            page = pages.take(entry).page
-            if page is not None:
+            page = reader.entry(entry).page
+            if isinstance(page, Rejected):
+                sample.dropped += not page.damaged
+            elif page is not None:
                 text, opening = (len(part.encode("utf-8", "replace")) for part in (page.text, page.opening_text))
                 language = language_code(language_of(page.language, page.wiki))
                 found = Counter([language] if language else ())
                 sample.add(_Sample(1, 0, text, opening, _rows(text, opening, settings), found), 1)
-    sample.dropped = sum(ledger.dropped.values())
     return sample, dump.bytes_read
 
 

@@ -15,8 +15,8 @@ from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles
 from pipeline.topics import CorpusTopics
-from producers.files.progress import read_progress
-from producers.ledger import Ledger, total
+from producers.account import Ledger, total
+from producers.run.progress import read_progress
 
 INTERRUPTED = 130
 """What shells give a command that Ctrl-C has ended."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from pipeline.terminal import plain
-from producers.ledger import Ledger
+from producers.account import Ledger
 
 PACKAGES = (
     "cirrostream",

@@ -42,8 +42,8 @@ from pipeline.replay import set_back
 from pipeline.settings import kafka_settings
 from pipeline.terminal import say_aside, write_json
 from pipeline.topics import ensure_corpus, ensure_model
-from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
-from producers.files.feeds import Feed, open_feed
+from producers.cirrus import CIRRUS_NAMES
+from producers.run.queue import ShardQueue, open_queue
 from sinks.languages import language_of
 
 STOP_S = 30.0
@@ -62,20 +62,20 @@ def run_pipeline(settings: RunSettings) -> int:
         UsageError: nothing was started: no such source, no room, another run works on this data folder.
         Fatal, TryAgain: Kafka or its topics cannot be used.
     """
-    feed = open_feed(settings, CIRRUS_NAMES)
-    settings = _pinned(settings, feed)
+    queue = open_queue(settings, CIRRUS_NAMES)
+    settings = _pinned(settings, queue)
     with claimed(run_claim_path(settings.data_dir), LEFTOVER_S):
         model = resolve(settings, weights=False)
         machine = this_machine()
-        forecast = _estimate(settings, feed, model, machine)
+        forecast = _estimate(settings, queue, model, machine)
         with stop_signals() as stopping, local_kafka(settings) as kafka:
-            run = Run(settings, [file.key for file in feed.expected], model, machine, kafka, stopping, forecast)
+            run = Run(settings, [file.key for file in queue.expected], model, machine, kafka, stopping, forecast)
             return run.run()
 
 
-def _pinned(settings: RunSettings, feed: Feed) -> RunSettings:
+def _pinned(settings: RunSettings, queue: ShardQueue) -> RunSettings:
     """The settings with the date of the snapshot that is the latest now: the producer may ask again in a week."""
-    dates = {file.origin.snapshot for file in feed.expected}
+    dates = {file.origin.snapshot for file in queue.expected}
     return settings.model_copy(update={"snapshot": max(dates)}) if settings.wiki else settings
 
 
@@ -91,15 +91,19 @@ def local_kafka(settings: RunSettings) -> Iterator[LocalKafka | None]:
         yield kafka
 
 
-def _estimate(settings: RunSettings, feed: Feed, model: ModelFiles, machine: Machine) -> estimates.Estimate | None:
+def _estimate(
+    settings: RunSettings, queue: ShardQueue, model: ModelFiles, machine: Machine
+) -> estimates.Estimate | None:
     if not settings.estimate:
         return None
-    if not feed.here:
-        _warn_of_languages(model, [language_of(None, file.origin.wiki) for file in feed.expected])
-        say_aside(f"no estimate: {len(feed.expected):,} files are downloaded first, into {settings.data_dir / 'dumps'}")
+    if not queue.here:
+        _warn_of_languages(model, [language_of(None, file.origin.wiki) for file in queue.expected])
+        say_aside(
+            f"no estimate: {len(queue.expected):,} files are downloaded first, into {settings.data_dir / 'dumps'}"
+        )
         return None
     rate, basis = expected_rate(settings.data_dir / "reports", model.tag, machine)
-    forecast = estimates.forecast(feed.here, settings, model.dimension or DEFAULT_DIMENSION, rate, basis)
+    forecast = estimates.forecast(queue.here, settings, model.dimension or DEFAULT_DIMENSION, rate, basis)
     say_aside(estimates.describe(forecast))
     _warn_of_languages(model, forecast.languages)
     estimates.check_disk(forecast, settings, local_kafka=not kafka_settings().bootstrap_servers)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from pipeline.cli import ARGUMENT
 from pipeline.settings import ModelSettings, TableSettings
-from producers.cirrussearch.cirrus_settings import CirrusSettings
+from producers.cirrus import CirrusSettings
 
 NOT_FOR_STAGES = frozenset(
     {"sources", "chunkers", "embedders", "follow", "estimate", "json_output", "announce_dir", "ready_seconds"}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import msgspec.structs
 
 from pipeline.records import Page
+from pipeline.rejected import Rejected
 from producers.api.answers import WikiPage
-from producers.wikimedia.documents import Action, DocumentReader, Read
-from producers.wikimedia.fields import Dropped
+from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.rules import DocumentRules
 
 GONE = frozenset({"missing", "redirect", "namespace", "empty", "content_model", "disambiguation", "hidden"})
@@ -28,7 +28,7 @@ class Look:
     revision: int = 0
     page: Page | None = None
     reason: str = ""
-    mended: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     @property
     def gone(self) -> bool:
@@ -60,14 +60,14 @@ class WikiPages:
         return self._read(said, document | {"wiki": _raw(self._wiki), "page_id": _raw(said.pageid)})
 
     def _read(self, said: WikiPage, document: dict[str, msgspec.Raw]) -> Look:
-        read = self._reader.read(Action(str(said.pageid)), msgspec.json.encode(document))
-        if not isinstance(read, Read):
-            return self._without(said, read.reason if isinstance(read, Dropped) else "not_a_document")
-        page = read.page
+        notes: list[str] = []
+        page = self._reader.read(str(said.pageid), msgspec.json.encode(document), notes)
+        if isinstance(page, Rejected):
+            return self._without(said, "not_a_document" if page.damaged else page.reason)
         # A wiki of one's own may be called as if it were one of Wikimedia's: it knows its addresses better than we.
         if said.canonicalurl.startswith(("https://", "http://")):
             page = msgspec.structs.replace(page, url=said.canonicalurl)
-        return Look(said.pageid, page.title, page.revision or said.lastrevid, page, mended=read.mended)
+        return Look(said.pageid, page.title, page.revision or said.lastrevid, page, notes=tuple(notes))
 
     def _without(self, said: WikiPage, reason: str) -> Look:
         return Look(said.pageid, said.title, said.lastrevid, reason=reason)

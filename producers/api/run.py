@@ -7,14 +7,17 @@ from itertools import islice
 from typing import TypeVar
 
 from pipeline.errors import TryAgain
+from pipeline.records import Page
+from pipeline.rejected import Rejected
+from producers.account import Ledger
 from producers.api.answers import Titled, WikiPage
 from producers.api.client import Found, MediaWikiApi
 from producers.api.looks import Look, WikiPages
 from producers.api.titles import is_title
-from producers.bytes.lines import BEGINNING
-from producers.files.in_flight import Checkpoint, InFlight
-from producers.files.sender import PageSender
-from producers.ledger import Ledger
+from producers.bytes.lines import Position
+from producers.reader import Entry, blank_lines
+from producers.run.delivery import InFlight
+from producers.run.sender import PageSender
 
 MAX_FAILURES_IN_A_ROW = 20
 
@@ -39,7 +42,7 @@ class WikiRun:
         self._sender = sender
         self._limit = limit
         self._go_on = go_on
-        self._in_flight = InFlight(Checkpoint(BEGINNING, Ledger()))
+        self._in_flight = InFlight(0)
         self._sent: set[int] = set()
         self._failures = 0
 
@@ -60,7 +63,6 @@ class WikiRun:
             found = self._api.by_ids([member.pageid for member in some])
             by_id = {page.pageid: page for page in found.pages}
             for member in some:
-                self._count_line()
                 page = by_id.get(member.pageid)
                 self._take(self._pages.look(page) if page else Look(member.pageid, member.title, reason="api_error"))
                 if self._full:
@@ -79,25 +81,22 @@ class WikiRun:
         while not self._full and self._go_on() and (some := list(islice(remaining, self._api.pages_a_call))):
             yield some
 
-    def _count_line(self) -> None:
-        self.ledger.lines += 1
-        self.ledger.read += 1
+    def _count(self, page: Page | Rejected, notes: tuple[str, ...] = ()) -> None:
+        self.ledger.take(Entry(Position(self.ledger.lines + 1), page, notes))
 
     def _take_title(self, title: str, found: Found, by_title: dict[str, WikiPage]) -> None:
         if not title:
-            self.ledger.lines += 1
-            self.ledger.blank += 1
+            self.ledger.take(blank_lines(Position(self.ledger.lines + 1)))
             return
-        self._count_line()
         if not is_title(title):
-            self.ledger.drop("invalid_title")
+            self._count(Rejected("invalid_title"))
             return
         name = _resolved(title, found)
         page = by_title.get(name)
         if page is not None:
             self._take(self._pages.look(page), redirected=name != title and name != found.renamed.get(title))
         elif name in found.interwiki:
-            self.ledger.drop("interwiki")
+            self._count(Rejected("interwiki"))
         else:
             self._take(Look(0, title, reason="api_error"))
 
@@ -105,12 +104,12 @@ class WikiRun:
         if look.page is None:
             self._drop(look)
         elif look.page_id in self._sent:
-            self.ledger.drop("repeated")
+            self._count(Rejected("repeated"))
         else:
             self._send(look, redirected=redirected)
 
     def _drop(self, look: Look) -> None:
-        self.ledger.drop(look.reason)
+        self._count(Rejected(look.reason))
         self._failures = self._failures + 1 if look.reason == "api_error" else 0
         if self._failures > MAX_FAILURES_IN_A_ROW:
             raise TryAgain(
@@ -121,13 +120,11 @@ class WikiRun:
         assert look.page is not None  # noqa: S101 - for mypy
         self._failures = 0
         self._sent.add(look.page_id)
-        handed = self._sender.send(look.page, self._api.url, self.ledger.lines - 1)
+        handed = self._sender.send(look.page, self._api.url, self.ledger.lines)
         if handed is None:
-            self.ledger.drop("too_large")
+            self._count(Rejected("too_large"))
             return
-        self.ledger.produced += 1
-        for what in [*look.mended, *(["redirect_followed"] if redirected else [])]:
-            self.ledger.mend(what)
+        self._count(look.page, (*look.notes, *(["redirect_followed"] if redirected else [])))
         self._in_flight.sent(handed.delivery, handed.size)
 
 

@@ -12,7 +12,7 @@ from pipeline.cli import FLAG
 from pipeline.errors import UsageError
 from pipeline.settings import ServiceSettings
 from pipeline.wiki_name import WikiNameOrNone
-from producers.cirrussearch.cirrus_settings import CirrusSettings
+from producers.cirrus import CirrusSettings
 from producers.fetch.contact import Contact
 from producers.wikimedia.namespaces import Namespaces, numbers_of
 from producers.wikimedia.rules import Disambiguation, DocumentRules, Redirects, References

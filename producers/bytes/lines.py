@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+LINE_TOO_LONG = "line_too_long"
+"""Reason for a line that was not kept."""
+
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A page of 2 MB of wikitext, the wikis' limit, gives a line of some 10 MB."""
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from pipeline.errors import CheckFailed
-from producers.files.progress import Progress
-from producers.ledger import Ledger
+from producers.account import Ledger
+from producers.reader import UNREADABLE
+from producers.run.progress import Progress
 from producers.snapshots.snapshots import Snapshots
-from producers.wikimedia.fields import UNREADABLE
 
 _NUMBER = re.compile(r"-(\d{5})\.json\.bz2$")
 

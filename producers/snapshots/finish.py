@@ -15,10 +15,10 @@ from pipeline.manifests import Complete
 from pipeline.publisher import Delivery, Message, Publisher
 from pipeline.terminal import say_aside
 from pipeline.topics import CorpusTopics, ensure_corpus, topic_ids
-from producers.cirrussearch.cirrus_settings import CirrusCommandSettings
-from producers.files.progress import Progress
+from producers.run.progress import Progress
 from producers.snapshots.baseline import Baseline
 from producers.snapshots.completeness import missing, refuse_unreadable
+from producers.snapshots.settings import FinishSettings
 from producers.snapshots.shape import SnapshotShape
 from producers.snapshots.snapshots import SnapshotReader, Snapshots
 
@@ -26,7 +26,7 @@ ACKNOWLEDGE_SECONDS = 300.0
 BATCH = 10_000
 
 
-def finish(settings: CirrusCommandSettings) -> int:
+def finish(settings: FinishSettings) -> int:
     """Sends the tombstones of the snapshot `settings.finish`, and records that it is complete.
 
     Raises:
@@ -43,7 +43,7 @@ def finish(settings: CirrusCommandSettings) -> int:
 
 
 class _Finisher:
-    def __init__(self, settings: CirrusCommandSettings, cluster: Cluster, folder: Path) -> None:
+    def __init__(self, settings: FinishSettings, cluster: Cluster, folder: Path) -> None:
         self._settings = settings
         self._cluster = cluster
         self._folder = folder

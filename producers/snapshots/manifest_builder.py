@@ -10,8 +10,8 @@ import numpy as np
 
 from pipeline.manifests import Entries, sorted_entries
 from pipeline.records import Page
-from producers.files.page_hashes import UNKNOWN, numeric_id
-from producers.files.progress import Shape
+from producers.run.progress import Shape
+from producers.snapshots.hashes import UNKNOWN, numeric_id
 
 FIELDS = (
     *("opening_text", "revision", "timestamp", "categories", "aliases", "incoming_links", "popularity_score"),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from producers.files.progress import Progress
+from producers.run.progress import Progress
 
 FEWER, MORE = 0.10, 0.50
 """How many documents less or more, as a share of the last snapshot's, are still a week's or a month's change."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -12,17 +13,19 @@ from pipeline.errors import UsageError
 from pipeline.kafka import Cluster
 from pipeline.publisher import Message, Publisher
 from pipeline.service import Service
-from producers.cirrussearch.cirrus_settings import CirrusSettings
-from producers.files.file_run import FileRun, Found, Prepared
-from producers.files.progress import Progress
-from producers.files.sources import Origin
+from producers.run.progress import Progress
+from producers.run.runner import FileRun, Found, Known
+from producers.run.shards import Origin
 from producers.snapshots.completeness import unreadable
-from producers.snapshots.snapshots import SCAN_S, Plan, SnapshotReader
+from producers.snapshots.settings import SnapshotSettings
+from producers.snapshots.snapshots import SCAN_S, Plan, SnapshotReader, Snapshots
 
 PLAN_SECONDS = 60.0
 
+S = TypeVar("S", bound=SnapshotSettings)
 
-class SnapshotRun(FileRun[CirrusSettings]):
+
+class SnapshotRun(FileRun[S]):
     """Compares each wiki's snapshot with what `pages` holds of it."""
 
     def run(self) -> int:
@@ -32,7 +35,12 @@ class SnapshotRun(FileRun[CirrusSettings]):
             self._folder = Path(folder)
             return super().run()
 
-    def prepare(self, cluster: Cluster, found: Found, service: Service) -> Prepared:
+    def read_progress(self, cluster: Cluster, topic: str) -> Mapping[str, Progress | None]:
+        """Reads all that `progress` says of snapshots, once."""
+        self._snapshots = Snapshots.read(cluster, topic, self.source.name)
+        return self._snapshots.progress
+
+    def known(self, cluster: Cluster, found: Found, service: Service) -> Known:
         """Writes down which shards each snapshot has, and makes the baselines.
 
         Raises:
@@ -40,9 +48,9 @@ class SnapshotRun(FileRun[CirrusSettings]):
         """
         origins = sorted({file.origin for file in found.expected if file.origin.wiki})
         if not self.settings.allow_older:
-            _refuse_older(found, origins)
-        _write_plans(cluster, found, origins)
-        reader = SnapshotReader(cluster, found.topics.progress, found.topics.pages, found.snapshots)
+            _refuse_older(found, self._snapshots, origins)
+        _write_plans(cluster, found, self._snapshots, origins)
+        reader = SnapshotReader(cluster, found.topics.progress, found.topics.pages, self._snapshots)
         baselines = {}
         for wiki, snapshot in origins:
             if self._comparable(found, wiki, snapshot, service):
@@ -53,7 +61,7 @@ class SnapshotRun(FileRun[CirrusSettings]):
                 service.log.info("compares", wiki=wiki, snapshot=snapshot, pages_known=len(known))
                 baselines[wiki] = folder
         with service.step(f"reading what was sent to {found.topics.pages} before", 2 * SCAN_S):
-            return Prepared(baselines, self._sent(found, reader))
+            return Known(baselines, self._sent(found, reader))
 
     def is_whole(self, progress: Progress) -> bool:
         """A shard in which an earlier version met what it could not read is read once more, and nothing of it is sent
@@ -64,7 +72,7 @@ class SnapshotRun(FileRun[CirrusSettings]):
         """What runs that were killed had sent and not written down: it is not sent again."""
         broken_off: dict[str, list[Progress]] = {}
         for key in found.mine:
-            before = found.snapshots.progress.get(key)
+            before = found.progress.get(key)
             if before is None or before.finished or not before.wiki or self.settings.again:
                 continue
             if before.pages_topic == found.pages.id:
@@ -77,10 +85,10 @@ class SnapshotRun(FileRun[CirrusSettings]):
         return folders
 
     def _comparable(self, found: Found, wiki: str, snapshot: str, service: Service) -> bool:
-        last = found.snapshots.complete.get(wiki)
+        last = self._snapshots.complete.get(wiki)
         if last is None or self.settings.again or not snapshot or last.snapshot >= snapshot:
             return False
-        sent = found.snapshots.since(wiki, snapshot).values()
+        sent = self._snapshots.since(wiki, snapshot).values()
         if last.pages_topic != found.pages.id or any(p.pages_topic != found.pages.id for p in sent):
             service.log.warning("sends every page", wiki=wiki, because="the topic pages is another one than before")
             return False
@@ -90,10 +98,10 @@ class SnapshotRun(FileRun[CirrusSettings]):
         return True
 
 
-def _refuse_older(found: Found, origins: Sequence[Origin]) -> None:
+def _refuse_older(found: Found, snapshots: Snapshots, origins: Sequence[Origin]) -> None:
     for file in found.expected:
         wiki, snapshot = file.origin
-        newest = max(found.snapshots.newest(wiki), *(origin.snapshot for origin in origins if origin.wiki == wiki), "")
+        newest = max(snapshots.newest(wiki), *(origin.snapshot for origin in origins if origin.wiki == wiki), "")
         if snapshot and snapshot < newest:
             raise UsageError(
                 f"{file.path}: snapshot {snapshot} of {wiki} is older than {newest}, which was sent before or stands "
@@ -101,12 +109,12 @@ def _refuse_older(found: Found, origins: Sequence[Origin]) -> None:
             )
 
 
-def _write_plans(cluster: Cluster, found: Found, origins: Sequence[Origin]) -> None:
+def _write_plans(cluster: Cluster, found: Found, snapshots: Snapshots, origins: Sequence[Origin]) -> None:
     """Adds the shards that are new to what other producers have written down of the same snapshots."""
     messages = []
     for wiki, snapshot in origins:
         keys = {file.key for file in found.expected if file.origin == Origin(wiki, snapshot)}
-        known = found.snapshots.plans.get((wiki, snapshot))
+        known = snapshots.plans.get((wiki, snapshot))
         if known is None or keys - set(known.shards):
             shards = tuple(sorted(keys | set(known.shards if known is not None else ())))
             plan = Plan(wiki=wiki, snapshot=snapshot, shards=shards)

@@ -20,9 +20,9 @@ from pipeline.manifests import (
 )
 from pipeline.records import Page, Undecodable
 from pipeline.records import decode as decode_page
-from producers.files.page_hashes import UNKNOWN, content_hash, details_hash
-from producers.files.progress import Progress, decode
+from producers.run.progress import Progress, decode
 from producers.snapshots.baseline import Baseline, BaselineWriter
+from producers.snapshots.hashes import UNKNOWN, content_hash, details_hash
 from producers.snapshots.manifest_builder import ManifestBuilder
 
 PLAN_PREFIX = b"plan/"

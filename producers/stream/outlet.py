@@ -11,10 +11,8 @@ from pipeline.errors import Fatal, TryAgain
 from pipeline.publisher import Delivery, Publisher, RecordTooLarge
 from pipeline.records import Page
 from pipeline.topics import CorpusTopics
-from producers.bytes.lines import Position
-from producers.files.in_flight import Checkpoint, InFlight
-from producers.files.sender import Handed, PageSender
-from producers.ledger import Ledger
+from producers.run.delivery import InFlight
+from producers.run.sender import Handed, PageSender
 from producers.stream.position import LivePosition, now_text, send_position
 
 STALL_SECONDS = 20.0
@@ -42,9 +40,9 @@ class Outlet:
         self._sender = sender
         self._publisher = publisher
         self._topic = topics.progress
-        self._in_flight = InFlight(Checkpoint(Position(), Ledger()))
+        self._in_flight = InFlight((0, 0))
         self._ids: dict[int, str] = {}
-        self._marked = Position()
+        self._marked = (0, 0)
         self._unmarked = False
         self._settled_at = time.monotonic()
         self._every = progress_seconds
@@ -67,36 +65,37 @@ class Outlet:
 
     def mark(self, number: int, event_id: str) -> None:
         """All that follows from events up to this one has been handed over."""
-        if number > self._marked.line:
+        last, marks = self._marked
+        if number > last:
             self._ids[number] = event_id
         elif not self._unmarked:
             return
-        self._marked = Position(max(number, self._marked.line), self._marked.offset + 1)
-        self._in_flight.mark(Checkpoint(self._marked, Ledger()))
+        self._marked = (max(number, last), marks + 1)
+        self._in_flight.mark(self._marked)
         self._unmarked = False
 
     def turn(self) -> None:
         """Writes the position down when it is time. Raises TryAgain when Kafka is away."""
         now = time.monotonic()
-        reached = self._in_flight.acknowledged().position
+        reached = self._in_flight.acknowledged().place
         if reached == self._marked:
             self._settled_at = now
         elif now - self._settled_at > STALL_SECONDS:
             self._wait(GIVE_UP_SECONDS)
         silent = now - self._written_at
-        moved = reached.line > self._written_number
+        moved = reached[0] > self._written_number
         if not self._delivery.done:
             if silent > STALL_SECONDS:
                 self._delivery.wait(GIVE_UP_SECONDS)
         elif silent > ALIVE_SECONDS or (moved and silent >= self._every):
-            self._write(reached.line)
+            self._write(reached[0])
 
     def finish(self, timeout_s: float) -> None:
         """Writes down how far all is acknowledged; a Kafka that does not answer now costs work later, nothing else."""
         deadline = time.monotonic() + timeout_s
         with contextlib.suppress(TryAgain):
             self._wait(timeout_s * 2 / 3)
-        self._write(self._in_flight.acknowledged().position.line)
+        self._write(self._in_flight.acknowledged().place[0])
         with contextlib.suppress(TryAgain):
             self._delivery.wait(max(0.5, deadline - time.monotonic()))
 

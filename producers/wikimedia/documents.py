@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import msgspec
 
 from pipeline.records import Page, text_hash, valid_page_id, valid_wiki
+from pipeline.rejected import Rejected
 from producers.wikimedia.disambiguation import is_disambiguation
-from producers.wikimedia.fields import Document, Dropped, Malformed, decode
+from producers.wikimedia.fields import Document, decode
 from producers.wikimedia.references import without_references
 from producers.wikimedia.rules import DocumentRules
 from producers.wikimedia.sites import page_url, site
@@ -31,21 +31,6 @@ _DECIDED_BY = {
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
-    """An action line of a dump; `page_id` is None when its `_id` is missing or neither a number nor a string."""
-
-    page_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A page, and what was wrong with its document though it could be kept."""
-
-    page: Page
-    mended: list[str] = field(default_factory=list)
-
-
 class DocumentReader:
     """Makes pages of the documents of one wiki's snapshot, as the rules have it.
 
@@ -57,19 +42,22 @@ class DocumentReader:
         self._snapshot = snapshot
         self._rules = rules
 
-    def read(self, action: Action | None, data: bytes | bytearray) -> Read | Dropped | Malformed:
-        """The page in `data`, or why there is none; `action` is None when its line was lost."""
-        mended: list[str] = []
-        document = decode(data, mended)
-        if isinstance(document, Dropped | Malformed):
+    def read(
+        self, named: str, data: bytes | bytearray, notes: list[str], *, lost_action: bool = False
+    ) -> Page | Rejected:
+        """The page in `data`, or why there is none.
+
+        `named` is the id that its action line names, empty where that has none or, with `lost_action`, there is no such
+        line. Fields that were wrong and left out are added to `notes`.
+        """
+        document = decode(data, notes)
+        if isinstance(document, Rejected):
             return document
         if reason := self._unwanted(document):
             # A field that could not be read decides nothing.
-            return Dropped("bad_type" if _DECIDED_BY[reason] in mended else reason)
-        page_id = _page_id(document, action, mended)
-        if not isinstance(page_id, str):
-            return page_id
-        return self._page(document, page_id, mended)
+            return Rejected("bad_type" if _DECIDED_BY[reason] in notes else reason)
+        page_id = _page_id(document, named, lost_action, notes)
+        return self._page(document, page_id, notes) if isinstance(page_id, str) else page_id
 
     def _unwanted(self, document: Document) -> str:
         """Why the document is left out whatever its id is."""
@@ -92,38 +80,37 @@ class DocumentReader:
             return "unpopular"
         return ""
 
-    def _page(self, document: Document, page_id: str, mended: list[str]) -> Read | Dropped:
+    def _page(self, document: Document, page_id: str, notes: list[str]) -> Page | Rejected:
         title = _full_title(document)
         if not title:
-            return Dropped("missing_title")
+            return Rejected("missing_title")
         if self._rules.pages is not None and self._rules.pages.isdisjoint((page_id, title)):
-            return Dropped("not_listed")
+            return Rejected("not_listed")
         text = self._text(document, title)
         if not text or text.isspace():
-            return Dropped("empty" if document.text is not None else "missing_text")
-        wiki = self._wiki_of(document, mended)
+            return Rejected("empty" if document.text is not None else "missing_text")
+        wiki = self._wiki_of(document, notes)
         if not wiki:
-            return Dropped("missing_wiki")
-        page = Page(
+            return Rejected("missing_wiki")
+        return Page(
             wiki=wiki,
             page_id=page_id,
             title=title,
             text=text,
             opening_text=document.opening_text or "",
-            revision=_kept("version", document.version, _is_count, mended),
+            revision=_kept("version", document.version, _is_count, notes),
             url=page_url(wiki, title),
             timestamp=document.timestamp or "",
             categories=tuple(document.category or ()),
             aliases=() if self._rules.redirects == "skip" else _aliases(document),
-            incoming_links=_kept("incoming_links", document.incoming_links, _is_count, mended),
-            popularity_score=_kept("popularity_score", document.popularity_score, math.isfinite, mended),
+            incoming_links=_kept("incoming_links", document.incoming_links, _is_count, notes),
+            popularity_score=_kept("popularity_score", document.popularity_score, math.isfinite, notes),
             language=document.language or site(wiki)[1],
             namespace=document.namespace or 0,
             snapshot=self._snapshot,
             text_hash=text_hash(title, text),
             metadata=_metadata(document),
         )
-        return Read(page, mended)
 
     def _text(self, document: Document, title: str) -> str:
         text = document.text or ""
@@ -131,31 +118,30 @@ class DocumentReader:
             return text or title  # all that a redirect says
         return without_references(text, document.heading or ()) if self._rules.references == "drop" else text
 
-    def _wiki_of(self, document: Document, mended: list[str]) -> str:
+    def _wiki_of(self, document: Document, notes: list[str]) -> str:
         if document.wiki and valid_wiki(document.wiki):
             return document.wiki
         if document.wiki:
-            mended.append("wiki")
+            notes.append("wiki")
         return self._wiki
 
 
-def _page_id(document: Document, action: Action | None, mended: list[str]) -> str | Dropped | Malformed:
+def _page_id(document: Document, named: str, lost_action: bool, notes: list[str]) -> str | Rejected:
     """The document's own id, or the action's: the layout used until 2025 has it only there.
 
     When both are there and differ, one of them is damaged or lines were lost between them: sending the page under
     either could overwrite a neighbour.
     """
     own = "" if document.page_id is None else str(document.page_id)
-    named = action.page_id if action is not None else None
     if own and named and own != named:
-        return Malformed("id_mismatch")
+        return Rejected("id_mismatch", damaged=True)
     page_id = own or named
     if not page_id:
-        return Malformed("lost_action") if action is None else Dropped("missing_id")
+        return Rejected("lost_action", damaged=True) if lost_action else Rejected("missing_id")
     if not valid_page_id(page_id) or page_id.startswith("-"):
-        return Dropped("bad_type")
-    if action is None:
-        mended.append("lost_action")
+        return Rejected("bad_type")
+    if lost_action:
+        notes.append("lost_action")
     return page_id
 
 
@@ -179,8 +165,8 @@ def _is_count(number: int) -> bool:
     return 0 <= number <= INT64_MAX
 
 
-def _kept(name: str, value: T | None, good: Callable[[T], bool], mended: list[str]) -> T | None:
+def _kept(name: str, value: T | None, good: Callable[[T], bool], notes: list[str]) -> T | None:
     if value is None or good(value):
         return value
-    mended.append(name)
+    notes.append(name)
     return None

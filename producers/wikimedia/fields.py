@@ -8,32 +8,14 @@ loses the page.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import msgspec.structs
 
-NOT_JSON = "not_json"
-
-UNREADABLE = frozenset({"bad_type", "missing_id", "missing_title", "missing_text"})
-"""Reasons to leave a document out that say nothing of the wiki: its page may well be there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A document that is left out on purpose."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """Bytes that no document can be read from, or one that cannot be told whose it is."""
-
-    reason: str
+from pipeline.rejected import Rejected
+from producers.bytes.json import NOT_JSON, repair_text
 
 
 class Redirect(msgspec.Struct):
@@ -78,33 +60,33 @@ _REQUIRED = ("title", "text")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def decode(data: bytes | bytearray, mended: list[str]) -> Document | Dropped | Malformed:
+def decode(data: bytes | bytearray, notes: list[str]) -> Document | Rejected:
     try:
         return _document.decode(data)
     except msgspec.ValidationError:
-        return _decode_tolerantly(data, mended)
+        return _decode_tolerantly(data, notes)
     except _UNREADABLE:
-        return _decode_repaired(data, mended)
+        return _decode_repaired(data, notes)
 
 
-def _decode_tolerantly(data: bytes | bytearray, mended: list[str]) -> Document | Dropped | Malformed:
+def _decode_tolerantly(data: bytes | bytearray, notes: list[str]) -> Document | Rejected:
     """Field by field, so that a wrong one costs itself and not the document."""
     try:
         raw = _raw_document.decode(data)
     except msgspec.ValidationError:
-        return Malformed("not_an_object")
+        return Rejected("not_an_object", damaged=True)
     except _UNREADABLE:
-        return _decode_repaired(data, mended)
+        return _decode_repaired(data, notes)
     document = Document()
     for name, wanted in _field_types.items():
         try:
             setattr(document, name, msgspec.json.decode(getattr(raw, name), type=wanted))
         except _UNREADABLE:
             if name in _REQUIRED:
-                return Dropped("bad_type")
+                return Rejected("bad_type")
             if name == "redirect":
                 document.redirect = _good_redirects(getattr(raw, name))
-            mended.append(name)
+            notes.append(name)
     return document
 
 
@@ -121,12 +103,12 @@ def own_id(data: bytes | bytearray) -> str:
     return "" if found is None else str(found)
 
 
-def _decode_repaired(data: bytes | bytearray, mended: list[str]) -> Document | Dropped | Malformed:
+def _decode_repaired(data: bytes | bytearray, notes: list[str]) -> Document | Rejected:
     repaired = repair_text(data)
     if repaired is None:
-        return Malformed(NOT_JSON)
-    mended.append("text_encoding")
-    return _decode_tolerantly(repaired, mended)
+        return Rejected(NOT_JSON, damaged=True)
+    notes.append("text_encoding")
+    return _decode_tolerantly(repaired, notes)
 
 
 def _good_redirects(raw: msgspec.Raw) -> list[Redirect]:
@@ -139,19 +121,3 @@ def _good_redirects(raw: msgspec.Raw) -> list[Redirect]:
     except _UNREADABLE:
         return []
     return good
-
-
-# Escapes in order, so that the second backslash of `\\ud800` is not taken for the start of one.
-_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
-_LONE_SURROGATE_LENGTH = len(rb"\ud800")
-
-
-def repair_text(data: bytes | bytearray) -> bytes | None:
-    """The bytes with U+FFFD for bad UTF-8 and halves of surrogate pairs; None when there is neither."""
-    repaired = _ESCAPE.sub(_without_lone_surrogate, data.decode("utf-8", "replace").encode())
-    return None if repaired == data else repaired
-
-
-def _without_lone_surrogate(escape: re.Match[bytes]) -> bytes:
-    found = escape.group()
-    return rb"\ufffd" if len(found) == _LONE_SURROGATE_LENGTH else found

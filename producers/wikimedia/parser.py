@@ -19,7 +19,7 @@ import msgspec
 from pipeline.child_environment import child_environment
 from pipeline.errors import Fatal
 from pipeline.frames import read_frame, write_frame
-from producers.wikimedia.fields import Malformed
+from pipeline.rejected import Rejected
 from producers.wikimedia.parser_child import READY, TOO_SLOW, Parsed, Task
 from producers.wikimedia.prose import LinkNames
 
@@ -52,17 +52,17 @@ class MarkupParser:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def parse(self, wikitext: str, tick: Tick) -> Parsed | Malformed:
+    def parse(self, wikitext: str, tick: Tick) -> Parsed | Rejected:
         """What a page keeps of its wikitext; calls `tick`, which may raise, while it waits."""
         question = wikitext.encode("utf-8", "replace")
         for _ in range(2):  # a process that somebody else killed says nothing of the page
             answer = self._ask(question, tick)
             if answer is not None:
                 parsed = msgspec.msgpack.decode(answer, type=Parsed)
-                return Malformed("bad_wikitext") if parsed.error else parsed
+                return Rejected("bad_wikitext", damaged=True) if parsed.error else parsed
             if self._end() == TOO_SLOW:
-                return Malformed("slow_wikitext")
-        return Malformed("bad_wikitext")
+                return Rejected("slow_wikitext", damaged=True)
+        return Rejected("bad_wikitext", damaged=True)
 
     def _ask(self, question: bytes, tick: Tick) -> bytes | None:
         """The answer, None when the process is gone."""

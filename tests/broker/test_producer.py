@@ -22,8 +22,8 @@ from pipeline.kafka import Cluster, read_to_end
 from pipeline.records import Page, decode
 from pipeline.settings import MIB, Settings
 from pipeline.topics import ensure_corpus
-from producers.files import progress as progress_records
-from producers.files.progress import Progress
+from producers.run import progress as progress_records
+from producers.run.progress import Progress
 from tests.conftest import SettingsEnv
 from tests.dumps import document, joined, pair, pairs, write_legacy, write_shard
 from tests.waiting import wait_until

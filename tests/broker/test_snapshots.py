@@ -19,7 +19,7 @@ from pipeline.publisher import Message, Publisher
 from pipeline.records import Page, decode
 from pipeline.settings import Settings
 from pipeline.topics import ensure_corpus
-from producers.files import progress as progress_records
+from producers.run import progress as progress_records
 from tests.conftest import SettingsEnv
 from tests.dumps import pair, pairs, write_shard
 from tests.waiting import wait_until

@@ -28,8 +28,7 @@ from pipeline.addresses import without_secrets
 from pipeline.errors import CheckFailed
 from pipeline.offsets import TopicLog
 from pipeline.topics import CorpusTopics
-from producers.cirrus import app
-from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
+from producers.cirrus import CIRRUS_NAMES, app
 from producers.fetch.store import find_remote
 
 

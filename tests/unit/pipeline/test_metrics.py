@@ -20,12 +20,12 @@ from pipeline.gpu import Gpu
 from pipeline.lag.metrics import LAG_METRICS
 from pipeline.metrics import DISK, GPU, Metrics
 from pipeline.series import MOST_VALUES, OTHER
-from producers.files.progress import Progress
-from producers.files.run_account import RunAccount, ShardAccount
-from producers.files.shard_job import Report, State
-from producers.files.shard_processes import Event
-from producers.files.sources import Shard
-from producers.ledger import Ledger
+from producers.account import Ledger
+from producers.run.account import RunAccount, ShardAccount
+from producers.run.job import Report, State
+from producers.run.processes import Event
+from producers.run.progress import Progress
+from producers.run.shards import Shard
 from sinks.search.probe import search_probe
 from sinks.table import Table
 from sinks.upkeep import Step, Upkeep, UpkeepRules

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from producers.bytes.bulk import BulkEntry, read_entries
 from producers.bytes.lines import BYTE_ORDER_MARK, read_lines
-from producers.cirrussearch.dump_entries import Entry, read_entries
 from tests.dumps import dumped, joined, pair, pairs
 
 
-def entries(lines: list[bytes], max_bytes: int = 1_000_000) -> list[Entry]:
+def entries(lines: list[bytes], max_bytes: int = 1_000_000) -> list[BulkEntry]:
     return list(read_entries(read_lines([joined(lines)], max_bytes=max_bytes)))
 
 
-def told(found: list[Entry]) -> list[tuple[str | None, bool, str]]:
+def told(found: list[BulkEntry]) -> list[tuple[str | None, bool, str]]:
     """The id that each entry's action gives, whether a document is there, and what is wrong."""
-    return [(e.action.page_id if e.action else None, e.document is not None, e.malformed) for e in found]
+    return [(e.action.page_id or None if e.action else None, e.document is not None, e.malformed) for e in found]
 
 
 @pytest.mark.parametrize("layout", ["new", "legacy"])

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.records import Page
+from pipeline.rejected import Rejected
+from producers.account import Ledger, total
+from producers.bytes.bulk import read_entries
 from producers.bytes.lines import BEGINNING, Position, read_lines
-from producers.cirrussearch.dump_entries import read_entries
-from producers.cirrussearch.dump_pages import DumpPages
-from producers.ledger import Ledger, total
+from producers.cirrus import CirrusReader, CirrusSettings
+from producers.run.gate import TOO_LARGE
+from producers.run.shards import Origin
 from producers.wikimedia.documents import DocumentReader
-from producers.wikimedia.fields import Dropped
 from producers.wikimedia.rules import DocumentRules
 from tests.dumps import LAYOUTS, document, joined, pair, pairs
+from tests.reading import shard_of
 
 MAX_LINE = 2_000
+READER = CirrusReader(shard_of(Path("none"), Origin("enwiki", "20261115")), CirrusSettings())
 
 
 @dataclass
@@ -33,11 +38,11 @@ class Reading:
 
 def reading(data: bytes, start: Position = BEGINNING, ledger: Ledger | None = None) -> Reading:
     out = Reading(ledger=(ledger or Ledger()).copy())
-    pages = DumpPages(DocumentReader("enwiki", "20261115", DocumentRules()), out.ledger)
     for entry in read_entries(read_lines([data], start, max_bytes=MAX_LINE)):
-        page = pages.take(entry).page
-        if page is not None:
-            out.pages.append(page)
+        read = READER.entry(entry)
+        out.ledger.take(read)
+        if isinstance(read.page, Page):
+            out.pages.append(read.page)
         out.positions.append((entry.after, out.ledger.copy()))
         assert out.ledger.balanced, out.ledger
     return out
@@ -169,12 +174,12 @@ def test_every_line_of_a_mixed_dump_is_accounted_for(layout: str) -> None:
     )
 
 
-def test_a_page_refused_by_kafka_moves_from_produced_to_dropped() -> None:
+def test_a_page_refused_by_kafka_is_dropped_and_not_produced() -> None:
     ledger = Ledger()
-    pages = DumpPages(DocumentReader("enwiki", "", DocumentRules()), ledger)
     for entry in read_entries(read_lines([joined(pair(1))])):
-        assert pages.take(entry).page is not None
-        ledger.refuse("too_large")
+        read = READER.entry(entry)
+        assert isinstance(read.page, Page)
+        ledger.take(read, TOO_LARGE)
     assert ledger.balanced
     assert (ledger.produced, ledger.dropped) == (0, {"too_large": 1})
 
@@ -189,8 +194,8 @@ def test_a_ledger_that_lost_something_does_not_balance() -> None:
 
 def unreadable(*lines: bytes) -> list[tuple[str, ...] | None]:
     """Of each entry: None when it could be read, else the ids that it names."""
-    pages = DumpPages(DocumentReader("enwiki", "20261115", DocumentRules()), Ledger())
-    return [pages.take(entry).unreadable for entry in read_entries(read_lines([joined(lines)], BEGINNING, MAX_LINE))]
+    found = [READER.entry(entry) for entry in read_entries(read_lines([joined(lines)], BEGINNING, MAX_LINE))]
+    return [entry.may_be if entry.unreadable else None for entry in found]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -223,5 +228,5 @@ def test_a_field_that_cannot_be_read_leaves_no_page_out_on_purpose() -> None:
     reader = DocumentReader("enwiki", "20261115", rules)
     good = {"namespace": 14, "category": ["Made-up pages"], "popularity_score": 0.7}
     for name in good:
-        read = reader.read(None, pair(12, **{**good, name: {"not": "this"}})[1])
-        assert read == Dropped("bad_type"), name
+        line = pair(12, **{**good, name: {"not": "this"}})[1]
+        assert reader.read("", line, [], lost_action=True) == Rejected("bad_type"), name

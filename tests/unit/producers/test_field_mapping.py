@@ -7,25 +7,25 @@ import json
 import pytest
 
 from pipeline.records import Page
-from producers.records.arxiv import ARXIV
-from producers.records.field_mapping import FieldMapping, as_timestamp, field, opening_of, without
-from producers.records.mapping_settings import MappingSettings
-from producers.wikimedia.documents import Read
-from producers.wikimedia.fields import Dropped
+from pipeline.rejected import Rejected
+from producers.fields.arxiv import ARXIV
+from producers.fields.mapping import FieldMapping, as_timestamp, field, opening_of, without
+from producers.fields.settings import MappingSettings
 
 DOCS = FieldMapping("docs")
 
 
 def page_of(record: dict[str, object], mapping: FieldMapping = DOCS) -> Page:
-    read = mapping.read(record)
-    assert isinstance(read, Read), read
-    return read.page
+    read = mapping.read(record, [])
+    assert isinstance(read, Page), read
+    return read
 
 
 def noted(record: dict[str, object], mapping: FieldMapping = DOCS) -> list[str]:
-    read = mapping.read(record)
-    assert isinstance(read, Read), read
-    return read.mended
+    notes: list[str] = []
+    read = mapping.read(record, notes)
+    assert isinstance(read, Page), read
+    return notes
 
 
 def test_a_record_with_the_usual_names_needs_no_mapping() -> None:
@@ -91,7 +91,7 @@ def test_a_name_with_a_dot_in_it_is_taken_as_it_is_before_it_is_a_path() -> None
     ],
 )
 def test_without_an_id_or_a_text_there_is_no_page_but_a_reason(record: dict[str, object], reason: str) -> None:
-    assert DOCS.read(record) == Dropped(reason)
+    assert DOCS.read(record, []) == Rejected(reason)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from producers.bytes.lines import BEGINNING, Position
-from producers.files.in_flight import Checkpoint, InFlight
-from producers.ledger import Ledger
+from producers.run.delivery import InFlight
 
-START = Checkpoint(BEGINNING, Ledger())
+START = 0
 
 
 class Stands(NamedTuple):
@@ -31,8 +29,8 @@ class HeldDelivery:
         self.waited = self.done = True
 
 
-def at(line: int) -> Checkpoint:
-    return Checkpoint(Position(line, line * 10), Ledger(lines=line))
+def at(line: int) -> int:
+    return line
 
 
 def test_a_later_acknowledgement_does_not_pass_an_earlier_page() -> None:
@@ -42,20 +40,20 @@ def test_a_later_acknowledgement_does_not_pass_an_earlier_page() -> None:
     flight.sent(second, 1)
     flight.mark(at(4))
     second.done = True
-    assert flight.acknowledged() == START
+    assert flight.acknowledged().place == START
     first.done = True
-    assert flight.acknowledged() == at(4)
+    assert flight.acknowledged().place == at(4)
 
 
 def test_entries_that_send_nothing_are_reached_with_those_before_them() -> None:
     flight, only = InFlight(START), HeldDelivery()
     flight.mark(at(2))
-    assert flight.acknowledged() == at(2)
+    assert flight.acknowledged().place == at(2)
     flight.sent(only, 1)
     flight.mark(at(4))
     flight.mark(at(6))
-    assert flight.acknowledged() == at(2)
-    assert flight.wait(1.0) == at(6)
+    assert flight.acknowledged().place == at(2)
+    assert flight.wait(1.0).place == at(6)
     assert only.waited
 
 
@@ -69,12 +67,12 @@ def test_what_one_slow_partition_holds_back_is_bounded() -> None:
 
 
 def test_a_checkpoint_says_behind_which_records_it_lies() -> None:
-    in_flight = InFlight(Checkpoint(BEGINNING, Ledger(), {0: 5, 1: 5}))
+    in_flight = InFlight(0, {0: 5, 1: 5})
     in_flight.sent(HeldDelivery(done=True, records=(Stands(0, 7),)), 1)
-    in_flight.mark(Checkpoint(Position(1, 10), Ledger()))
+    in_flight.mark(1)
     later = HeldDelivery(done=False, records=(Stands(1, 9),))
     in_flight.sent(later, 1)
-    in_flight.mark(Checkpoint(Position(2, 20), Ledger()))
+    in_flight.mark(2)
     assert in_flight.acknowledged().ends == {0: 8, 1: 5}
     later.done = True
     assert in_flight.acknowledged().ends == {0: 8, 1: 10}

@@ -8,25 +8,20 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.records import Page
+from producers.account import Ledger
 from producers.bytes.blocks import Damaged
-from producers.bytes.lines import Position
-from producers.files.page_reader import Passed
-from producers.files.progress import Progress
-from producers.files.sources import find_shards
-from producers.jsonl import JSONL_NAMES
-from producers.ledger import Ledger
-from producers.records.jsonl_fields import check_fields
-from producers.records.jsonl_reader import JsonlReader, JsonlSettings
+from producers.bytes.lines import BEGINNING, Position
+from producers.jsonl import JSONL_NAMES, JsonlReader, JsonlSettings, check_fields
+from producers.run.shards import find_shards
+from tests.reading import Counted, Passed, shard_of
 
 SETTINGS = JsonlSettings()
-BEGINNING = Progress(run="r", shard="s", wiki="docs", snapshot="", size=0, checksum="", options="{}", pages_topic="t")
 
 
 def record(number: int, **fields: object) -> bytes:
@@ -34,16 +29,14 @@ def record(number: int, **fields: object) -> bytes:
     return json.dumps(own | fields, ensure_ascii=False).encode()
 
 
-def reader_of(path: Path, start: Progress = BEGINNING, settings: JsonlSettings = SETTINGS) -> JsonlReader:
-    return JsonlReader(path, start, settings)
+def reader_of(
+    path: Path, start: Position = BEGINNING, ledger: Ledger | None = None, settings: JsonlSettings = SETTINGS
+) -> Counted:
+    return Counted(JsonlReader(shard_of(path), settings), start, ledger)
 
 
-def passed(reader: JsonlReader) -> list[Passed]:
-    found = []
-    for entry in reader.read(lambda: None):
-        assert reader.ledger.balanced
-        found.append(entry)
-    return found
+def passed(reader: Counted) -> list[Passed]:
+    return list(reader.read())
 
 
 def pages(path: Path, settings: JsonlSettings = SETTINGS) -> tuple[list[Page], Ledger]:
@@ -106,11 +99,9 @@ def test_reading_goes_on_at_any_place_it_was_broken_off(tmp_path: Path) -> None:
     whole = passed(whole_reader)
     for place, entry in enumerate(whole):
         first = reader_of(path)
-        for _ in zip(range(place + 1), first.read(lambda: None), strict=False):
+        for _ in zip(range(place + 1), first.read(), strict=False):
             pass
-        there = {"line": entry.after.line, "offset": entry.after.offset, "ledger": first.ledger.copy()}
-        start = msgspec.structs.replace(BEGINNING, **there)
-        second = reader_of(path, start)
+        second = reader_of(path, entry.after, first.ledger)
         assert passed(second) == whole[place + 1 :]
         assert second.ledger == whole_reader.ledger
     assert whole[-1].after == Position(6, path.stat().st_size)
@@ -123,7 +114,7 @@ def test_a_cut_off_file_gives_what_it_has_and_says_so(tmp_path: Path) -> None:
     reader = reader_of(path)
     found: list[Passed] = []
     with pytest.raises(Damaged, match="middle of a compressed stream"):
-        found.extend(reader.read(lambda: None))
+        found.extend(reader.read())
     assert 0 < len(found) == reader.ledger.produced < 1_000
 
 

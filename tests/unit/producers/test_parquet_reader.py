@@ -7,24 +7,21 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UsageError
 from pipeline.records import Page
+from producers.account import Ledger
 from producers.bytes.blocks import Damaged
-from producers.files.page_reader import Passed
-from producers.files.progress import Progress
-from producers.ledger import Ledger
-from producers.records.mapping_settings import MappingSettings
-from producers.records.parquet_fields import check_columns
-from producers.records.parquet_reader import ParquetReader
-from producers.records.parquet_rows import ParquetRows
+from producers.bytes.lines import Position
+from producers.fields.parquet_rows import ParquetRows
+from producers.fields.settings import MappingSettings
+from producers.parquet import ParquetReader, check_columns
+from tests.reading import Counted, Passed, shard_of
 
 SETTINGS = MappingSettings()
-BEGINNING = Progress(run="r", shard="s", wiki="docs", snapshot="", size=0, checksum="", options="{}", pages_topic="t")
 
 
 def table(count: int) -> pa.Table:
@@ -43,19 +40,13 @@ def written(path: Path, rows: pa.Table, group: int = 7) -> Path:
     return path
 
 
-def reader_of(path: Path, line: int = 0, settings: MappingSettings = SETTINGS) -> ParquetReader:
+def reader_of(path: Path, line: int = 0, settings: MappingSettings = SETTINGS) -> Counted:
     ledger = Ledger(lines=line, read=line, produced=line)
-    return ParquetReader(
-        path, msgspec.structs.replace(BEGINNING, line=line, ledger=ledger, size=path.stat().st_size), settings
-    )
+    return Counted(ParquetReader(shard_of(path), settings), Position(line), ledger)
 
 
-def passed(reader: ParquetReader) -> list[Passed]:
-    found = []
-    for entry in reader.read(lambda: None):
-        assert reader.ledger.balanced
-        found.append(entry)
-    return found
+def passed(reader: Counted) -> list[Passed]:
+    return list(reader.read())
 
 
 def pages(path: Path, settings: MappingSettings = SETTINGS) -> tuple[list[Page], Ledger]:

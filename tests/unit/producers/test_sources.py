@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
-from producers.cirrussearch.cirrus_names import CIRRUS_NAMES, origin_of
-from producers.cirrussearch.cirrus_settings import CirrusSettings
-from producers.files.progress import PagesTopic, begin, decode, encode
-from producers.files.sources import Origin, Shard, find_shards, open_shard
+from producers.cirrus import CIRRUS_NAMES, CirrusSettings, origin_of
 from producers.jsonl import JSONL_NAMES
+from producers.run.progress import PagesTopic, begin, decode, encode
+from producers.run.shards import Origin, Shard, find_shards, open_shard
 from tests.dumps import pair, write_legacy, write_shard
 
 PAGES = PagesTopic("pages-id", {0: 0})

@@ -10,30 +10,26 @@ from itertools import islice, pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-import msgspec
 import pytest
 
 from deploy.local.extract import extract, read_pages
 from deploy.local.sample import documents
 from pipeline.errors import TryAgain, UsageError
 from pipeline.records import Page
+from pipeline.rejected import Rejected
 from pipeline.settings import Settings
+from producers.account import Ledger
 from producers.bytes.blocks import Damaged
-from producers.exports.wikitext_reader import WikitextReader, site_of, wiki_of
-from producers.exports.wikitext_settings import WikitextSettings
-from producers.exports.xml_export import Site
-from producers.files.page_reader import Passed
-from producers.files.progress import Progress
-from producers.files.sources import Origin, find_shards
-from producers.ledger import Ledger
-from producers.wikimedia.fields import Malformed
+from producers.bytes.lines import BEGINNING, Position
+from producers.run.shards import Origin, find_shards
+from producers.wikimedia.export_xml import Site
 from producers.wikimedia.parser import MarkupParser
 from producers.wikimedia.parser_child import Parsed
 from producers.wikimedia.prose import ENGLISH
-from producers.wikitext import WIKITEXT_NAMES, origin_of
+from producers.wikitext import WIKITEXT_NAMES, WikitextReader, WikitextSettings, origin_of, site_of, wiki_of
+from tests.reading import Counted, Passed, shard_of
 
 SETTINGS = WikitextSettings()
-BEGINNING = Progress(run="r", shard="s", wiki="", snapshot="", size=0, checksum="", options="{}", pages_topic="t")
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de">
   <siteinfo>
@@ -73,16 +69,14 @@ def export(folder: Path, pages: Sequence[str], end: str = END) -> Path:
     return path
 
 
-def reader_of(path: Path, start: Progress = BEGINNING, settings: WikitextSettings = SETTINGS) -> WikitextReader:
-    return WikitextReader(path, start, settings)
+def reader_of(
+    path: Path, start: Position = BEGINNING, ledger: Ledger | None = None, settings: WikitextSettings = SETTINGS
+) -> Counted:
+    return Counted(WikitextReader(shard_of(path), settings), start, ledger)
 
 
-def passed(reader: WikitextReader) -> list[Passed]:
-    found = []
-    for entry in reader.read(lambda: None):
-        assert reader.ledger.balanced
-        found.append(entry)
-    return found
+def passed(reader: Counted) -> list[Passed]:
+    return list(reader.read())
 
 
 def pages_of(path: Path, settings: WikitextSettings = SETTINGS) -> tuple[list[Page], Ledger]:
@@ -180,10 +174,8 @@ def test_reading_goes_on_at_any_page_also_in_a_compressed_file(tmp_path: Path) -
     assert [entry.after.line for entry in whole] == list(range(1, 7))
     for place in (0, 2, 3, 5):
         first = reader_of(path)
-        entry = list(islice(first.read(lambda: None), place + 1))[-1]
-        ledger = first.ledger.copy()
-        start = msgspec.structs.replace(BEGINNING, line=entry.after.line, offset=entry.after.offset, ledger=ledger)
-        second = reader_of(path, start)
+        entry = list(islice(first.read(), place + 1))[-1]
+        second = reader_of(path, entry.after, first.ledger)
         assert passed(second) == whole[place + 1 :]
         assert second.ledger == whole_reader.ledger
 
@@ -193,7 +185,7 @@ def test_an_export_without_its_end_is_cut_off_and_gives_what_it_has(tmp_path: Pa
         reader = reader_of(export(tmp_path, pages, end))
         found: list[Passed] = []
         with pytest.raises(Damaged) as damage:
-            found.extend(reader.read(lambda: None))
+            found.extend(reader.read())
         assert damage.value.kind == "cut off"
         assert reader.ledger.produced == len(found) >= 1
         assert reader.ledger.balanced
@@ -228,8 +220,8 @@ def test_wikitext_that_takes_too_long_is_given_up_and_the_next_page_is_parsed() 
     begun = time.monotonic()
     with MarkupParser(ENGLISH, seconds=1.5) as process:
         assert process.parse("Good.", lambda: None) == Parsed("Good.", "Good.")
-        assert process.parse("{{a|" * 50_000, lambda: ticks.append(1)) == Malformed("slow_wikitext")
-        assert process.parse("{{" * 5_000 + "}}" * 5_000, lambda: None) == Malformed("bad_wikitext")
+        assert process.parse("{{a|" * 50_000, lambda: ticks.append(1)) == Rejected("slow_wikitext", damaged=True)
+        assert process.parse("{{" * 5_000 + "}}" * 5_000, lambda: None) == Rejected("bad_wikitext", damaged=True)
         assert process.parse("Good.", lambda: None) == Parsed("Good.", "Good.")
     assert ticks, "whoever waits is asked meanwhile"
     assert time.monotonic() - begun < 30

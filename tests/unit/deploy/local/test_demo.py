@@ -14,7 +14,7 @@ from deploy.local.demo import QUESTIONS, demo
 from deploy.local.run_settings import DemoSettings, RunSettings
 from pipeline.errors import CheckFailed, Exit
 from pipeline.settings import Settings
-from producers.ledger import Ledger
+from producers.account import Ledger
 from sinks.search import Answer, SearchOptions
 from sinks.search.answers import Hit, LegReport
 from sinks.verify_report import Report

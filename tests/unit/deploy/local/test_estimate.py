@@ -14,9 +14,9 @@ from deploy.local.run_settings import RunSettings
 from deploy.local.stages import this_machine
 from pipeline.errors import UsageError
 from pipeline.model_files import resolve
-from producers.cirrussearch.cirrus_names import CIRRUS_NAMES
-from producers.files.feeds import open_feed
-from producers.files.sources import find_shards
+from producers.cirrus import CIRRUS_NAMES
+from producers.run.queue import open_queue
+from producers.run.shards import find_shards
 
 TEXT = "The lighthouse keeper wrote down the weather of every day and never missed one. "
 
@@ -101,7 +101,7 @@ def test_a_corpus_in_a_language_that_the_model_is_not_for_is_told_before_the_run
     model = resolve(settings, weights=False)
 
     def told(sources: RunSettings) -> str:
-        runs._estimate(sources, open_feed(sources, CIRRUS_NAMES), model, this_machine())
+        runs._estimate(sources, open_queue(sources, CIRRUS_NAMES), model, this_machine())
         return capsys.readouterr().err
 
     assert "warning" not in told(settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from deploy.local.report import Report, StageReport, last_rate, markdown, write
-from producers.ledger import Ledger
+from producers.account import Ledger
 
 
 def report(**changes: object) -> Report:

@@ -15,12 +15,12 @@ import fsspec
 import pytest
 
 from pipeline.errors import CheckFailed, TryAgain, UsageError
-from producers.cirrussearch.cirrus_names import CIRRUS_NAMES, origin_of
+from producers.cirrus import CIRRUS_NAMES, origin_of
 from producers.fetch import store as stores
 from producers.fetch.downloads import Downloads
 from producers.fetch.part_file import PartFile
 from producers.fetch.store import StoreFiles, find_remote
-from producers.files.sources import Origin
+from producers.run.shards import Origin
 from tests.dump_server import QuickClock
 
 FOLDER = "20261115/index_name=enwiki_content"

@@ -7,10 +7,10 @@ import pytest
 
 from pipeline.errors import CheckFailed
 from pipeline.records import Page
-from producers.files.page_hashes import UNKNOWN
-from producers.files.progress import Progress, Shape, decode, encode
-from producers.ledger import Ledger
+from producers.account import Ledger
+from producers.run.progress import Progress, Shape, decode, encode
 from producers.snapshots.completeness import refuse_unreadable
+from producers.snapshots.hashes import UNKNOWN
 from producers.snapshots.manifest_builder import ManifestBuilder
 from producers.snapshots.shape import SnapshotShape
 

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from pipeline.records import Page, decode, encode, text_hash
-from producers.wikimedia.documents import Action, DocumentReader, Read
-from producers.wikimedia.fields import Dropped, Malformed, repair_text
+from pipeline.rejected import Rejected
+from producers.bytes.json import repair_text
+from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.rules import DocumentRules
 from tests.dumps import document, dumped
 
 SNAPSHOT = ("enwiki", "20261115")
-ACTION = Action("12")
+ACTION = "12"
+
+
+class Read(NamedTuple):
+    """A page, and what was noted of its document."""
+
+    page: Page
+    notes: list[str]
+
+
+def read_by(reader: DocumentReader, action: str | None, data: bytes) -> Read | Rejected:
+    notes: list[str] = []
+    page = reader.read(action or "", data, notes, lost_action=action is None)
+    return page if isinstance(page, Rejected) else Read(page, notes)
 
 
 def read(
-    data: bytes | dict[str, Any],
-    action: Action | None = ACTION,
-    namespaces: tuple[int, ...] = (0,),
-) -> Read | Dropped | Malformed:
+    data: bytes | dict[str, Any], action: str | None = ACTION, namespaces: tuple[int, ...] = (0,)
+) -> Read | Rejected:
     reader = DocumentReader(*SNAPSHOT, DocumentRules(namespaces=frozenset(namespaces)))
-    return reader.read(action, data if isinstance(data, bytes) else dumped(data))
+    return read_by(reader, action, data if isinstance(data, bytes) else dumped(data))
 
 
 def page_of(data: bytes | dict[str, Any], **how: Any) -> Page:
@@ -78,23 +90,23 @@ def test_a_page_needs_no_optional_field() -> None:
 def test_an_optional_field_that_is_null_is_absent(field: str) -> None:
     found = read(document(12, **{field: None}))
     assert isinstance(found, Read)
-    assert found.mended == []
+    assert found.notes == []
 
 
 def test_the_legacy_layout_has_the_id_in_the_action_alone() -> None:
-    assert page_of(document(12, "legacy"), action=Action("12")).key == "enwiki:12"
-    assert read(document(12, "legacy"), action=None) == Malformed("lost_action")
-    assert read(document(12, "legacy"), action=Action(None)) == Dropped("missing_id")
+    assert page_of(document(12, "legacy"), action="12").key == "enwiki:12"
+    assert read(document(12, "legacy"), action=None) == Rejected("lost_action", damaged=True)
+    assert read(document(12, "legacy"), action="") == Rejected("missing_id")
 
 
 def test_the_new_layout_survives_a_lost_action() -> None:
     found = read(document(12), action=None)
     assert isinstance(found, Read)
-    assert (found.page.page_id, found.mended) == ("12", ["lost_action"])
+    assert (found.page.page_id, found.notes) == ("12", ["lost_action"])
 
 
 def test_an_action_and_a_document_that_disagree_are_not_trusted() -> None:
-    assert read(document(13), action=Action("12")) == Malformed("id_mismatch")
+    assert read(document(13), action="12") == Rejected("id_mismatch", damaged=True)
 
 
 @pytest.mark.parametrize(
@@ -112,13 +124,13 @@ def test_an_action_and_a_document_that_disagree_are_not_trusted() -> None:
     ],
 )
 def test_a_document_that_is_no_page_leaves_under_its_reason(fields: dict[str, object], reason: str) -> None:
-    assert read(document(12, **fields)) == Dropped(reason)
+    assert read(document(12, **fields)) == Rejected(reason)
 
 
-@pytest.mark.parametrize("action", [Action(""), Action("-3"), Action("a\x00b"), Action("x" * 300)])
-def test_an_id_that_cannot_stand_in_a_key_is_dropped(action: Action) -> None:
+@pytest.mark.parametrize("action", ["", "-3", "a\x00b", "x" * 300])
+def test_an_id_that_cannot_stand_in_a_key_is_dropped(action: str) -> None:
     found = read(document(12, "legacy"), action=action)
-    assert found in (Dropped("bad_type"), Dropped("missing_id"))
+    assert found in (Rejected("bad_type"), Rejected("missing_id"))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +159,7 @@ def test_a_bad_optional_field_costs_only_itself(field: str, bad: object, page_fi
     found = read(document(12) | {field: bad})
     assert isinstance(found, Read)
     assert getattr(found.page, page_field) == kept
-    assert found.mended == [field]
+    assert found.notes == [field]
     assert found.page.text == document(12)["text"]
     assert decode(encode(found.page), Page) == found.page
 
@@ -162,19 +174,19 @@ def test_a_number_beyond_a_double_is_left_out() -> None:
     data = dumped(document(12)).replace(b'"page_type"', b'"popularity_score": 1e999, "page_type"')
     found = read(data)
     assert isinstance(found, Read)
-    assert (found.page.popularity_score, found.mended) == (None, ["popularity_score"])
+    assert (found.page.popularity_score, found.notes) == (None, ["popularity_score"])
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"garbage", b'{"title": "x"} trailing', b"\x00\xff\xfe", b'{"a":' + b"[" * 100_000]
 )
 def test_what_is_not_json_is_malformed(data: bytes) -> None:
-    assert read(data) == Malformed("not_json")
+    assert read(data) == Rejected("not_json", damaged=True)
 
 
 @pytest.mark.parametrize("data", [b"[]", b"5", b'"text"', b"null"])
 def test_what_is_json_and_no_object_is_malformed(data: bytes) -> None:
-    assert read(data) == Malformed("not_an_object")
+    assert read(data) == Rejected("not_an_object", damaged=True)
 
 
 @pytest.mark.parametrize("field", ["text", "source_text"])
@@ -183,7 +195,7 @@ def test_half_a_surrogate_pair_is_replaced_and_the_page_kept(field: str, escape:
     data = json.dumps(document(12, **{field: "left MARK right \U0001f600"})).encode().replace(b"MARK", escape)
     found = read(data)
     assert isinstance(found, Read)
-    assert "text_encoding" in found.mended
+    assert "text_encoding" in found.notes
     if field == "text":
         assert found.page.text.replace("�", "") == "left  right \U0001f600"
     encode(found.page)
@@ -205,7 +217,7 @@ def test_a_surrogate_and_a_bad_field_together_still_make_a_page() -> None:
     found = read(data)
     assert isinstance(found, Read)
     assert found.page.text == "a�"
-    assert sorted(found.mended) == ["text_encoding", "version"]
+    assert sorted(found.notes) == ["text_encoding", "version"]
 
 
 def test_a_page_of_another_namespace_has_its_full_title() -> None:
@@ -216,8 +228,8 @@ def test_a_page_of_another_namespace_has_its_full_title() -> None:
 
 def test_a_file_that_says_no_wiki_needs_documents_that_do() -> None:
     reader = DocumentReader("", "", DocumentRules())
-    assert reader.read(None, dumped(document(12, wiki=None))) == Dropped("missing_wiki")
-    assert isinstance(reader.read(None, dumped(document(12))), Read)
+    assert read_by(reader, None, dumped(document(12, wiki=None))) == Rejected("missing_wiki")
+    assert isinstance(read_by(reader, None, dumped(document(12))), Read)
 
 
 def test_a_page_of_5_mb_is_a_page() -> None:
@@ -227,8 +239,8 @@ def test_a_page_of_5_mb_is_a_page() -> None:
 
 def dropped(rules: DocumentRules, **fields: object) -> str:
     """The reason that these rules leave this document out for; empty when they keep it."""
-    read = DocumentReader(*SNAPSHOT, rules).read(Action("7"), dumped(document(7, **fields)))
-    return read.reason if isinstance(read, Dropped) else ""
+    read = read_by(DocumentReader(*SNAPSHOT, rules), "7", dumped(document(7, **fields)))
+    return read.reason if isinstance(read, Rejected) else ""
 
 
 @pytest.mark.parametrize(
@@ -261,7 +273,7 @@ def test_what_the_rules_leave_out_is_counted_under_its_reason(
 
 def test_a_redirect_as_a_page_of_its_own_says_its_title() -> None:
     old = document(7, page_type="redirect", title="Old name", text="", redirect=[])
-    read = DocumentReader(*SNAPSHOT, DocumentRules(redirects="page")).read(Action("7"), dumped(old))
+    read = read_by(DocumentReader(*SNAPSHOT, DocumentRules(redirects="page")), "7", dumped(old))
     assert isinstance(read, Read)
     assert (read.page.title, read.page.text) == ("Old name", "Old name")
 
@@ -270,6 +282,6 @@ def test_aliases_are_left_out_where_redirects_are() -> None:
     page = dumped(document(7, redirect=[{"title": "Old name", "namespace": 0}]))
     for redirects, aliases in (("alias", ("Old name",)), ("page", ("Old name",)), ("skip", ())):
         reader = DocumentReader(*SNAPSHOT, DocumentRules(redirects=redirects))
-        read = reader.read(Action("7"), page)
+        read = read_by(reader, "7", page)
         assert isinstance(read, Read)
         assert read.page.aliases == aliases

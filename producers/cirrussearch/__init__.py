@@ -1,1 +1,0 @@
-"""CirrusSearch dumps: entries, documents, and which of them become pages."""

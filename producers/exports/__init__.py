@@ -1,1 +1,0 @@
-"""MediaWiki's XML exports: pages as wikitext, and wikitext as prose."""

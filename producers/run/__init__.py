@@ -1,0 +1,1 @@
+"""Runs of sources of files: which files, who reads which, what was sent, how far each came."""

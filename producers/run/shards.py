@@ -1,0 +1,173 @@
+"""What the user names (files, folders, globs) to the shards that it means."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import UsageError
+
+EDGE_BYTES = 64 * 1024
+MAX_FOLDERS = 16
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_address(source: str) -> bool:
+    """True for an address, such as s3://bucket/folder, rather than a path."""
+    return _ADDRESS.match(source) is not None
+
+
+class Origin(NamedTuple):
+    """What a file's name and path say about the documents in it; empty what they do not say."""
+
+    wiki: str = ""
+    snapshot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileNames:
+    """How the files of one kind are named."""
+
+    kind: str
+    """Such as `cirrus`: the first part of the keys of their progress."""
+    what: str
+    """Such as `dump file`, for messages."""
+    suffixes: tuple[str, ...]
+    origin: Callable[[Path], Origin] = lambda _: Origin()
+    in_folder: Callable[[Path], bool] = lambda _: True
+    """Whether a file with such a suffix, found in a folder, is one: any other program's files may lie there too."""
+
+    def fits(self, path: Path) -> bool:
+        return path.name.endswith(self.suffixes)
+
+    @property
+    def endings(self) -> str:
+        return f"the name of a {self.what} ends with {', '.join(self.suffixes)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of a source, and which version of it lies there.
+
+    `checksum` is over the first and the last 64 KiB: enough to notice a file that was fetched again or put in another's
+    place, without reading 600 MB.
+    """
+
+    kind: str
+    path: Path
+    origin: Origin
+    size: int
+    checksum: str
+    folders: int = 0
+    """Folders above the file that are part of its name, where other files of the run have the same one."""
+
+    @property
+    def name(self) -> str:
+        """The file's, such as `train-00000.parquet`, with as many folders before it as tell it from others."""
+        return name_with(self.path, self.folders)
+
+    @property
+    def key(self) -> str:
+        """Key of its progress record."""
+        return shard_key(self.kind, self.origin, self.name)
+
+    @property
+    def other_keys(self) -> Iterator[str]:
+        """Keys that the same file has in runs with other files beside it; what is recorded there may be another's."""
+        for folders in range(min(MAX_FOLDERS, len(self.path.parts) - 1)):
+            if folders != self.folders:
+                yield shard_key(self.kind, self.origin, name_with(self.path, folders))
+
+
+def shard_key(kind: str, origin: Origin, name: str) -> str:
+    """Key of the progress of a file of this name, whether it is here or not."""
+    return f"{kind}/{origin.wiki or '-'}/{origin.snapshot or '-'}/{name}"
+
+
+def find_shards(sources: Iterable[str], names: FileNames) -> list[Shard]:
+    """The shards that these files, folders and globs mean: each once, in the order given, folders in the order of
+    names.
+
+    Files of one name in several folders, as a data set has them for its languages, are several shards, which have the
+    folders in their names. Not so files of a dump, whose names say all: two different ones are two tries to fetch it.
+
+    Raises:
+        UsageError: a source means nothing, or there are two different files of one name in one snapshot.
+    """
+    paths = dict.fromkeys(path for source in sources for path in _paths(source, names))
+    if not paths:
+        raise UsageError(f"no source: name {names.what}s, folders or globs, such as data/sample")
+    same_name: dict[str, dict[tuple[int, str], Shard]] = {}
+    for shard in (open_shard(path, names) for path in paths):
+        same_name.setdefault(shard.key, {}).setdefault((shard.size, shard.checksum), shard)
+    found = {shard.path: shard for versions in same_name.values() for shard in _told_apart(list(versions.values()))}
+    return [found[path] for path in paths if path in found]
+
+
+def _told_apart(shards: list[Shard]) -> list[Shard]:
+    """Different files of one name."""
+    if len(shards) > 1 and shards[0].origin.snapshot:
+        raise UsageError(
+            f"{shards[0].path} and {shards[1].path} are different files of one name, which their progress is kept "
+            "under: name one of them, or rename it"
+        )
+    folders = folders_needed([shard.path for shard in shards])
+    return [replace(shard, folders=folders) for shard in shards]
+
+
+def folders_needed(paths: Sequence[Path]) -> int:
+    """How many folders above these files tell them apart, all of one name."""
+    depths = range(max(len(path.parts) for path in paths))
+    return next(depth for depth in depths if len({name_with(path, depth) for path in paths}) == len(paths))
+
+
+def name_with(path: Path, folders: int) -> str:
+    """A file's name behind those of so many folders that it is in."""
+    return "/".join(path.parts[-1 - folders :])
+
+
+def open_shard(path: Path, names: FileNames) -> Shard:
+    """The shard in this file. Raises UsageError when it cannot be read."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            digest = hashlib.blake2b(file.read(EDGE_BYTES), digest_size=8)
+            file.seek(max(0, size - EDGE_BYTES))
+            digest.update(file.read(EDGE_BYTES))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
+    return Shard(names.kind, path, names.origin(path), size, digest.hexdigest())
+
+
+def _paths(source: str, names: FileNames) -> Iterator[Path]:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = _in_folder(path, names)
+        wrong = f"no {names.what} in this folder"
+    elif path.is_file():
+        if not names.fits(path):
+            raise UsageError(f"{source}: not a {names.what}; {names.endings}")
+        found, wrong = [path], ""
+    else:
+        matches = sorted(map(Path, glob.glob(str(path), recursive=True)), key=_natural)  # noqa: PTH207 - absolute ones too
+        nested = (_in_folder(match, names) if match.is_dir() else [match] for match in matches)
+        found = [file for files in nested for file in files if file.is_file() and names.fits(file)]
+        wrong = f"no such file or folder, and no {names.what} matches it"
+    if not found:
+        raise UsageError(f"{source}: {wrong}; {names.endings}")
+    yield from (p.resolve() for p in found)
+
+
+def _in_folder(folder: Path, names: FileNames) -> list[Path]:
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted((path for path in files if names.fits(path) and names.in_folder(path)), key=_natural)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]

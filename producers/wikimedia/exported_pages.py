@@ -1,0 +1,113 @@
+"""A page of a MediaWiki export to a page of ours, or to the reason why it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
+
+from pipeline.records import Page, text_hash, valid_page_id
+from pipeline.rejected import Rejected
+from producers.wikimedia.documents import INT64_MAX
+from producers.wikimedia.export_xml import ExportedPage, Site, read_page
+from producers.wikimedia.parser_child import Parsed
+from producers.wikimedia.sites import page_url, site
+
+MAX_WIKITEXT = 4_000_000
+"""Characters; twice the wikis' own limit."""
+
+Parse = Callable[[str], Parsed | Rejected]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPages:
+    """Makes pages of the XML of one export, keeping those in the chosen namespaces."""
+
+    wiki: str
+    site: Site
+    snapshot: str
+    namespaces: frozenset[int]
+    parse: Parse
+
+    def read(self, xml: bytes, notes: list[str]) -> Page | Rejected:
+        """The page in what stands between `<page>` and `</page>`, or why there is none; what was wrong and left out is
+        added to `notes`."""
+        exported = _decoded(xml, notes)
+        if exported is None:
+            return Rejected("not_xml", damaged=True)
+        if reason := self._unwanted(exported):
+            return Rejected(reason)
+        parsed = self.parse(exported.wikitext)
+        if isinstance(parsed, Rejected):
+            return parsed
+        if not parsed.text:
+            return Rejected("empty")
+        return self._page(exported, parsed, notes)
+
+    def _unwanted(self, exported: ExportedPage) -> str:
+        """Why the page is left out, before its wikitext is parsed, which takes the longest."""
+        if exported.redirect is not None:
+            return "redirect"
+        namespace = _number(exported.namespace)
+        if namespace is None:
+            return "bad_type"
+        if namespace not in self.namespaces:
+            return "namespace"
+        if exported.model not in ("", "wikitext"):
+            return "content_model"
+        if not exported.title:
+            return "missing_title"
+        return _bad_id(exported.page_id) or ("too_large_wikitext" if len(exported.wikitext) > MAX_WIKITEXT else "")
+
+    def _page(self, exported: ExportedPage, parsed: Parsed, notes: list[str]) -> Page:
+        revision = _number(exported.revision)
+        if exported.revision and (revision is None or not 0 <= revision <= INT64_MAX):
+            revision = None
+            notes.append("revision")
+        return Page(
+            wiki=self.wiki,
+            page_id=exported.page_id,
+            title=exported.title,
+            text=parsed.text,
+            opening_text=parsed.opening_text,
+            revision=revision,
+            url=self._url(exported.title),
+            timestamp=exported.timestamp,
+            categories=parsed.categories,
+            language=self.site.language or site(self.wiki)[1],
+            namespace=_number(exported.namespace) or 0,
+            snapshot=self.snapshot,
+            text_hash=text_hash(exported.title, parsed.text),
+        )
+
+    def _url(self, title: str) -> str:
+        """Of a wiki that is none of Wikimedia's: as the export has its main page."""
+        base = self.site.base
+        return page_url(self.wiki, title) or (base and base + quote(title.replace(" ", "_"), safe="/:"))
+
+
+def _decoded(xml: bytes, notes: list[str]) -> ExportedPage | None:
+    try:
+        return read_page(xml)
+    except ET.ParseError:
+        repaired = xml.decode("utf-8", "replace").encode()
+    try:
+        exported = read_page(repaired) if repaired != xml else None
+    except ET.ParseError:
+        return None
+    notes.append("text_encoding")
+    return exported
+
+
+def _bad_id(page_id: str) -> str:
+    if not page_id:
+        return "missing_id"
+    return "" if page_id.isdecimal() and valid_page_id(page_id) else "bad_type"
+
+
+def _number(digits: str) -> int | None:
+    try:
+        return int(digits[:32])
+    except ValueError:
+        return None
