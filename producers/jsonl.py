@@ -28,7 +28,6 @@ FIELDS_SHOWN = 40
 
 _LINES = (".jsonl", ".ndjson")
 _SUFFIXES = tuple(plain + packed for plain in (*_LINES, ".json") for packed in ("", ".gz", ".bz2"))
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LINES_OF = {b"[": "jq -c '.[]'", b"{": "jq -c ."}
 """By what a file begins with that is one array, or objects over several lines: the command that makes lines."""
@@ -89,7 +88,7 @@ class JsonlReader:
 def read_object(data: bytes | bytearray, notes: list[str]) -> dict[str, object] | Rejected:
     """The JSON object in a line, with U+FFFD for what is no UTF-8 in it."""
     try:
-        found = _value.decode(data.removeprefix(_BYTE_ORDER_MARK))
+        found = _value.decode(data)
     except _UNREADABLE:
         repaired = repair_text(data)
         if repaired is None:
