@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -28,8 +29,8 @@ from producers.snapshots.settings import FinishSettings, SnapshotSettings
 from producers.snapshots.snapshot_run import SnapshotRun
 from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.fields import own_id
-from producers.wikimedia.namespaces import Namespaces, numbers_of
-from producers.wikimedia.rules import Disambiguation, DocumentRules, Redirects, References
+from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.settings import DocumentSettings
 
 MAX_PAGES_FILE = 512 * 1024 * 1024
 
@@ -79,7 +80,7 @@ def read_pages_file(path: Path) -> frozenset[str]:
     return frozenset(line.strip().replace("_", " ") for line in lines if line.strip())
 
 
-class CirrusSettings(SnapshotSettings, DownloadSettings):
+class CirrusSettings(SnapshotSettings, DownloadSettings, DocumentSettings):
     """The documents of a CirrusSearch dump that become pages."""
 
     DECIDING: ClassVar[frozenset[str]] = SnapshotSettings.DECIDING | {
@@ -92,14 +93,6 @@ class CirrusSettings(SnapshotSettings, DownloadSettings):
         "pages_file",
     }
 
-    namespaces: Namespaces = Field("0", description="Namespaces to keep, such as 0,14.")
-    redirects: Redirects = Field(
-        "alias", description="Redirects: titles of the page they lead to (alias), left out, or pages of their own."
-    )
-    disambiguation: Disambiguation = Field("keep", description="Pages that only tell apart things of one name.")
-    references: References = Field(
-        "keep", description="Lists of references; dropped only where the text has its headings in it."
-    )
     categories: Annotated[str, AfterValidator(_categories)] = Field(
         "", description="Keep pages in any of these categories, such as 'Living people|Mammals of Europe'."
     )
@@ -114,11 +107,8 @@ class CirrusSettings(SnapshotSettings, DownloadSettings):
     @property
     def rules(self) -> DocumentRules:
         """These settings as the reader of documents takes them. Raises UsageError for a bad `pages_file`."""
-        return DocumentRules(
-            namespaces=numbers_of(self.namespaces),
-            redirects=self.redirects,
-            disambiguation=self.disambiguation,
-            references=self.references,
+        return replace(
+            super().rules,
             categories=frozenset(name.casefold() for name in self.categories.split("|") if name),
             min_popularity=self.min_popularity,
             pages=None if self.pages_file is None else read_pages_file(self.pages_file),

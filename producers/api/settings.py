@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,10 +12,8 @@ from pipeline.cli import FLAG
 from pipeline.errors import UsageError
 from pipeline.settings import ServiceSettings
 from pipeline.wiki_name import WikiNameOrNone
-from producers.cirrus import CirrusSettings
 from producers.fetch.contact import Contact
-from producers.wikimedia.namespaces import Namespaces, numbers_of
-from producers.wikimedia.rules import Disambiguation, DocumentRules, Redirects, References
+from producers.wikimedia.settings import DocumentSettings
 from producers.wikimedia.sites import site
 
 
@@ -28,12 +26,7 @@ def web_address(value: str) -> str:
     return value
 
 
-def _of_dumps(name: str) -> Any:
-    """The default that dumps are read with: a page must come out the same from wherever it is read."""
-    return CirrusSettings.model_fields[name].default
-
-
-class WikiSettings(ServiceSettings):
+class WikiSettings(ServiceSettings, DocumentSettings):
     """Which wiki, who asks it, and which of its pages are wanted."""
 
     wiki: WikiNameOrNone = Field("", description="Database name of a wiki, such as simplewiki.")
@@ -41,17 +34,6 @@ class WikiSettings(ServiceSettings):
         "", description="Address of the wiki's api.php; empty: that of the Wikimedia wiki of this name."
     )
     contact: Contact = Field("", description="Your e-mail or web address, which servers see as who asks.")
-    namespaces: Namespaces = Field(_of_dumps("namespaces"), description="Namespaces to keep, such as 0,14.")
-    redirects: Redirects = Field(
-        _of_dumps("redirects"),
-        description="Redirects: titles of the page they lead to (alias), left out, or pages of their own.",
-    )
-    disambiguation: Disambiguation = Field(
-        _of_dumps("disambiguation"), description="Pages that only tell apart things of one name."
-    )
-    references: References = Field(
-        _of_dumps("references"), description="Lists of references; dropped only where the text has its headings in it."
-    )
 
     @model_validator(mode="after")
     def _has_wiki(self) -> Self:
@@ -68,16 +50,6 @@ class WikiSettings(ServiceSettings):
         if not host:
             raise UsageError(f"{self.wiki}: not the name of a Wikimedia wiki; say where its api.php is with --api")
         return f"https://{host}/w/api.php"
-
-    @property
-    def rules(self) -> DocumentRules:
-        """These settings as the reader of documents takes them."""
-        return DocumentRules(
-            namespaces=numbers_of(self.namespaces),
-            redirects=self.redirects,
-            disambiguation=self.disambiguation,
-            references=self.references,
-        )
 
 
 class MediaWikiSettings(WikiSettings):
