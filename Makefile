@@ -3,7 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults lint format bench dashboards clean
+.PHONY: help setup demo test faults lint format bench dashboards docs clean
+
+# PyTorch without NVIDIA's libraries, for a new environment: make setup TORCH=cpu
+TORCH ?=
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+ifneq ($(filter-out cpu,$(TORCH)),)
+$(error TORCH=$(TORCH): cpu, or nothing for the build that the package index has)
+endif
 
 # Tried in this order. Your own: make setup PYTHON=/path/to/python3.12
 PYTHON ?= python3.13 python3.12 python3.11 python3
@@ -39,6 +46,9 @@ dashboards: $(VENV)/.test  ## Grafana's dashboards and Prometheus' rules, render
 	$(BIN)/python -m deploy.prometheus.render
 	$(BIN)/python -m deploy.kubernetes rules > deploy/kubernetes/components/monitoring/rules.yaml
 
+docs: $(VENV)/.test  ## The documents as a site, in the folder site; every link and anchor is checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lint: $(VENV)/.test  ## Style, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,7 +60,7 @@ format: $(VENV)/.test  ## Lay the code out as `make lint` wants it
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environment and all caches; the data folder stays
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that was interrupted while it was made has no pip, and is made again.
@@ -69,10 +79,11 @@ $(VENV)/.python:
 
 # Linux has the large download: torch's wheel there needs NVIDIA's libraries, with or without a GPU.
 define install
-@case "$$(uname -s)" in \
+@case "$$(uname -s)$(TORCH)" in \
     Linux) echo "installing into $(VENV): about 3.4 GB to download, 6.5 GB on disk; what arrived is kept if you interrupt";; \
     *) echo "installing into $(VENV): less than 1 GB to download; what arrived is kept if you interrupt";; \
 esac
+$(if $(TORCH),$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --no-deps --index-url $(TORCH_CPU_INDEX) torch)
 $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[$(1)]'
 endef
 

@@ -45,9 +45,9 @@ QUESTIONS = (
 )
 
 NEXT = """What to type next:
-  .venv/bin/python -m sinks.search                ask your own questions; docs/search.md tells how
-  .venv/bin/python -m deploy.local run FILE…      put a CirrusSearch dump of yours into the table
-  .venv/bin/python -m deploy.local reset --yes    start over from nothing"""
+  .venv/bin/cirrostream search         ask your own questions; docs/search.md tells how
+  .venv/bin/cirrostream run FILE…      put a CirrusSearch dump of yours into the table
+  .venv/bin/cirrostream reset --yes    start over from nothing"""
 
 
 def demo(settings: DemoSettings) -> int:

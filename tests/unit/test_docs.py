@@ -6,6 +6,9 @@ import importlib
 import importlib.util
 import pkgutil
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from deploy.command import COMMANDS, Commands
 from pipeline.cli import ARGUMENT, FLAG
 from pipeline.settings import KafkaSettings, Settings
 from tests import ROOT
@@ -22,6 +26,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 ROW = re.compile(r"^\| `(--[a-z-]+)` \| `(CIRROSTREAM_[A-Z_]+)` \| (?:`([^`]*)`)? *\| .+ \|$", re.MULTILINE)
 PLACE = re.compile(r"`((?:tests|bench|docs|deploy|grafana|pipeline|producers|consumers|sinks)/[\w/.-]+)`")
+COMMAND = re.compile(r"(?:`|^(?:[A-Z_]+=\S+ )*)(?:\.venv/bin/)?cirrostream ((?:produce |sink )?[a-z][a-z-]*)", re.MULTILINE)
+"""In a command line: at the beginning of a line, behind variables for it, or of a span of code."""
 KAFKA_ROW = re.compile(r"^\| `(KAFKA_[A-Z_]+)` \| ", re.MULTILINE)
 
 
@@ -95,5 +101,63 @@ def test_commands_and_environment_variables_that_are_named_exist(document: Path)
         assert importlib.util.find_spec(module), f"{document.name} names python -m {module}"
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert (
-        set(re.findall(r"\bmake (setup|demo|test|lint|bench|faults|clean|format|soak|dashboards)\b", text)) <= targets
+        set(re.findall(r"\bmake (setup|demo|test|lint|bench|faults|clean|format|soak|dashboards|docs)\b", text))
+        <= targets
     )
+    assert set(COMMAND.findall(text)) <= commands(), document.name
+
+
+def commands() -> set[str]:
+    """The words behind `cirrostream`."""
+    top = {name: place for below in COMMANDS.values() for name, place in below.items()}
+    deeper = {f"{name} {one}" for name, place in top.items() if isinstance(place, Commands) for one in place.commands}
+    return set(top) | deeper
+
+
+def test_the_changelog_tells_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    released, _, unfinished = version.partition(".dev")
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert (
+        re.search(rf"^## {re.escape(released)} - \d{{4}}-\d\d-\d\d$", text, re.MULTILINE)
+        if not unfinished
+        else ("\n## [Unreleased]\n" in text and f"`{version}`" in text)
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documents as a site, made as strictly as `make docs` does."""
+    folder = tmp_path_factory.mktemp("site")
+    made = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-3000:]
+    return folder
+
+
+def test_every_link_anchor_and_page_of_the_site_is_there(site: Path) -> None:
+    pages = {path.parent.name.lower() for path in site.rglob("index.html")}
+    assert {document.stem.lower() for document in DOCUMENTS} - {"readme", "index"} <= pages
+    assert (site / "search" / "search_index.json").stat().st_size > 100_000
+
+
+def test_no_markup_is_left_in_the_pages_of_the_site(site: Path) -> None:
+    """GitHub knows lists and blocks of code that mkdocs does not: without an empty line before, or indented by two."""
+    for page in site.rglob("index.html"):
+        text = page.read_text()
+        prose = re.sub(
+            r"<(pre|code)\b.*?</\1>", "", text[text.index("<article") : text.index("</article")], flags=re.DOTALL
+        )
+        left = re.findall(r"^(?:<p>)?(?:[-*|] |\d+\. |```).{0,60}|.{0,30}(?:\*\*|\]\().{0,30}", prose, re.MULTILINE)
+        assert not left, f"{page.parent.name}: {left}"
+
+
+def test_no_page_of_the_site_asks_another_server_for_anything(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r"<(?:script|img|iframe)[^>]*\bsrc=\"?(https?:[^\" >]*)", page.read_text())
+        styles = re.findall(
+            r"<link[^>]*rel=\"?(?:stylesheet|preconnect)[^>]*href=\"?(https?:[^\" >]*)", page.read_text()
+        )
+        assert not loaded + styles, page
