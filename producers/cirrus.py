@@ -15,10 +15,9 @@ from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from pipeline.records import Page
 from pipeline.rejected import Rejected
-from producers.bytes.blocks import SUFFIXES, DumpFile
+from producers.bytes.blocks import SUFFIXES, DumpFile, read_ahead
 from producers.bytes.bulk import BulkEntry, read_entries
 from producers.bytes.lines import MAX_LINE_BYTES, Position, read_lines
-from producers.bytes.read_ahead import read_ahead
 from producers.fetch.settings import DownloadSettings
 from producers.reader import Entry, Tick, blank_lines
 from producers.run.shards import FileNames, Origin, Shard
@@ -29,8 +28,7 @@ from producers.snapshots.settings import FinishSettings, SnapshotSettings
 from producers.snapshots.snapshot_run import SnapshotRun
 from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.fields import own_id
-from producers.wikimedia.rules import DocumentRules
-from producers.wikimedia.settings import DocumentSettings
+from producers.wikimedia.settings import DocumentRules, DocumentSettings
 
 MAX_PAGES_FILE = 512 * 1024 * 1024
 

@@ -13,10 +13,8 @@ from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from pipeline.rejected import Rejected
 from producers.bytes.blocks import Damaged, DumpFile
-from producers.bytes.json import NOT_JSON, repair_text
-from producers.bytes.lines import LINE_TOO_LONG, MAX_LINE_BYTES, Line, Position, read_lines
-from producers.fields.mapping import FieldMapping, field
-from producers.fields.seen import SeenIds
+from producers.bytes.lines import LINE_TOO_LONG, MAX_LINE_BYTES, NOT_JSON, Line, Position, read_lines, repair_text
+from producers.fields.mapping import FieldMapping, SeenIds, field
 from producers.fields.settings import MappingSettings
 from producers.reader import Entry, Tick, blank_lines
 from producers.run.runner import run_source

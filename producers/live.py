@@ -17,7 +17,7 @@ from producers.api.http import CONNECTIONS
 from producers.api.looks import Look, WikiPages
 from producers.api.opened import Stopped, open_api, wait_or_stop
 from producers.fetch.contact import user_agent
-from producers.run.sender import PageSender
+from producers.run.delivery import PageSender
 from producers.stream.events import EventStream, ServerEvent
 from producers.stream.follower import LiveWork
 from producers.stream.outlet import Outlet

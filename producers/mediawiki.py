@@ -23,7 +23,7 @@ from producers.api.opened import Stopped, open_api
 from producers.api.run import WikiRun
 from producers.api.settings import MediaWikiSettings
 from producers.api.titles import pages_in, titles_in, titles_in_file
-from producers.run.sender import PageSender
+from producers.run.delivery import PageSender
 
 ACKNOWLEDGE_SECONDS = 300.0
 STOP_SECONDS = 6.0

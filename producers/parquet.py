@@ -11,8 +11,8 @@ from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from producers.bytes.blocks import Damaged
 from producers.bytes.lines import Position
+from producers.fields.mapping import SeenIds
 from producers.fields.parquet_rows import ParquetRows, Row
-from producers.fields.seen import SeenIds
 from producers.fields.settings import MappingSettings
 from producers.reader import Entry, Tick
 from producers.run.runner import run_source

@@ -21,13 +21,12 @@ from producers.bytes.lines import Position
 from producers.bytes.xml import EndMissing, read_pages
 from producers.reader import Entry, Tick
 from producers.run.runner import run_source
-from producers.run.settings import FileSettings
 from producers.run.shards import FileNames, Origin, Shard
-from producers.run.source import Source
+from producers.run.source import FileSettings, Source
 from producers.wikimedia.export_xml import NotAnExport, Site, read_site
 from producers.wikimedia.exported_pages import ExportedPages
-from producers.wikimedia.namespaces import Namespaces, numbers_of
 from producers.wikimedia.parser import MarkupParser
+from producers.wikimedia.settings import Namespaces, numbers_of
 
 _EXPORT = re.compile(r"\.xml(?:-[\w-]+)?(?:\.bz2|\.gz)?\Z")
 _DUMP = re.compile(r"(?P<wiki>[a-z0-9_]+)-(?P<snapshot>\d{8}|latest)-(?:articles|pages-(?:articles|meta-current))")

@@ -40,7 +40,7 @@ THIRD_PARTY: Mapping[str, str] = {
     "HF_HUB_OFFLINE": "huggingface_hub: never asks the hub",
     "HF_TOKEN": "huggingface_hub: gated models",
     "HOME": "the shell's: where libraries put what they cache",
-    "JOB_COMPLETION_INDEX": "Kubernetes, in the pods of an Indexed Job; read by producers/files/file_settings.py",
+    "JOB_COMPLETION_INDEX": "Kubernetes, in the pods of an Indexed Job; read by producers/run/source.py",
     "MPLCONFIGDIR": "matplotlib's cache",
     "NVIDIA_DRIVER_CAPABILITIES": "NVIDIA's container toolkit",
     "NVIDIA_VISIBLE_DEVICES": "NVIDIA's container toolkit",

@@ -11,7 +11,7 @@ from pipeline.records import Page
 from pipeline.rejected import Rejected
 from producers.api.answers import WikiPage
 from producers.wikimedia.documents import DocumentReader
-from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.settings import DocumentRules
 
 GONE = frozenset({"missing", "redirect", "namespace", "empty", "content_model", "disambiguation", "hidden"})
 """Reasons for which a page does not belong into the table now. With any other one we only could not read it."""

@@ -16,8 +16,7 @@ from producers.api.looks import Look, WikiPages
 from producers.api.titles import is_title
 from producers.bytes.lines import Position
 from producers.reader import Entry, blank_lines
-from producers.run.delivery import InFlight
-from producers.run.sender import PageSender
+from producers.run.delivery import InFlight, PageSender
 
 MAX_FAILURES_IN_A_ROW = 20
 

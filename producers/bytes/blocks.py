@@ -8,7 +8,10 @@ keeps what it had already decompressed to itself.
 from __future__ import annotations
 
 import bz2
-from collections.abc import Callable, Iterator
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
@@ -151,3 +154,38 @@ class DumpFile:
             if stream.eof or not block:
                 return
             data = b""
+
+
+BLOCKS = 2
+PUT_SECONDS = 0.1
+
+
+def read_ahead(blocks: Iterable[bytes]) -> Generator[bytes, None, None]:
+    """The same blocks, and the same error behind the last of them; the thread ends when the generator is closed."""
+    waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(BLOCKS)
+    closed = threading.Event()
+
+    def put(item: bytes | BaseException | None) -> None:
+        while not closed.is_set():
+            with contextlib.suppress(queue.Full):
+                waiting.put(item, timeout=PUT_SECONDS)
+                return
+
+    def work() -> None:
+        try:
+            for block in blocks:
+                put(block)
+                if closed.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the thread that reads
+            put(error)
+
+    threading.Thread(target=work, name="decompress", daemon=True).start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        closed.set()

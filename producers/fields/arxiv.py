@@ -42,7 +42,7 @@ def reshape(record: Record, notes: list[str]) -> Record:
     }
 
 
-ARXIV = Reshaping(id_field="id", text_fields=("abstract",), reshape=reshape)
+RESHAPING = Reshaping(id_field="id", text_fields=("abstract",), reshape=reshape)
 
 
 def _line(value: object) -> object:

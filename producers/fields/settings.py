@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.wiki_name import WikiName
-from producers.fields.arxiv import ARXIV
-from producers.fields.mapping import MAX_METADATA_BYTES, FieldMapping
-from producers.run.settings import FileSettings
+from producers.fields.mapping import MAX_METADATA_BYTES, FieldMapping, Reshaping
 from producers.run.shards import Origin
+from producers.run.source import FileSettings
 
 Preset = Literal["none", "arxiv"]
 
-PRESETS = {"arxiv": ARXIV}
+PRESETS = {"arxiv": "producers.fields.arxiv"}
+"""Preset -> the module that has its `RESHAPING`, loaded where it is asked for."""
 
 
 def _names(value: str) -> str:
@@ -76,6 +77,13 @@ class MappingSettings(FileSettings):
         return Origin(self.wiki)
 
     @property
+    def _reshaping(self) -> Reshaping | None:
+        if self.preset == "none":
+            return None
+        reshaping: Reshaping = import_module(PRESETS[self.preset]).RESHAPING
+        return reshaping
+
+    @property
     def mapping(self) -> FieldMapping:
         return FieldMapping(
             wiki=self.wiki,
@@ -88,5 +96,5 @@ class MappingSettings(FileSettings):
             categories_field=self.categories_field,
             skip_fields=tuple(filter(None, self.skip_fields.split(","))),
             max_metadata_bytes=self.max_metadata_bytes,
-            reshaping=PRESETS.get(self.preset),
+            reshaping=self._reshaping,
         )

@@ -11,10 +11,8 @@ import msgspec
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.metrics import Metrics
 from producers.account import Ledger, total
-from producers.run.job import Report, State
-from producers.run.processes import Event
-from producers.run.progress import Progress
-from producers.run.rivals import Rival
+from producers.run.processes import Event, Report, State
+from producers.run.progress import Progress, Rival
 from producers.run.shards import Shard
 
 _STOPPING_CODES = (Exit.FATAL, Exit.TRY_AGAIN)

@@ -1,4 +1,6 @@
-"""Pages that Kafka has acknowledged without a gap: only up to there may progress be written."""
+"""Pages on their way to Kafka: handed over, and acknowledged without a gap.
+
+Only up to there may progress be written. A page that is too large for Kafka becomes a dead letter."""
 
 from __future__ import annotations
 
@@ -6,7 +8,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+import msgspec
+
+from pipeline.dead_letters import DeadLetter, DeadLetters
+from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
+from pipeline.records import Page, encode
 from pipeline.settings import MIB
+from pipeline.version import version
 
 MAX_BYTES = 32 * MIB
 
@@ -21,8 +29,8 @@ class Acknowledged(Protocol):
     def offset(self) -> int: ...
 
 
-class Delivery(Protocol):
-    """What `pipeline.publisher.Delivery` promises."""
+class Awaited(Protocol):
+    """A delivery that can be waited for, as `pipeline.publisher.Delivery`."""
 
     @property
     def done(self) -> bool: ...
@@ -45,7 +53,7 @@ class Reached(NamedTuple, Generic[Place]):
 
 
 class _Sent(NamedTuple):
-    delivery: Delivery
+    delivery: Awaited
     size: int
 
 
@@ -67,7 +75,7 @@ class InFlight(Generic[Place]):
         self._bytes = 0
         self._max_bytes = max_bytes
 
-    def sent(self, delivery: Delivery, size: int) -> None:
+    def sent(self, delivery: Awaited, size: int) -> None:
         """Adds what was just handed to the publisher; waits for the oldest while too much is held."""
         self._queue.append(_Sent(delivery, size))
         self._bytes += size
@@ -113,3 +121,58 @@ class InFlight(Generic[Place]):
         if isinstance(oldest, _Sent):
             oldest.delivery.wait(timeout_s)
         self._settle()
+
+
+class Handed(NamedTuple):
+    """A page on its way."""
+
+    delivery: Delivery
+    size: int
+    """Bytes in flight."""
+
+
+class PageSender:
+    """Sends pages and deletions to the topic `pages`."""
+
+    def __init__(self, publisher: Publisher, topic: str, dead_letters: DeadLetters) -> None:
+        self._publisher = publisher
+        self._topic = topic
+        self._dead_letters = dead_letters
+
+    def fits(self, page: Page) -> bool:
+        """True when Kafka takes a record of this page's size."""
+        return self._publisher.takes(self._message(page))
+
+    def send(self, page: Page, source: str, number: int) -> Handed | None:
+        """Hands the page over; None when it is too large and went, acknowledged, to the dead letters.
+
+        `source` and `number` say where it comes from, such as a file's name and a line.
+        """
+        message = self._message(page)
+        try:
+            delivery = self._publisher.publish([message])
+        except RecordTooLarge as error:
+            self._dead_letters.send(_letter(message, source, number, error))
+            return None
+        self._dead_letters.succeeded()
+        return Handed(delivery, message.size)
+
+    def delete(self, key: str) -> Handed:
+        """Hands a tombstone over: the page goes from the table."""
+        message = Message(self._topic, key.encode(), None)
+        return Handed(self._publisher.publish([message]), message.size)
+
+    def _message(self, page: Page) -> Message:
+        return Message(self._topic, page.key.encode(), encode(msgspec.structs.replace(page, cirrostream=version())))
+
+
+def _letter(message: Message, source: str, number: int, error: RecordTooLarge) -> DeadLetter:
+    return DeadLetter(
+        topic=source,
+        partition=0,
+        offset=number,
+        key=message.key,
+        value=message.value,
+        reason="too_large",
+        error=f"{source}, {number + 1}: {error}",
+    )

@@ -12,8 +12,8 @@ from producers.fetch.remote_file import FileServer, RemoteFile
 from producers.fetch.settings import GIB, DownloadSettings
 from producers.fetch.store import find_remote
 from producers.run.queue import Expected
-from producers.run.settings import FileSettings
 from producers.run.shards import FileNames, Shard, open_shard, shard_key
+from producers.run.source import FileSettings
 
 
 def open_downloads(settings: FileSettings, names: FileNames, address: str) -> DownloadQueue:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipeline.errors import UsageError
-from producers.run.settings import FileSettings
 from producers.run.shards import FileNames, Origin, Shard, find_shards, is_address
+from producers.run.source import FileSettings
 
 if TYPE_CHECKING:
     from producers.fetch.progress import DownloadProgress

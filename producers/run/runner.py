@@ -22,14 +22,11 @@ from pipeline.terminal import report_console, write_json
 from pipeline.topics import CorpusTopics, ensure_corpus
 from producers.run.account import RunAccount, result
 from producers.run.display import ledger_table, open_display
-from producers.run.job import ShardJob
-from producers.run.processes import Event, ShardProcesses
-from producers.run.progress import PagesTopic, Progress, begin, read_progress
+from producers.run.processes import Event, ShardJob, ShardProcesses
+from producers.run.progress import PagesTopic, Progress, Rivals, begin, read_progress
 from producers.run.queue import Expected, ShardQueue, open_queue
-from producers.run.rivals import Rivals
-from producers.run.settings import FileSettings
 from producers.run.shards import Shard
-from producers.run.source import S, Source
+from producers.run.source import FileSettings, S, Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,10 @@ from producers.account import Ledger
 from producers.bytes.blocks import Damaged, WrongKind
 from producers.bytes.lines import BEGINNING
 from producers.reader import DocumentReader, Entry
-from producers.run.delivery import InFlight
-from producers.run.gate import TOO_LARGE, Gate
-from producers.run.job import Report, ShardJob, State, peak_memory_bytes
+from producers.run.delivery import InFlight, PageSender
+from producers.run.processes import Report, ShardJob, State, peak_memory_bytes
 from producers.run.progress_writer import Passed, ProgressWriter
-from producers.run.sender import PageSender
-from producers.run.settings import FileSettings
+from producers.run.source import TOO_LARGE, FileSettings, Gate
 
 STAGE = "produce"
 MAX_BYTES_IN_FLIGHT = 16 * MIB

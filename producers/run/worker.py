@@ -24,7 +24,7 @@ from pipeline.kafka import Cluster
 from pipeline.kafka_errors import in_words
 from pipeline.publisher import Publisher
 from pipeline.settings import Settings
-from producers.run.job import STOP, Report, ShardJob
+from producers.run.processes import STOP, Report, ShardJob
 from producers.run.shard import LINGER_MS, MAX_BYTES_IN_FLIGHT, ReportTo, ShardRun
 from producers.run.shards import Origin, Shard
 from producers.run.source import source_named

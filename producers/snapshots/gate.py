@@ -11,13 +11,11 @@ import msgspec
 from pipeline.manifests import Manifest, manifest_parts
 from pipeline.records import Page
 from producers.reader import Entry
-from producers.run.gate import Gate
-from producers.run.job import ShardJob
+from producers.run.processes import ShardJob
 from producers.run.progress import Shape
-from producers.run.settings import FileSettings
+from producers.run.source import FileSettings, Gate
 from producers.snapshots.baseline import Baseline
-from producers.snapshots.hashes import UNKNOWN, content_hash, details_hash, numeric_id
-from producers.snapshots.manifest_builder import ManifestBuilder
+from producers.snapshots.manifest import UNKNOWN, ManifestBuilder, content_hash, details_hash, numeric_id
 
 UNCHANGED = "unchanged"
 

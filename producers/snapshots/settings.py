@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from producers.fetch.settings import MirrorSettings
-from producers.run.settings import FileSettings
+from producers.run.source import FileSettings
 
 
 def _date(value: str) -> str:

@@ -22,8 +22,7 @@ from pipeline.records import Page, Undecodable
 from pipeline.records import decode as decode_page
 from producers.run.progress import Progress, decode
 from producers.snapshots.baseline import Baseline, BaselineWriter
-from producers.snapshots.hashes import UNKNOWN, content_hash, details_hash
-from producers.snapshots.manifest_builder import ManifestBuilder
+from producers.snapshots.manifest import UNKNOWN, ManifestBuilder, content_hash, details_hash
 
 PLAN_PREFIX = b"plan/"
 READ_S = 600.0

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.settings import DocumentRules
 
 EDITS = frozenset({"edit", "create", "move"})
 """Kinds that make a revision: with one of the same number seen, they tell nothing new."""

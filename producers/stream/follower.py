@@ -14,7 +14,7 @@ from producers.stream.changes import Change, Ignored, read_change
 from producers.stream.events import ServerEvent
 from producers.stream.pending import Known, Pending, PendingChanges
 from producers.stream.position import Passed
-from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.settings import DocumentRules
 
 MAX_LOOKS = 4
 """With 1, 2 and 4 s between them: the API answers from replicas, which may be up to 5 s behind (`maxlag`)."""

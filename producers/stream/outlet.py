@@ -11,8 +11,7 @@ from pipeline.errors import Fatal, TryAgain
 from pipeline.publisher import Delivery, Publisher, RecordTooLarge
 from pipeline.records import Page
 from pipeline.topics import CorpusTopics
-from producers.run.delivery import InFlight
-from producers.run.sender import Handed, PageSender
+from producers.run.delivery import Handed, InFlight, PageSender
 from producers.stream.position import LivePosition, now_text, send_position
 
 STALL_SECONDS = 20.0

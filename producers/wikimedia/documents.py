@@ -13,7 +13,7 @@ from pipeline.rejected import Rejected
 from producers.wikimedia.disambiguation import is_disambiguation
 from producers.wikimedia.fields import Document, decode
 from producers.wikimedia.references import without_references
-from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.settings import DocumentRules
 from producers.wikimedia.sites import page_url, site
 
 INT64_MAX = 2**63 - 1

@@ -15,7 +15,7 @@ import msgspec
 import msgspec.structs
 
 from pipeline.rejected import Rejected
-from producers.bytes.json import NOT_JSON, repair_text
+from producers.bytes.lines import NOT_JSON, repair_text
 
 
 class Redirect(msgspec.Struct):

@@ -26,7 +26,9 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 ROW = re.compile(r"^\| `(--[a-z-]+)` \| `(CIRROSTREAM_[A-Z_]+)` \| (?:`([^`]*)`)? *\| .+ \|$", re.MULTILINE)
 PLACE = re.compile(r"`((?:tests|bench|docs|deploy|grafana|pipeline|producers|consumers|sinks)/[\w/.-]+)`")
-COMMAND = re.compile(r"(?:`|^(?:[A-Z_]+=\S+ )*)(?:\.venv/bin/)?cirrostream ((?:produce |sink )?[a-z][a-z-]*)", re.MULTILINE)
+COMMAND = re.compile(
+    r"(?:`|^(?:[A-Z_]+=\S+ )*)(?:\.venv/bin/)?cirrostream ((?:produce |sink )?[a-z][a-z-]*)", re.MULTILINE
+)
 """In a command line: at the beginning of a line, behind variables for it, or of a span of code."""
 KAFKA_ROW = re.compile(r"^\| `(KAFKA_[A-Z_]+)` \| ", re.MULTILINE)
 

@@ -22,8 +22,7 @@ from pipeline.metrics import DISK, GPU, Metrics
 from pipeline.series import MOST_VALUES, OTHER
 from producers.account import Ledger
 from producers.run.account import RunAccount, ShardAccount
-from producers.run.job import Report, State
-from producers.run.processes import Event
+from producers.run.processes import Event, Report, State
 from producers.run.progress import Progress
 from producers.run.shards import Shard
 from sinks.search.probe import search_probe

@@ -16,10 +16,10 @@ from producers.account import Ledger, total
 from producers.bytes.bulk import read_entries
 from producers.bytes.lines import BEGINNING, Position, read_lines
 from producers.cirrus import CirrusReader, CirrusSettings
-from producers.run.gate import TOO_LARGE
 from producers.run.shards import Origin
+from producers.run.source import TOO_LARGE
 from producers.wikimedia.documents import DocumentReader
-from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.settings import DocumentRules
 from tests.dumps import LAYOUTS, document, joined, pair, pairs
 from tests.reading import shard_of
 

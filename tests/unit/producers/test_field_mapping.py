@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.records import Page
 from pipeline.rejected import Rejected
-from producers.fields.arxiv import ARXIV
+from producers.fields.arxiv import RESHAPING as ARXIV
 from producers.fields.mapping import FieldMapping, as_timestamp, field, opening_of, without
 from producers.fields.settings import MappingSettings
 

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.publisher import Message
 from pipeline.records import Page, decode
 from pipeline.version import version
-from producers.run.sender import PageSender
+from producers.run.delivery import PageSender
 
 
 class Kept:

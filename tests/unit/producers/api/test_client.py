@@ -17,7 +17,7 @@ from producers.api.looks import Look, WikiPages
 from producers.api.settings import MediaWikiSettings
 from producers.api.titles import pages_in
 from producers.fetch.contact import user_agent
-from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.settings import DocumentRules
 from tests.wiki_server import FakeWiki, Reply, Served, served
 
 MAXLAG = Reply(

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from producers.bytes.blocks import Damaged
-from producers.bytes.read_ahead import BLOCKS, read_ahead
+from producers.bytes.blocks import BLOCKS, Damaged, read_ahead
 from tests.waiting import wait_until
 
 

@@ -10,8 +10,7 @@ from pipeline.records import Page
 from producers.account import Ledger
 from producers.run.progress import Progress, Shape, decode, encode
 from producers.snapshots.completeness import refuse_unreadable
-from producers.snapshots.hashes import UNKNOWN
-from producers.snapshots.manifest_builder import ManifestBuilder
+from producers.snapshots.manifest import UNKNOWN, ManifestBuilder
 from producers.snapshots.shape import SnapshotShape
 
 

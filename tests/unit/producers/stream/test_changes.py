@@ -19,7 +19,7 @@ from producers.api.looks import Look, WikiPages
 from producers.stream.changes import Change, Ignored, read_change
 from producers.stream.events import ServerEvent
 from producers.stream.follower import MAX_FAILURES_IN_A_ROW, MAX_LOOKS, LiveWork
-from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.settings import DocumentRules
 from tests.wiki_server import FakePage, FakeWiki
 
 RULES = DocumentRules()

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.records import Page, decode, encode, text_hash
 from pipeline.rejected import Rejected
-from producers.bytes.json import repair_text
+from producers.bytes.lines import repair_text
 from producers.wikimedia.documents import DocumentReader
-from producers.wikimedia.rules import DocumentRules
+from producers.wikimedia.settings import DocumentRules
 from tests.dumps import document, dumped
 
 SNAPSHOT = ("enwiki", "20261115")

@@ -1,17 +1,44 @@
-"""Collects what becomes a shard's manifest, 24 bytes a page."""
+"""The pages of a shard as its manifest has them: 24 bytes a page, an id and two hashes."""
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable
 
+import msgspec
 import numpy as np
 
 from pipeline.manifests import Entries, sorted_entries
 from pipeline.records import Page
 from producers.run.progress import Shape
-from producers.snapshots.hashes import UNKNOWN, numeric_id
+
+UNKNOWN = 0
+"""Content that no page has: it was refused, or deleted, so that its next version counts as changed."""
+
+
+def content_hash(page: Page) -> int:
+    """64 bits over revision, title, text and aliases. Titles and aliases change without a revision."""
+    return _hash((page.revision, page.title, page.text_hash, page.opening_text, page.aliases, page.language))
+
+
+def details_hash(page: Page) -> int:
+    """64 bits over what moves from week to week: links, popularity, categories, metadata."""
+    return _hash((page.categories, page.incoming_links, page.popularity_score, page.url, page.timestamp, page.metadata))
+
+
+def numeric_id(page_id: str) -> int | None:
+    """The id as a number, as MediaWiki has it; None for any other id, which no manifest can hold."""
+    if not page_id.isascii() or not page_id.isdigit() or len(page_id) > 18 or str(int(page_id)) != page_id:
+        return None
+    return int(page_id)
+
+
+def _hash(value: object) -> int:
+    digest = hashlib.blake2b(msgspec.msgpack.encode(value), digest_size=8).digest()
+    return int.from_bytes(digest, "little") or 1
+
 
 FIELDS = (
     *("opening_text", "revision", "timestamp", "categories", "aliases", "incoming_links", "popularity_score"),
