@@ -61,6 +61,10 @@ class _LoginFilter(logging.Filter):
         return True
 
 
+_NO_NEWS = "Unable to decode member_"
+"""kafka-python, at each question about a group of faust's, whose members have metadata of their own kind."""
+
+
 class GuardedStream:
     """Stderr, on which nothing is written that holds a known secret: tracebacks of threads and what libraries print."""
 
@@ -137,6 +141,7 @@ def configure() -> None:
     handler = logging.StreamHandler(_STDERR)
     handler.addFilter(_RepeatFilter())
     handler.addFilter(_LoginFilter())
+    handler.addFilter(lambda record: not str(record.msg).startswith(_NO_NEWS))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -52,6 +52,8 @@ class Estimate:
     basis: str
     languages: tuple[str, ...] = ()
     """Codes, the most frequent first."""
+    tokens: int = 0
+    """That the embedders will see."""
 
     @property
     def disk_bytes(self) -> int:
@@ -93,13 +95,14 @@ def forecast(
         limited = _Sample()
         limited.add(whole, settings.limit / whole.pages)
         whole = limited
-    vectors = whole.rows * (dimension * 4 + ROW_BYTES)
+    vectors, stored = whole.rows * (dimension * 4 + ROW_BYTES), _stored_text(whole, settings)
     return Estimate(
         pages=round(whole.pages),
         dropped=round(whole.dropped),
         rows=round(whole.rows),
+        tokens=round(stored / BYTES_A_TOKEN),
         kafka_bytes=round(whole.text_bytes * (PAGES_A_BYTE + CHUNKS_A_BYTE) + vectors),
-        table_bytes=round(vectors + _stored_text(whole, settings)),
+        table_bytes=round(vectors + stored),
         seconds=whole.rows / max(0.001, rows_per_second),
         basis=f"the first {seen:,.0f} pages of {len(chosen)} of {len(shards)} files ({total / 1e6:,.1f} MB); {rate}",
         languages=languages,

@@ -9,11 +9,12 @@ from typing import Literal
 from deploy.local.report import Report, StageReport, package_versions
 from deploy.local.run_settings import RunSettings
 from deploy.local.supervisor import Supervisor, failure_line
-from deploy.local.watch import View, Watcher
+from deploy.local.watch import Watcher
 from pipeline.addresses import without_secrets
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles
+from pipeline.status.kafka_look import KafkaView
 from pipeline.topics import CorpusTopics
 from producers.account import Ledger, total
 from producers.run.progress import read_progress
@@ -31,15 +32,15 @@ class Outcome:
     problem: str = ""
 
 
-def outcome_of(supervisor: Supervisor, view: View, *, stopped: bool, follow: bool) -> Outcome | None:
+def outcome_of(supervisor: Supervisor, kafka: KafkaView, *, stopped: bool, follow: bool) -> Outcome | None:
     """How the run has ended, or None while it goes on."""
     if supervisor.failed is not None:
         return Outcome("failed", Exit.CHECK_FAILED, failure_line(supervisor.failed))
-    if view.fatal is not None:
-        return Outcome("failed", Exit.CHECK_FAILED, str(view.fatal))
+    if kafka.fatal is not None:
+        return Outcome("failed", Exit.CHECK_FAILED, str(kafka.fatal))
     if stopped:
         return Outcome("stopped", Exit.DONE if follow else INTERRUPTED)
-    if not view.complete or follow:
+    if not kafka.done or follow:
         return None
     missing = supervisor.incomplete
     if missing is not None:
@@ -100,7 +101,7 @@ class Reckoning:
             model=model.tag,
             table=without_secrets(f"{self.settings.lance_location}/{self.settings.table}"),
             kafka=self.cluster.bootstrap,
-            ledger=self._ledger(),
+            ledger=self.ledger(),
             pages_sent=self._added(self.corpus.pages, self.pages),
             rows=self._rows(),
             dead_letters=self._added(self.corpus.dead_letters, self.dead_letters),
@@ -110,7 +111,7 @@ class Reckoning:
             unknown_share=_unknown_share(watcher),
         )
 
-    def _ledger(self) -> Ledger:
+    def ledger(self) -> Ledger:
         """The account of this run's shards; empty for those that never got a record."""
         try:
             progress = read_progress(self.cluster, self.corpus.progress)
@@ -140,13 +141,13 @@ class Reckoning:
 
 
 def _unknown_share(watcher: Watcher) -> float | None:
-    chunked = watcher.totals.of("chunk")
+    chunked = watcher.total("chunk")
     return round(chunked.unknown_characters / chunked.characters, 6) if chunked.characters else None
 
 
 def _stage(stage: str, supervisor: Supervisor, watcher: Watcher, seconds: float) -> StageReport:
     replicas = [replica for replica in supervisor.replicas if replica.plan.stage == stage]
-    sums = watcher.totals.of(stage)
+    sums = watcher.total(stage)
     return StageReport(
         replicas=len(replicas),
         records=round(sums.records),
@@ -154,5 +155,5 @@ def _stage(stage: str, supervisor: Supervisor, watcher: Watcher, seconds: float)
         chunks=round(sums.chunks),
         tokens=round(sums.tokens),
         restarts=sum(replica.restarts for replica in replicas),
-        peak_memory_bytes=watcher.totals.peaks.get(stage, 0),
+        peak_memory_bytes=watcher.peaks.get(stage, 0),
     )

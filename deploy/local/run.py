@@ -33,13 +33,14 @@ from deploy.local.stages import (
 )
 from deploy.local.supervision import LEFTOVER_S, Supervision, fresh_announcements
 from deploy.local.tidy import run_claim_path
-from deploy.local.watch import Watcher
+from deploy.local.watch import watcher_of
 from pipeline.kafka import Cluster
-from pipeline.lag.backlog import ClusterLog, model_steps
+from pipeline.lag.backlog import model_steps
 from pipeline.model_card import languages_warning
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.replay import set_back
 from pipeline.settings import kafka_settings
+from pipeline.status.document import Source
 from pipeline.terminal import say_aside, write_json
 from pipeline.topics import ensure_corpus, ensure_model
 from producers.cirrus import CIRRUS_NAMES
@@ -142,8 +143,8 @@ class Run:
             if self.settings.rebuild:
                 set_back(cluster, corpus.pages, topics.chunk_group, {})
             reckoning = Reckoning.begin(cluster, corpus, self.settings, self.keys, started)
-            work = self._supervision(cluster)
-            ready = Readiness(self.settings.ready_seconds, lambda: table_is_ready(work.watcher.announce_dir))
+            work = self._supervision(cluster, reckoning)
+            ready = Readiness(self.settings.ready_seconds, lambda: table_is_ready(work.announce_dir))
             outcome = work.until(
                 lambda: self._ended(work, lambda: table_has_all(cluster, self.settings, topics.vectors), ready)
             )
@@ -155,26 +156,35 @@ class Run:
         finally:
             cluster.close()
 
-    def _supervision(self, cluster: Cluster) -> Supervision:
+    def _supervision(self, cluster: Cluster, reckoning: Reckoning) -> Supervision:
         settings, logs = self.settings, self.settings.data_dir / "logs"
         announce_dir = fresh_announcements(settings.data_dir)
         environment = stage_environment(settings, self.model, cluster.bootstrap, announce_dir)
         workers = worker_plans(settings, self.machine, environment, logs)
         plans = [producer_plan(settings, environment, logs), *workers, sink_plan(environment, logs)]
-        steps = model_steps(settings, self.model.tag)
-        return Supervision(
-            supervisor_of(plans),
-            Watcher(lambda: ClusterLog(Cluster.connect(settings)), steps, announce_dir),
-            self.stopping,
-            STOP_S,
-            kafka=self.kafka,
-            monitor=monitor_of(settings, environment, say_aside),
-            estimate=self.forecast,
+        supervisor = supervisor_of(plans)
+        watcher = watcher_of(
+            settings,
+            self.model.tag,
+            supervisor,
+            announce_dir,
+            steps=model_steps(settings, self.model.tag),
+            letters=reckoning.corpus.dead_letters,
+            source=self._source(reckoning),
         )
+        monitor = monitor_of(settings, environment, say_aside)
+        return Supervision(supervisor, watcher, announce_dir, self.stopping, STOP_S, self.kafka, monitor)
+
+    def _source(self, reckoning: Reckoning) -> Source:
+        """What there is to read, as far as the estimate knows it."""
+        if self.forecast is None:
+            return Source()
+        pages = self.forecast.pages
+        return Source(reckoning.ledger().produced, pages, self.forecast.tokens / pages if pages else None)
 
     def _ended(self, work: Supervision, stored: Callable[[], bool], ready: Readiness) -> Outcome | None:
         if work.supervisor.reading_is_over:
-            work.watcher.reading_is_over.set()
+            work.watcher.reading_is_over()
         outcome = outcome_of(
             work.supervisor, work.watcher.view, stopped=self.stopping.is_set(), follow=self.settings.follow
         )

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.broker_keeper import BrokerKeeper
-from deploy.local.estimate import Estimate
 from deploy.local.kafka import LocalKafka
-from deploy.local.live import Screen, screen
 from deploy.local.monitor import Monitor
 from deploy.local.outcome import Outcome
 from deploy.local.supervisor import Replica, Supervisor, failure_line
 from deploy.local.watch import Watcher
 from pipeline.announcements import withdraw
 from pipeline.errors import CirrostreamError, Exit
+from pipeline.status.document import Status
+from pipeline.status.screen import Screen, screen
+from pipeline.terminal import Console
 
 TURN_S = 0.1
 COMPLETE_STOP_S = 12.0
@@ -40,24 +41,24 @@ class Supervision:
     """The processes of a command, what watches them, and what is shown of it.
 
     Args:
+        announce_dir: where the processes say how to reach them.
         stop_s: how long the stages may take to end when they are asked to.
         kafka: the broker to start again when it dies, if it is ours.
         monitor: Prometheus and what belongs to it; it fails alone.
-        estimate: what there is to read in all, for the screen.
     """
 
     supervisor: Supervisor
     watcher: Watcher
+    announce_dir: Path
     stopping: threading.Event
     stop_s: float
     kafka: LocalKafka | None = None
     monitor: Monitor | None = None
-    estimate: Estimate | None = None
 
     def until(self, ended: Callable[[], Outcome | None]) -> Outcome:
         """Starts everything, looks after it until `ended` gives an outcome or Kafka is lost, and stops everything."""
         with ExitStack() as stack:
-            shown = stack.enter_context(screen(self.estimate))
+            shown = stack.enter_context(screen(Console(stderr=True), keep=False))
             stack.callback(self._stop, shown)
             self.watcher.start()
             try:
@@ -67,8 +68,8 @@ class Supervision:
 
     def _look_after(self, shown: Screen, ended: Callable[[], Outcome | None]) -> Outcome:
         self.supervisor.on_restart = lambda replica: self._restarts(replica, shown)
+        last: Status | None = None
         keeper = BrokerKeeper(self.kafka, shown.say) if self.kafka is not None else None
-        weighed_at = 0.0
         while True:
             self.supervisor.turn()
             if self.monitor is not None:
@@ -78,27 +79,19 @@ class Supervision:
             outcome = ended()
             if outcome is not None:
                 return outcome
-            if time.monotonic() - weighed_at > 1.0:
-                weighed_at = time.monotonic()
-                self._weigh()
-            shown.show(self.supervisor.replicas, self.watcher)
+            if self.watcher.status is not None and self.watcher.status is not last:
+                last = self.watcher.status
+                shown.show(last, self.watcher.note)
             self.stopping.wait(TURN_S)
 
     def _restarts(self, replica: Replica, shown: Screen) -> None:
         shown.say(f"restarting: {failure_line(replica)}")
         if replica.pid is not None:
-            withdraw(
-                self.watcher.announce_dir, replica.pid
-            )  # or it would be shown beside its successor, as one that is gone
-
-    def _weigh(self) -> None:
-        for replica in self.supervisor.replicas:
-            if replica.pid is not None:
-                self.watcher.totals.weigh(replica.plan.stage, replica.pid)
+            withdraw(self.announce_dir, replica.pid)  # or it would be shown beside its successor, as one that is gone
 
     def _stop(self, shown: Screen) -> None:
-        patience_s = min(self.stop_s, COMPLETE_STOP_S) if self.watcher.view.complete else self.stop_s
-        self.watcher.scrape()  # what they did since the last look; to end it first could take longer than a host has
+        patience_s = min(self.stop_s, COMPLETE_STOP_S) if self.watcher.view.done else self.stop_s
+        self.watcher.ask()  # what they did since the last look; to end it first could take longer than a host has
         began = time.monotonic()
         for replica in self.supervisor.stop(patience_s):
             shown.say(f"killed: {replica.plan.name} did not end within {patience_s:.0f} s (log: {replica.plan.log})")

@@ -1,152 +1,141 @@
-"""Watches a run from a thread of its own, so that a Kafka that does not answer never keeps the supervisor waiting."""
+"""Watches a run from a thread of its own, so that processes that do not answer never keep the supervisor waiting."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
+import psutil
+
+from deploy.local.supervisor import Supervisor
 from pipeline.announcements import announced
-from pipeline.errors import CirrostreamError, Fatal, TryAgain, one_line
-from pipeline.kafka_errors import translated
-from pipeline.lag.backlog import Backlog, Drain, Log, Step
-from pipeline.lag.rates import Rate, time_left
-from pipeline.status.scrape import Totals, ask
+from pipeline.errors import Fatal, one_line
+from pipeline.kafka import Cluster
+from pipeline.lag.backlog import Step
+from pipeline.settings import ModelSettings
+from pipeline.status.completion import Completion
+from pipeline.status.document import Source, Status
+from pipeline.status.kafka_look import KafkaLook, KafkaView
+from pipeline.status.look import Look, Pipeline
+from pipeline.status.readings import Reading
+from pipeline.status.targets import Target
 
 LOOK_S = 1.0
-DRAIN_S = 0.3
+END_S = 3.0
+STUCK_S = 60.0
+UNKNOWN = Source()
 
 
-@dataclass(frozen=True, slots=True)
-class StageView:
-    """A reading stage at one moment."""
+@dataclass(slots=True)
+class Supervised:
+    """A supervisor's replicas, under the names of their logs; those that are not up yet, too."""
 
-    stage: str
-    done: int
-    lag: int
-    rate: float
-    """Records a second over the last minute."""
+    supervisor: Supervisor
+    announce_dir: Path
+    left_out: int = 0
 
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds until the lag is worked off at this rate; None when it does not move."""
-        return time_left(self.lag, self.rate)
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the watcher saw last."""
-
-    stages: Mapping[str, StageView] = field(default_factory=dict)
-    produced: int = 0
-    """Records in `pages` that were not there when the run began."""
-    produced_rate: float = 0.0
-    complete: bool = False
-    trouble: str = ""
-    """Why the last look failed; empty when it did not."""
-    fatal: CirrostreamError | None = None
-
-
-class Follower(Protocol):
-    """Follows the steps to where a run is complete, see `Drain`."""
-
-    @property
-    def complete(self) -> bool: ...
-
-    def turn(self, log: Log, now: float) -> bool: ...
-
-
-class OpenLog(Log, Protocol):
-    """A log that has a connection of its own."""
-
-    def close(self) -> None: ...
+    def find(self) -> list[Target]:
+        addresses = {process.pid: process.address for process in announced(self.announce_dir)}
+        found = []
+        for replica in self.supervisor.replicas:
+            if replica.state in ("running", "waiting"):
+                address = addresses.get(replica.pid or 0, "")
+                begins = "" if address else "starting" if replica.state == "running" else "waiting to start"
+                again = f"restarted {replica.restarts}×" if replica.restarts else ""
+                note = ", ".join(filter(None, (begins, again)))
+                found.append(Target(replica.plan.name, address, replica.plan.stage, note=note))
+        return found
 
 
 class Watcher(threading.Thread):
-    """Looks at Kafka every second, and three times a second once reading is over; `view` is the newest answer.
+    """Takes a look every second; `status` is the newest one.
 
     Args:
-        log: what to ask; made inside the thread, whose alone it is, and closed there.
-        steps: the stages' topics and groups, in order.
-        announce_dir: where the processes say how to reach them.
-        end: when there is nothing left to do; unset: when the steps have come to their ends once.
+        look: what to take, of this supervisor's replicas and of `kafka`.
+        kafka: a thread as well, which begins and ends with this one.
     """
 
-    def __init__(
-        self, log: Callable[[], OpenLog], steps: list[Step], announce_dir: Path, end: Follower | None = None
-    ) -> None:
+    def __init__(self, look: Look, kafka: KafkaLook, supervisor: Supervisor) -> None:
         super().__init__(name="watcher", daemon=True)
-        self.view = View()
-        self.totals = Totals()
+        self.peaks: dict[str, int] = {}
+        """Resident bytes of each stage's largest process, as sampled."""
+        self.status: Status | None = None
         self.note = ""
         """What the run waits for, for the screen; set by whoever runs it."""
-        self.reading_is_over = threading.Event()
-        """To be set when all producers have ended: from then on an end is an end."""
-        self._make_log = log
-        self._steps = steps
-        self.announce_dir = announce_dir
-        self._drain: Follower = end or Drain(steps)
+        self._look = look
+        self._kafka = kafka
+        self._supervisor = supervisor
+        self._bug: Fatal | None = None
         self._ended = threading.Event()
-        self._rates = {step.stage: Rate() for step in steps}
-        self._first: dict[str, Backlog] = {}
-        self._produced_rate = Rate()
+
+    @property
+    def view(self) -> KafkaView:
+        """What was seen of Kafka last, or why nothing can be seen any more."""
+        return self._kafka.view if self._bug is None else replace(self._kafka.view, trouble=self._bug)
+
+    def start(self) -> None:
+        self._kafka.start()
+        super().start()
 
     def run(self) -> None:
-        with ExitStack() as stack:
-            self._watch(stack)
+        try:
+            while not self._ended.is_set():
+                self.status = self._look.take()
+                self._weigh()
+                self._ended.wait(LOOK_S)
+        except Exception as error:  # noqa: BLE001 - a watcher that is dead in silence would keep the run for ever
+            self._bug = Fatal(f"watching the run: {one_line(error)} (a bug; please report it)")
 
-    def _watch(self, stack: ExitStack) -> None:
-        log: OpenLog | None = None
-        looked_at = scraped_at = float("-inf")
-        while not self._ended.is_set():
-            now = time.monotonic()
-            try:
-                with translated("watching the run"):
-                    log = log or stack.enter_context(closing(self._make_log()))
-                    if now - looked_at >= LOOK_S:
-                        self._look(log, now)
-                        looked_at = now
-                    if self.reading_is_over.is_set() and not self._drain.complete and self._drain.turn(log, now):
-                        self._look(log, now)
-                self.view = replace(self.view, complete=self._drain.complete, trouble="")
-            except TryAgain as error:
-                self.view = replace(self.view, trouble=str(error))
-            except CirrostreamError as error:
-                self.view = replace(self.view, fatal=error)
-                return
-            except Exception as error:  # noqa: BLE001 - a watcher that is dead in silence would keep the run for ever
-                bug = f"watching the run: {one_line(error)} (a bug; please report it)"
-                self.view = replace(self.view, fatal=Fatal(bug))
-                return
-            if now - scraped_at >= LOOK_S:
-                self.scrape()
-                scraped_at = now
-            self._ended.wait(DRAIN_S if self.reading_is_over.is_set() else LOOK_S / 2)
+    def _weigh(self) -> None:
+        for replica in self._supervisor.replicas:
+            with suppress(psutil.Error):
+                process = psutil.Process(replica.pid) if replica.pid is not None else None
+                family = [process, *process.children(recursive=True)] if process is not None else []
+                weights = [each.memory_info().rss for each in family]
+                self.peaks[replica.plan.stage] = max(self.peaks.get(replica.plan.stage, 0), *weights, 0)
 
-    def scrape(self) -> None:
+    def total(self, stage: str) -> Reading:
+        """All that the stage's processes have counted."""
+        return self._look.replicas.total(stage)
+
+    def reading_is_over(self) -> None:
+        """From now on an end is an end: all producers have come to theirs."""
+        self._look.await_end()
+
+    def ask(self) -> None:
         """Reads every process' counters once more."""
-        processes = announced(self.announce_dir)
-        answers = ask([process.address for process in processes])
-        self.totals.take({p.pid: answers[p.address] for p in processes if p.address in answers})
+        self._look.ask()
 
     def end(self) -> None:
-        """Stops looking; returns when the thread is done, or after 5 s."""
+        """Stops looking; returns when the threads are done, or after 8 s."""
         self._ended.set()
-        self.join(5)
+        self.join(END_S)
+        self._kafka.end()
 
-    def _look(self, log: Log, now: float) -> None:
-        backlogs = [log.backlog(step) for step in self._steps]
-        stages = {}
-        for backlog in backlogs:
-            stage = backlog.step.stage
-            first = self._first.setdefault(stage, backlog)
-            done = backlog.done - first.done
-            stages[stage] = StageView(stage, done, backlog.lag, self._rates[stage].take(done, now))
-        ends, first = backlogs[0].ends, self._first[self._steps[0].stage]
-        produced = sum(ends.values()) - sum(first.ends.values())
-        rate = self._produced_rate.take(produced, now)
-        self.view = replace(self.view, stages=stages, produced=produced, produced_rate=rate)
+
+def watcher_of(
+    settings: ModelSettings,
+    model: str,
+    supervisor: Supervisor,
+    announce_dir: Path,
+    *,
+    steps: Sequence[Step],
+    letters: str,
+    completion: Completion | None = None,
+    source: Source = UNKNOWN,
+) -> Watcher:
+    """The watcher of these steps, with a connection to Kafka of its own.
+
+    Args:
+        model: the model's tag.
+        letters: the topic of the dead letters.
+        completion: when there is nothing left to do; None: when the ends are reached after `reading_is_over`.
+    """
+    cluster = Cluster.connect(settings)
+    kafka = KafkaLook(cluster, steps, letters, completion, read_seconds=0)
+    pipeline = Pipeline(cluster.bootstrap, settings.namespace, model, ())
+    look = Look(pipeline, kafka, Supervised(supervisor, announce_dir), STUCK_S, source=source)
+    return Watcher(look, kafka, supervisor)

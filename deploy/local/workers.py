@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from deploy.local.claim import claimed
-from deploy.local.drained import Drained
 from deploy.local.monitor import monitor_of
 from deploy.local.outcome import Outcome, outcome_of
 from deploy.local.run_settings import WorkersSettings
@@ -16,11 +15,12 @@ from deploy.local.stages import Machine, embedder_count, stage_environment, supe
 from deploy.local.supervision import LEFTOVER_S, Supervision, fresh_announcements
 from deploy.local.supervisor import Replica, failure_line
 from deploy.local.tidy import run_claim_path
-from deploy.local.watch import Watcher
+from deploy.local.watch import watcher_of
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster
-from pipeline.lag.backlog import ClusterLog, Step
+from pipeline.lag.backlog import Step
 from pipeline.model_files import ModelFiles, resolve
+from pipeline.status.completion import Completion
 from pipeline.terminal import say_aside
 from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model
 
@@ -84,13 +84,21 @@ class Workers:
             Step("chunk", corpus.pages, topics.chunk_group),
             Step("embed", topics.chunks, topics.embed_group),
         ]
-        drained = Drained(steps, settings.drained_seconds)
-        watcher = Watcher(lambda: ClusterLog(Cluster.connect(settings)), steps, announce_dir, drained)
-        if settings.until_drained:
-            watcher.reading_is_over.set()
+        drained = Completion(steps, idle_s=settings.drained_seconds) if settings.until_drained else None
+        supervisor = supervisor_of(worker_plans(settings, self.machine, environment, settings.data_dir / "logs"))
+        watcher = watcher_of(
+            settings,
+            self.model.tag,
+            supervisor,
+            announce_dir,
+            steps=steps,
+            letters=corpus.dead_letters,
+            completion=drained,
+        )
         return Supervision(
-            supervisor_of(worker_plans(settings, self.machine, environment, settings.data_dir / "logs")),
+            supervisor,
             watcher,
+            announce_dir,
             self.stopping,
             STOP_S,
             monitor=monitor_of(settings, environment, say_aside),

@@ -1,25 +1,16 @@
-"""Where the stages stand in Kafka, and when nothing is left to do.
-
-Each stage commits an offset only when what it made of the record is safe in the next topic, so the stages are
-done in their order: `pages` by the chunk group, then `chunks` by the embed group, then `vectors` by the
-table's. A later topic's ends are taken only when the stage before it is done; before that, they would still
-grow.
-"""
+"""The stages as readers: the topic and the group of each, how far it is, and what it still has to do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
 
-from pipeline.errors import Fatal
 from pipeline.kafka import Cluster
 from pipeline.lag.first_records import NONE_LEFT, FirstRecords, Stretch
 from pipeline.offsets import committed_offsets, of_topic, topic_logs
 from pipeline.settings import TableSettings
 from pipeline.topics import corpus_topics, lance_group, model_topics
 
-STANDSTILL_S = 3.0
 PROBE_S = 5.0
 
 
@@ -80,14 +71,6 @@ def model_steps(settings: TableSettings, tag: str) -> list[Step]:
     ]
 
 
-class Log(Protocol):
-    """What the completion rule asks of Kafka; a fake answers it in tests."""
-
-    def backlog(self, step: Step) -> Backlog: ...
-
-    def has_records(self, topic: str, start: Mapping[int, int], ends: Mapping[int, int]) -> bool: ...
-
-
 class ClusterLog:
     """Asks a cluster."""
 
@@ -97,13 +80,6 @@ class ClusterLog:
     def close(self) -> None:
         """Ends the connection, which would go on looking for a Kafka that has been stopped, and say so."""
         self._cluster.close()
-
-    def backlog(self, step: Step) -> Backlog:
-        """Where one step stands. Raises Fatal when its topic does not exist."""
-        found = self.backlogs([step])
-        if step not in found:
-            raise Fatal(f"topic {step.topic}: there is no such topic")
-        return found[step]
 
     def backlogs(self, steps: Sequence[Step]) -> dict[Step, Backlog]:
         """Where all steps stand, but those whose topic does not exist.
@@ -134,49 +110,3 @@ class ClusterLog:
         finally:
             records.close()
         return any(found.get(stretch) != NONE_LEFT for stretch in stretches)
-
-
-@dataclass(slots=True)
-class Drain:
-    """Follows the steps to their ends; `turn` is to be called from when on nothing more goes into the first topic.
-
-    Trap: `pages` is compacted. Its last offsets may have no record any more (a record was replaced and cleaned
-    away, a transaction marker stands there), and a group that commits what it was given stays below the end for
-    good. So when a group stands still below its end, the offsets between are read: if no record comes, there is
-    none left to do.
-    """
-
-    steps: list[Step]
-    ends: dict[str, Mapping[int, int]] = field(default_factory=dict)
-    _reached: int = 0
-    _seen: tuple[int, int, float] | None = None
-    """Step, position and since when it has been that."""
-
-    @property
-    def complete(self) -> bool:
-        return self._reached == len(self.steps)
-
-    def turn(self, log: Log, now: float) -> bool:
-        """Goes as far as it can; whether all steps have reached their ends."""
-        while not self.complete:
-            step = self.steps[self._reached]
-            backlog = log.backlog(step)
-            if backlog.leaderless:
-                return False
-            ends = self.ends.setdefault(step.stage, dict(backlog.ends))
-            if not self._behind(log, Backlog(step, backlog.committed, backlog.starts, ends), now):
-                self._reached += 1
-                continue
-            return False
-        return True
-
-    def _behind(self, log: Log, backlog: Backlog, now: float) -> bool:
-        if not backlog.lag:
-            return False
-        if self._seen is None or self._seen[:2] != (self._reached, backlog.done):
-            self._seen = (self._reached, backlog.done, now)
-            return True
-        if now - self._seen[2] < STANDSTILL_S:
-            return True
-        self._seen = (self._reached, backlog.done, now)
-        return log.has_records(backlog.step.topic, backlog.position, backlog.ends)

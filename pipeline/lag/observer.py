@@ -30,6 +30,9 @@ class Observer:
     def look(self, steps: Sequence[Step], read_seconds: float = READ_SECONDS) -> LagView:
         """Where these groups stand now; some questions for all of them, and one bounded read.
 
+        Args:
+            read_seconds: what the read may take; 0: nothing is read, and no age is known.
+
         Raises:
             TryAgain: Kafka does not answer.
             Fatal: it refuses.
@@ -37,12 +40,14 @@ class Observer:
         backlogs = self._log.backlogs(steps)
         members = group_members(self._cluster, sorted({step.group for step in steps}))
         now, wall = time.monotonic(), time.time()
-        self._read(list(backlogs.values()), read_seconds, now)
+        if read_seconds:
+            self._read(list(backlogs.values()), read_seconds, now)
+        aged_at = wall if read_seconds else None
         marked = {step: self._ages.with_finished(backlog) for step, backlog in backlogs.items()}
         self._follow(marked, now)
         return LagView(
             wall,
-            tuple(self._group(step, marked.get(step), members[step.group], now, wall) for step in steps),
+            tuple(self._group(step, marked.get(step), members[step.group], now, aged_at) for step in steps),
             {step.topic: _log_of(marked.get(step)) for step in steps},
         )
 
@@ -68,7 +73,7 @@ class Observer:
             movements[key].take(backlog, now)
         self._movements = movements
 
-    def _group(self, step: Step, backlog: Backlog | None, members: int, now: float, wall: float) -> GroupLag:
+    def _group(self, step: Step, backlog: Backlog | None, members: int, now: float, wall: float | None) -> GroupLag:
         if backlog is None:
             return GroupLag(step, members, (), None)
         movement = self._movements[step.group, step.topic]
@@ -77,13 +82,18 @@ class Observer:
                 partition,
                 backlog.committed.get(partition),
                 lag,
-                self._ages.age_s(Place(step.group, backlog.topic_id, partition), wall) if lag else 0.0,
+                self._age_s(Place(step.group, backlog.topic_id, partition), lag, wall),
                 movement.stalled_s(partition, now),
             )
             for partition, lag in sorted(backlog.lags.items())
         )
         return GroupLag(step, members, partitions, movement.pace)
 
+    def _age_s(self, place: Place, lag: int, wall: float | None) -> float | None:
+        if wall is None:
+            return None
+        return self._ages.age_s(place, wall) if lag else 0.0
+
 
 def _log_of(backlog: Backlog | None) -> TopicLog | None:
-    return None if backlog is None else TopicLog(backlog.topic_id, backlog.starts, backlog.ends)
+    return None if backlog is None else TopicLog(backlog.topic_id, backlog.starts, backlog.ends, backlog.leaderless)

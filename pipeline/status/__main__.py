@@ -18,6 +18,7 @@ from pipeline.kafka import Cluster
 from pipeline.lag.backlog import model_steps
 from pipeline.model_files import resolve
 from pipeline.settings import ModelSettings, TableSettings, chosen_log_level
+from pipeline.status.completion import Completion
 from pipeline.status.document import Prices, Status
 from pipeline.status.kafka_look import KafkaLook
 from pipeline.status.look import Look, Pipeline
@@ -92,10 +93,11 @@ def _look(settings: StatusSettings) -> tuple[Look, KafkaLook]:
     tag = resolve(settings, weights=False).tag
     cluster = Cluster.connect(settings)
     quiet_s = QUIET_S if settings.watch else min(QUIET_S, 0.8 * settings.for_seconds)
-    kafka = KafkaLook(cluster, model_steps(settings, tag), corpus_topics(settings).dead_letters, quiet_s)
+    steps = model_steps(settings, tag)
+    kafka = KafkaLook(cluster, steps, corpus_topics(settings).dead_letters, Completion(steps, quiet_s=quiet_s))
     pipeline = Pipeline(cluster.bootstrap, settings.namespace, tag, _next_steps(settings))
     prices = Prices(settings.gpu_hour_price, settings.spot_hour_price)
-    return Look(pipeline, kafka, targets, prices, settings.stuck_seconds), kafka
+    return Look(pipeline, kafka, targets, settings.stuck_seconds, prices=prices), kafka
 
 
 def _next_steps(settings: StatusSettings) -> tuple[str, ...]:

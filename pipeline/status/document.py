@@ -8,7 +8,6 @@ from typing import Literal
 
 from pipeline.lag.rates import Pace, time_left
 from pipeline.lag.view import PartitionLag
-from pipeline.status.cost import Cost, cost
 from pipeline.status.kafka_look import KafkaView
 from pipeline.status.replicas import ReplicaView
 
@@ -20,6 +19,28 @@ KEEPS_UP_S = 10.0
 """Work that a stage may have in hand and still be waiting for the stage before it, as batches go."""
 
 Phase = Literal["complete", "up to date", "running", "standing still", "empty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The work of the stage with the model: long pages take longer, so its time is told by tokens, not by pages."""
+
+    per_second: float
+    waiting: float
+    """In the pages that the stage has not done, at the mean of what was cut and not embedded yet."""
+    a_page: float
+    """In each page that is still before the stage's topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The documents of a run, beside what Kafka knows of them."""
+
+    done_before: int = 0
+    """Pages that earlier runs have sent."""
+    pages: int | None = None
+    """All that there will be, as estimated; None: not known."""
+    tokens_a_page: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +62,35 @@ class StageStatus:
     partitions: tuple[PartitionLag, ...]
     partitions_stalled: int
     replicas: tuple[ReplicaView, ...]
+    tokens: Tokens | None = None
+    """Where they are known."""
+    share: float | None = None
+    """Of the whole, what the stage and all before it have done; from 0 to 1."""
 
     @property
     def answering(self) -> int:
         return sum(replica.state != "no answer" for replica in self.replicas)
 
     @property
+    def waiting(self) -> int:
+        """Partitions that have lag."""
+        return sum(partition.lag > 0 for partition in self.partitions)
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether nothing that waits moves, and no replica is about to move it: one loads its model, or has just."""
+        at_it = any(replica.state in ("working", "not ready") for replica in self.replicas)
+        return 0 < self.waiting == self.partitions_stalled and not at_it
+
+    @property
     def pace(self) -> Pace | None:
         return present(self.minute, self.five, self.since_start)
+
+    def time_for(self, before: float = 0) -> float | None:
+        """Seconds for the stage's own lag, and for so many more pages that are before it; None: nothing moves."""
+        if self.tokens is not None:
+            return time_left(self.tokens.waiting + before * self.tokens.a_page, self.tokens.per_second)
+        return time_left((self.lag or 0) + before, self.pace.per_second if self.pace is not None else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +99,18 @@ class Prices:
 
     on_demand: float | None = None
     spot: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of the GPUs at the rate of now, in the currency of the price; None: there is no GPU, or no rate."""
+
+    kind: str
+    """`on demand` or `spot`."""
+    gpu_hour_price: float
+    gpu_replicas: int
+    per_million_chunks: float | None
+    to_finish: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +134,13 @@ class Status:
     drops_by_reason: dict[str, int]
     costs: tuple[Cost, ...]
     next_steps: tuple[str, ...] = ()
+    share: float | None = None
+    """Of the whole, what is in the table; from 0 to 1."""
+
+    @property
+    def of_source(self) -> bool:
+        """Whether `share` and `eta_s` are of a run's source, with what is still to come, and not of Kafka alone."""
+        return any(stage.lag is not None and not stage.topic for stage in self.stages)
 
 
 def present(*paces: Pace | None) -> Pace | None:
@@ -97,13 +158,13 @@ def until_drained(stages: Sequence[StageStatus]) -> float | None:
     """
     end, before, upstream = 0.0, 0, 0.0
     for stage in stages:
-        own, before = stage.lag or 0, before + (stage.lag or 0)
         rate = stage.pace.per_second if stage.pace is not None else 0.0
-        own_s = time_left(own, rate)
+        own_s, all_s = stage.time_for(), stage.time_for(before)
         if own_s is None:
             return None
         keeps_up = own_s <= KEEPS_UP_S and rate >= upstream / 2
-        end = end + own_s if keeps_up or not rate else max(end, before / rate)
+        end = end + own_s if keeps_up or all_s is None else max(end, all_s)
+        before += stage.lag or 0
         upstream = rate if before else 0.0
     return end
 
@@ -113,17 +174,22 @@ def costs(prices: Prices, stages: Sequence[StageStatus]) -> tuple[Cost, ...]:
     place = next((n for n, stage in enumerate(stages) if stage.stage == "embed"), None)
     embedders = stages[place].replicas if place is not None else ()
     gpus = [replica for replica in embedders if replica.has_gpu and replica.state != "no answer"]
-    pace = sum(_chunk_pace(replica) for replica in gpus)
+    paces = [present(replica.chunk_rate, replica.average(replica.chunks)) for replica in gpus]
+    pace = sum(pace.per_second for pace in paces if pace is not None)
     left = until_drained([stage for stage in stages[: (place or 0) + 1] if stage.stage in READERS])
     asked = (("on demand", prices.on_demand), ("spot", prices.spot))
-    return tuple(cost(kind, price, len(gpus), pace, left) for kind, price in asked if price is not None)
+    return tuple(_cost(kind, price, len(gpus), pace, left) for kind, price in asked if price is not None)
 
 
-def _chunk_pace(replica: ReplicaView) -> float:
-    since_start = replica.since_start
-    average = Pace((replica.chunks or 0) / since_start.over_s, since_start.over_s) if since_start is not None else None
-    pace = present(replica.chunk_rate, average)
-    return pace.per_second if pace is not None else 0.0
+def _cost(kind: str, price: float, gpus: int, chunks_per_second: float, seconds_left: float | None) -> Cost:
+    an_hour, known = price * gpus, gpus > 0 and chunks_per_second > 0
+    return Cost(
+        kind=kind,
+        gpu_hour_price=price,
+        gpu_replicas=gpus,
+        per_million_chunks=an_hour / (chunks_per_second * 3600) * 1e6 if known else None,
+        to_finish=an_hour * seconds_left / 3600 if gpus and seconds_left is not None else None,
+    )
 
 
 def phase_of(kafka: KafkaView, stages: Sequence[StageStatus]) -> Phase:
@@ -135,6 +201,5 @@ def phase_of(kafka: KafkaView, stages: Sequence[StageStatus]) -> Phase:
         return "complete"
     if kafka.done and producing == {"live"}:
         return "up to date"
-    waiting = sum(partition.lag > 0 for stage in stages for partition in stage.partitions)
-    stalled = sum(stage.partitions_stalled for stage in stages)
-    return "standing still" if waiting and stalled == waiting else "running"
+    waiting = [stage for stage in stages if stage.waiting]
+    return "standing still" if waiting and all(stage.stands_still for stage in waiting) else "running"

@@ -7,16 +7,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.errors import CirrostreamError
+from pipeline.errors import CirrostreamError, Fatal, TryAgain, one_line
 from pipeline.kafka import Cluster
+from pipeline.kafka_errors import translated
 from pipeline.lag.backlog import Backlog, ClusterLog, Step
-from pipeline.lag.observer import Observer
+from pipeline.lag.observer import READ_SECONDS, Observer
 from pipeline.lag.rates import Pace, Rate
 from pipeline.lag.view import GroupLag, LagView
 from pipeline.offsets import topic_logs
 from pipeline.status.completion import Completion
 
 LOOK_S = 1.0
+END_LOOK_S = 0.3
+"""Between looks once all has been read: a run that is done is not kept waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,18 @@ class KafkaView:
     missing: tuple[str, ...] = ()
     """Topics that are not there (yet)."""
     done: bool = False
-    """All groups are at their topics' ends, and nothing came for a while."""
+    """All is done, by the rule that was given."""
     looked_at: float | None = None
     """On the monotonic clock."""
     trouble: CirrostreamError | None = None
     """Why the last look failed; what is here is then older."""
+
+    @property
+    def fatal(self) -> CirrostreamError | None:
+        """What a run cannot go on with: no topic, or an error that another try does not mend."""
+        if self.missing:
+            return Fatal(f"topic {', '.join(self.missing)}: there is no such topic")
+        return None if isinstance(self.trouble, TryAgain) else self.trouble
 
 
 class KafkaLook(threading.Thread):
@@ -58,32 +68,51 @@ class KafkaLook(threading.Thread):
         cluster: connected; this thread's alone from now on, and closed by it.
         steps: the stages' topics and groups, in order.
         letters: the topic of the dead letters.
-        quiet_s: how long nothing must come before the work counts as done.
+        completion: the rule by which the work counts as done; None: it never does, see `await_end`.
+        read_seconds: what a look may spend on the ages of records; 0: nothing is read, and no age is known.
     """
 
-    def __init__(self, cluster: Cluster, steps: Sequence[Step], letters: str, quiet_s: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        steps: Sequence[Step],
+        letters: str,
+        completion: Completion | None = None,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
         super().__init__(name="kafka-look", daemon=True)
         self.view = KafkaView()
+        self.steps = steps
         self._cluster = cluster
         self._log = ClusterLog(cluster)
         self._observer = Observer(cluster)
-        self._steps = steps
         self._letters = letters
+        self._read_seconds = read_seconds
         self._minutes = {step: Rate() for step in steps}
         self._pages = Rate(), Rate(300)
-        self._completion = Completion(steps, quiet_s)
+        self._completion = completion
+        self._look_s = LOOK_S
         self._ended = threading.Event()
 
     def run(self) -> None:
         while not self._ended.is_set():
             began = time.monotonic()
             try:
-                self.view = self._look()
+                with translated("looking at Kafka"):
+                    self.view = self._look()
             except CirrostreamError as error:
                 self.view = replace(self.view, trouble=error, done=False)
-            self._ended.wait(max(0.1, began + LOOK_S - time.monotonic()))
+            except Exception as error:  # noqa: BLE001 - a thread that is dead in silence would keep a run for ever
+                bug = Fatal(f"looking at Kafka: {one_line(error)} (a bug; please report it)")
+                self.view = replace(self.view, trouble=bug, done=False)
+            self._ended.wait(max(0.1, began + self._look_s - time.monotonic()))
         self._observer.close()
         self._cluster.close()
+
+    def await_end(self) -> None:
+        """From now on nothing of ours goes into the first topic: when its end is reached, all is done."""
+        if self._completion is None:
+            self._completion, self._look_s = Completion(self.steps), END_LOOK_S
 
     def end(self) -> None:
         """Stops looking; returns when the thread is done, or after 5 s."""
@@ -91,22 +120,23 @@ class KafkaLook(threading.Thread):
         self.join(5)
 
     def _look(self) -> KafkaView:
-        seen = self._observer.look(self._steps)
+        completion = self._completion  # before the look: its ends must be from after the last record was sent
+        seen = self._observer.look(self.steps, self._read_seconds)
         letters = topic_logs(self._cluster, [self._letters]).get(self._letters)
         now = time.monotonic()
-        backlogs = [backlog for group in seen.groups if (backlog := _backlog(group, seen)) is not None]
-        missing = tuple(step.topic for step in self._steps if seen.topics.get(step.topic) is None)
-        pages = sum(backlogs[0].ends.values()) if backlogs and backlogs[0].step == self._steps[0] else 0
+        backlogs = {group.step: backlog for group in seen.groups if (backlog := _backlog(group, seen)) is not None}
+        missing = tuple(step.topic for step in self.steps if step not in backlogs)
+        pages = sum(backlogs[self.steps[0]].ends.values()) if self.steps[0] in backlogs else 0
         for rate in self._pages:
             rate.take(pages, now)
         return KafkaView(
-            groups=tuple(self._group(seen, backlog, now) for backlog in backlogs),
+            groups=tuple(self._group(seen, backlog, now) for backlog in backlogs.values()),
             pages=pages,
             pages_minute=Pace.of(self._pages[0]),
             pages_five=Pace.of(self._pages[1]),
             dead_letters=sum(letters.ends.values()) - sum(letters.starts.values()) if letters is not None else None,
             missing=missing,
-            done=not missing and self._completion.turn(self._log, backlogs, now),
+            done=not missing and completion is not None and completion.turn(self._log, backlogs, now),
             looked_at=now,
         )
 
@@ -123,4 +153,4 @@ def _backlog(group: GroupLag, seen: LagView) -> Backlog | None:
     if log is None:
         return None
     committed = {p.partition: p.committed for p in group.partitions if p.committed is not None}
-    return Backlog(group.step, committed, log.starts, log.ends, log.topic_id)
+    return Backlog(group.step, committed, log.starts, log.ends, log.topic_id, leaderless=log.leaderless)

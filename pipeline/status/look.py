@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import accumulate
+from typing import Protocol
 
 from pipeline.errors import TryAgain
 from pipeline.lag.rates import Pace, duration, time_left
@@ -13,8 +16,10 @@ from pipeline.status.document import (
     PRODUCERS,
     READERS,
     Prices,
+    Source,
     StageStatus,
     Status,
+    Tokens,
     costs,
     phase_of,
     present,
@@ -23,10 +28,12 @@ from pipeline.status.document import (
 from pipeline.status.kafka_look import GroupView, KafkaLook, KafkaView
 from pipeline.status.replicas import Ahead, Replicas, ReplicaView
 from pipeline.status.scrape import ask
-from pipeline.status.targets import MOST_REPLICAS, Targets
+from pipeline.status.targets import MOST_REPLICAS, Target
 
 FIRST_LOOK_S = 30.0
 OLD_S = 10.0
+ENOUGH_PAGES = 20
+"""From so many pages on, cut and not embedded, their own mean of tokens says more than that of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +46,43 @@ class Pipeline:
     next_steps: tuple[str, ...]
 
 
-class Look:
-    """`take` is one look at everything; the first waits until Kafka has answered once."""
+NO_PRICES = Prices()
 
-    def __init__(self, pipeline: Pipeline, kafka: KafkaLook, targets: Targets, prices: Prices, stuck_s: float) -> None:
+
+class Finder(Protocol):
+    """Finds the replicas to ask; called at every look."""
+
+    left_out: int
+
+    def find(self) -> list[Target]: ...
+
+
+class Look:
+    """`take` is one look at everything.
+
+    Args:
+        source: what there is to read, for a run that knows it: its view then counts what was done since it began.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        kafka: KafkaLook,
+        targets: Finder,
+        stuck_s: float,
+        *,
+        prices: Prices = NO_PRICES,
+        source: Source | None = None,
+    ) -> None:
         self._pipeline = pipeline
         self._kafka = kafka
         self._targets = targets
         self._prices = prices
         self._stuck_s = stuck_s
-        self._replicas = Replicas(stuck_s)
+        self._source = source
+        self._first: KafkaView | None = None
+        self._lock = threading.Lock()
+        self.replicas = Replicas(stuck_s)
         self._began = time.monotonic()
 
     def await_kafka(self) -> None:
@@ -62,17 +96,31 @@ class Look:
             time.sleep(0.05)
         self._began = time.monotonic()
 
+    def await_end(self) -> None:
+        """From now on a run's source is at its end: what was sent is the whole, and all is done when that is."""
+        if self._source is not None:
+            self._source = replace(self._source, pages=0)
+        self._kafka.await_end()
+
+    def ask(self) -> float:
+        """Asks the replicas now; when it was, on the monotonic clock."""
+        with self._lock:
+            targets = self._targets.find()
+            answers = ask(target.address for target in targets if target.address and not target.gone)
+            now = time.monotonic()
+            self.replicas.take(targets, answers, now)
+        return now
+
     def take(self) -> Status:
         """Asks the replicas now, and puts beside it what Kafka said last."""
-        targets = self._targets.find()
-        answers = ask(target.address for target in targets if not target.gone)
-        now = time.monotonic()
-        self._replicas.take(targets, answers, now)
+        now = self.ask()
         kafka = self._kafka.view
+        if self._first is None and kafka.looked_at is not None:
+            self._first = kafka
         ahead = {group.lag.step.stage: self._ahead(group) for group in kafka.groups}
-        views = self._replicas.views(ahead, now, time.time())
-        stages = self._stages(kafka, views)
-        phase = phase_of(kafka, stages)
+        stages = self._shared(self._stages(kafka, self.replicas.views(ahead, now, time.time())), kafka)
+        phase, counted = phase_of(kafka, stages), self.replicas.total()
+        readers = [stage for stage in stages if stage.lag is not None]
         return Status(
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             kafka=self._pipeline.kafka,
@@ -82,12 +130,13 @@ class Look:
             watched_s=now - self._began,
             trouble=tuple(self._trouble(kafka, stages, now)),
             stages=tuple(stages),
-            eta_s=until_drained([stage for stage in stages if stage.stage in READERS]),
+            eta_s=until_drained(readers),
             dead_letters=kafka.dead_letters,
-            dead_letters_by_reason=self._replicas.dead_letters,
-            drops_by_reason=self._replicas.drops,
+            dead_letters_by_reason=_by_reason(counted.dead_letters),
+            drops_by_reason=_by_reason(counted.drops),
             costs=costs(self._prices, stages),
             next_steps=self._pipeline.next_steps if phase == "complete" else (),
+            share=readers[-1].share if readers else None,
         )
 
     def _ahead(self, group: GroupView) -> Ahead:
@@ -98,8 +147,9 @@ class Look:
         """The producers, the readers in their order, and whatever else was found."""
         groups = {group.lag.step.stage: group for group in kafka.groups}
         of = {stage: tuple(v for v in views if v.stage == stage) for stage in dict.fromkeys(v.stage for v in views)}
+        read = {step.stage for step in self._kafka.steps} | of.keys()
         producers = [self._producers(stage, kafka, of) for stage in PRODUCERS if stage in of or stage == "produce"]
-        readers = [self._reader(stage, groups.get(stage), of) for stage in READERS]
+        readers = [self._reader(stage, groups.get(stage), of) for stage in READERS if stage in read]
         others = [_stage(stage or "?", of[stage]) for stage in of if stage not in (*PRODUCERS, *READERS)]
         return [*producers, *readers, *others]
 
@@ -107,36 +157,78 @@ class Look:
         """All producers together fill `pages`; its row is the first one's."""
         if stage != "produce":
             return _stage(stage, of[stage])
-        return _stage(stage, of.get(stage, ()), items=kafka.pages, minute=kafka.pages_minute, five=kafka.pages_five)
+        sent, left, eta_s = kafka.pages - self._before(), self._unread(kafka), None
+        found = _stage(stage, of.get(stage, ()), items=sent, minute=kafka.pages_minute, five=kafka.pages_five)
+        if left is not None:
+            eta_s = time_left(left, found.pace.per_second if found.pace is not None else 0.0)
+        return replace(found, lag=left, eta_s=eta_s)
+
+    def _before(self, stage: str = "") -> int:
+        """Records that were done when a run began, by a stage or by the producers; a view of all counts them too."""
+        if self._source is None or self._first is None:
+            return 0
+        done = {group.lag.step.stage: group.done for group in self._first.groups}
+        return done.get(stage, 0) if stage else self._first.pages
+
+    def _unread(self, kafka: KafkaView) -> int | None:
+        """Documents of the source that are still to come; None: nobody knows."""
+        if self._source is None or self._source.pages is None:
+            return None
+        return max(0, self._source.pages - self._source.done_before - (kafka.pages - self._before()))
+
+    def _shared(self, stages: Sequence[StageStatus], kafka: KafkaView) -> list[StageStatus]:
+        """The stages with their shares of the whole: what is not left to any stage up to there."""
+        sent = kafka.pages - self._before() + (self._source.done_before if self._source is not None else 0)
+        whole = sent + (self._unread(kafka) or 0)
+        left = accumulate(stage.lag or 0 for stage in stages)
+        return [
+            replace(stage, share=max(0.0, 1 - rest / whole) if whole and self._is_whole(stage) else None)
+            for stage, rest in zip(stages, left, strict=True)
+        ]
+
+    def _is_whole(self, stage: StageStatus) -> bool:
+        return stage.lag is not None and (self._source is None or self._source.pages is not None)
 
     def _reader(self, stage: str, group: GroupView | None, of: Mapping[str, tuple[ReplicaView, ...]]) -> StageStatus:
         replicas = of.get(stage, ())
         if group is None:
             return _stage(stage, replicas)
         lag, step = group.lag, group.lag.step
-        since_start = _together(replicas)
-        five = self._longer(lag.pace, step.group)
-        pace = present(group.minute, five, since_start)
-        return StageStatus(
+        found = StageStatus(
             stage=stage,
             topic=step.topic,
             group=step.group,
-            items=group.done,
+            items=group.done - self._before(stage),
             minute=group.minute,
-            five=five,
-            since_start=since_start,
+            five=self._longer(lag.pace, step.group),
+            since_start=_together(replicas),
             lag=lag.lag,
             lag_s=lag.age_s,
-            eta_s=time_left(lag.lag, pace.per_second if pace is not None else 0.0),
+            eta_s=None,
             members=lag.members,
             partitions=lag.partitions,
             partitions_stalled=sum(partition.stalled_s >= self._stuck_s for partition in lag.partitions),
             replicas=replicas,
+            tokens=self._tokens(lag.lag, replicas) if stage == "embed" else None,
         )
+        return replace(found, eta_s=found.time_for())
+
+    def _tokens(self, lag: int, replicas: Sequence[ReplicaView]) -> Tokens | None:
+        """The work of the embedders, where they and the chunkers tell their tokens."""
+        cut, embedded = self.replicas.total("chunk"), self.replicas.total("embed")
+        paces = [present(replica.token_rate, replica.average(replica.tokens)) for replica in replicas]
+        known = cut if cut.tokens else embedded
+        if not any(paces) or not known.tokens or not known.records:
+            return None
+        mean = known.tokens / known.records
+        pages, tokens = cut.records - embedded.records, cut.tokens - embedded.tokens
+        waiting = lag * (tokens / pages if pages >= ENOUGH_PAGES and tokens > 0 else mean)
+        told = self._source.tokens_a_page if self._source is not None else None
+        return Tokens(sum(pace.per_second for pace in paces if pace is not None), waiting, told or mean)
 
     def _longer(self, own: Pace | None, group: str) -> Pace | None:
         """What we saw ourselves, or what a lag exporter that we can ask has seen for longer."""
-        told = self._replicas.group_rate(group, time.time())
+        told = self.replicas.group_rate(group, time.time())
         return told if told is not None and (own is None or own.over_s < told.over_s) else own
 
     def _trouble(self, kafka: KafkaView, stages: Sequence[StageStatus], now: float) -> list[str]:
@@ -155,6 +247,10 @@ class Look:
             if stage.lag and stage.members == 0 and not stage.answering
         ]
         return found
+
+
+def _by_reason(counts: Mapping[str, float]) -> dict[str, int]:
+    return {reason: int(number) for reason, number in sorted(counts.items())}
 
 
 def _stage(

@@ -27,6 +27,7 @@ GAUGES = (
     "build_info",
     "group_rate",
 )
+SUMMED = ("records", "chunks", "tokens", "characters", "unknown_characters")
 STARTED = "process_start_time_seconds"
 WANTED = frozenset({f"{PREFIX}{name}_total" for name in COUNTERS} | {PREFIX + name for name in GAUGES} | {STARTED})
 
@@ -69,6 +70,22 @@ class Reading:
     dead_letters: Mapping[str, float] = field(default_factory=dict)
     group_rates: Mapping[str, float] = field(default_factory=dict)
     """From the lag exporter alone: records a second of each group over 5 minutes."""
+
+
+def total(stage: str, readings: Iterable[Reading]) -> Reading:
+    """The sum of these processes' counters; what is no counter is not told."""
+    found = list(readings)
+    counted = {name: sum(getattr(reading, name) for reading in found) for name in SUMMED}
+    drops, letters = (_merged(r.drops for r in found), _merged(r.dead_letters for r in found))
+    return Reading(stage, **counted, drops=drops, dead_letters=letters)
+
+
+def _merged(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    merged: dict[str, float] = {}
+    for each in counts:
+        for reason, number in each.items():
+            merged[reason] = merged.get(reason, 0) + number
+    return merged
 
 
 def parse(text: str) -> Reading:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pipeline.lag.rates import Pace, Rate
-from pipeline.status.readings import Gpu, Reading
+from pipeline.status.readings import Gpu, Reading, total
 from pipeline.status.targets import Target
 
 State = Literal["working", "idle", "stuck", "no answer", "not ready"]
@@ -44,10 +43,17 @@ class ReplicaView:
     progressed_s: float | None
     """Time since its items last grew, or since we look when they have not grown yet: see `progress_seen`."""
     progress_seen: bool
+    tokens: float | None = None
+    token_rate: Pace | None = None
 
     @property
     def has_gpu(self) -> bool:
         return bool(self.gpus) or self.device.startswith(("cuda", "gpu"))
+
+    def average(self, count: float | None) -> Pace | None:
+        """A counter's mean pace since the replica began."""
+        since = self.since_start
+        return Pace((count or 0) / since.over_s, since.over_s) if since is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ class _Seen:
     minute: Rate = field(default_factory=Rate)
     five: Rate = field(default_factory=lambda: Rate(FIVE_MINUTES_S))
     chunks: Rate = field(default_factory=Rate)
+    tokens: Rate = field(default_factory=Rate)
 
     def take(self, reading: Reading, now: float) -> None:
         if self.reading is None or (self.reading.ready is False and reading.ready):
@@ -83,6 +90,7 @@ class _Seen:
         self.minute.take(reading.records, now)
         self.five.take(reading.records, now)
         self.chunks.take(reading.chunks, now)
+        self.tokens.take(reading.tokens, now)
 
     @property
     def stage(self) -> str:
@@ -98,8 +106,8 @@ class Replicas:
     def __init__(self, stuck_s: float) -> None:
         self._stuck_s = stuck_s
         self._seen: dict[str, _Seen] = {}
-        self._drops: Counter[str] = Counter()
-        self._dead_letters: Counter[str] = Counter()
+        self._ended: dict[str, Reading] = {}
+        """By stage: the sum of all processes that are no more."""
 
     def take(self, targets: Iterable[Target], answers: Mapping[str, Reading], now: float) -> None:
         """Notes what the targets answered (by address) at this moment."""
@@ -110,13 +118,13 @@ class Replicas:
             reading = answers.get(target.address)
             if reading is not None and not target.gone:
                 if seen.reading is not None and _began_anew(seen.reading, reading):
-                    self._keep_counts(seen.reading)
+                    self._keep(seen.reading)
                 seen.take(reading, now)
         for name in [name for name in self._seen if name not in listed]:
             seen = self._seen[name]
             if seen.target.announced or now - (seen.answered or seen.first_asked) > FORGET_S:
                 if seen.reading is not None:
-                    self._keep_counts(seen.reading)
+                    self._keep(seen.reading)
                 del self._seen[name]
 
     def views(self, ahead: Mapping[str, Ahead], now: float, wall: float) -> list[ReplicaView]:
@@ -124,17 +132,10 @@ class Replicas:
         found = [self._view(seen, ahead.get(seen.stage, Ahead()), now, wall) for seen in self._seen.values()]
         return sorted(found, key=lambda view: (view.stage, view.name))
 
-    @property
-    def drops(self) -> dict[str, int]:
-        """Documents left out, by reason, in all processes that were seen."""
-        return _summed(self._drops, (s.reading.drops for s in self._seen.values() if s.reading is not None))
-
-    @property
-    def dead_letters(self) -> dict[str, int]:
-        """Records that could not be processed, by reason, in all processes that were seen."""
-        return _summed(
-            self._dead_letters, (s.reading.dead_letters for s in self._seen.values() if s.reading is not None)
-        )
+    def total(self, *stages: str) -> Reading:
+        """All that the processes of these stages have counted, or of every one; dead and restarted ones too."""
+        found = [*self._ended.values(), *(seen.reading for seen in self._seen.values() if seen.reading is not None)]
+        return total("", [reading for reading in found if not stages or reading.stage in stages])
 
     def group_rate(self, group: str, wall: float) -> Pace | None:
         """A group's records a second over 5 minutes, where a lag exporter is among those that answer."""
@@ -145,13 +146,13 @@ class Replicas:
                 return Pace(reading.group_rates[group], min(FIVE_MINUTES_S, up_s))
         return None
 
-    def _keep_counts(self, last: Reading) -> None:
-        self._drops.update({reason: int(n) for reason, n in last.drops.items()})
-        self._dead_letters.update({reason: int(n) for reason, n in last.dead_letters.items()})
+    def _keep(self, last: Reading) -> None:
+        self._ended[last.stage] = total(last.stage, [last, self._ended.get(last.stage, Reading(last.stage))])
 
     def _view(self, seen: _Seen, ahead: Ahead, now: float, wall: float) -> ReplicaView:
         reading, silent = seen.reading, seen.silent(now)
         state, note = self._state(seen, ahead, now)
+        note = ", ".join(filter(None, (note, seen.target.note)))
         since_start = None
         if reading is not None and reading.started is not None and wall > reading.started and not silent:
             up_s = wall - reading.started
@@ -174,9 +175,13 @@ class Replicas:
             answered_s=None if seen.answered is None else now - seen.answered,
             progressed_s=None if reading is None else now - seen.still_since,
             progress_seen=seen.progress_seen,
+            tokens=reading.tokens if reading is not None else None,
+            token_rate=None if silent else Pace.of(seen.tokens),
         )
 
     def _state(self, seen: _Seen, ahead: Ahead, now: float) -> tuple[State, str]:
+        if not seen.target.address:
+            return "not ready", ""
         if seen.reading is None or seen.silent(now):
             return "no answer", "its process is gone" if seen.target.gone else ""
         if seen.reading.ready is False:
@@ -198,10 +203,3 @@ class Replicas:
 
 def _began_anew(before: Reading, after: Reading) -> bool:
     return after.started != before.started or after.records < before.records
-
-
-def _summed(kept: Counter[str], present: Iterable[Mapping[str, float]]) -> dict[str, int]:
-    total = Counter(kept)
-    for counts in present:
-        total.update({reason: int(n) for reason, n in counts.items()})
-    return dict(sorted(total.items()))

@@ -4,52 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-
-import psutil
 
 from pipeline.status.readings import Reading, parse
 
 TIMEOUT_S = 1.0
 LARGEST_ANSWER = 4 * 1024 * 1024
 AT_ONCE = 64
-SUMMED = ("records", "chunks", "tokens", "characters", "unknown_characters")
-
-
-@dataclass(slots=True)
-class Totals:
-    """Sums over all processes of a run, dead ones with what they said last: a restarted process counts from 0 again."""
-
-    _last: dict[int, Reading] = field(default_factory=dict)
-    _peaks: dict[str, int] = field(default_factory=dict)
-
-    def take(self, readings: Mapping[int, Reading]) -> None:
-        """The newest reading of each process, by its id."""
-        self._last.update(readings)
-
-    def of(self, stage: str) -> Reading:
-        """The stage's sum."""
-        last = [reading for reading in self._last.values() if reading.stage == stage]
-        return Reading(stage, **{name: sum(getattr(reading, name) for reading in last) for name in SUMMED})
-
-    def last(self, pid: int | None) -> Reading | None:
-        return self._last.get(pid) if pid is not None else None
-
-    def weigh(self, stage: str, pid: int) -> None:
-        """Notes the memory of a process with all its children; `peaks` keeps the largest of each stage, as sampled."""
-        try:
-            process = psutil.Process(pid)
-            largest = max(p.memory_info().rss for p in (process, *process.children(recursive=True)))
-        except psutil.Error:
-            return
-        self._peaks[stage] = max(largest, self._peaks.get(stage, 0))
-
-    @property
-    def peaks(self) -> dict[str, int]:
-        """Resident bytes of a stage's largest process."""
-        return dict(self._peaks)
 
 
 def ask(addresses: Iterable[str]) -> dict[str, Reading]:

@@ -1,21 +1,20 @@
-"""Looks again and again: for some seconds, or live on a terminal until all is complete."""
+"""Shows looks: the last of some seconds, or one after the other, as a live table or as lines of a log."""
 
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Protocol, Self
 
 from rich.live import Live
 
-from pipeline.lag.rates import eta
+from pipeline.addresses import without_secrets
 from pipeline.status.document import Status
-from pipeline.status.rows import pages_words, stage_words
-from pipeline.status.table import draw
+from pipeline.status.table import draw, line
 from pipeline.terminal import Console
 
 LOOK_S = 1.0
 LINE_S = 5.0
-OTHER_LINES = 16
+OTHER_LINES = 17
 """Of a terminal's, that are not replicas'."""
 
 
@@ -23,6 +22,77 @@ class Looking(Protocol):
     """One look at everything, now."""
 
     def take(self) -> Status: ...
+
+
+class Screen(Protocol):
+    """Shows how it stands, and the news."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def show(self, status: Status, note: str = "") -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+def screen(console: Console, *, keep: bool) -> Screen:
+    """The screen that fits where the console writes; a live table is taken away at the end, unless it is to `keep`."""
+    return Board(console, keep=keep) if console.is_terminal else Lines(console)
+
+
+class Board:
+    """A live table: a row for each stage, and one below it for each replica."""
+
+    def __init__(self, console: Console, *, keep: bool) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=not keep, vertical_overflow="crop")
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, status: Status, note: str = "") -> None:
+        most = max(2, (self._console.height - OTHER_LINES) // max(1, len(status.stages)))
+        self._live.update(draw(status, self._console.width, most, note), refresh=True)
+
+    def say(self, text: str) -> None:
+        _say(self._console, text)
+
+
+class Lines:
+    """A plain line every 5 s where something has changed, and one for every piece of news."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown_at = float("-inf")
+        self._last = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, status: Status, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._shown_at < LINE_S:
+            return
+        self._shown_at = now
+        shown = " | ".join(filter(None, (line(status), note)))
+        if shown != self._last:
+            self.say(shown)
+        self._last = shown
+
+    def say(self, text: str) -> None:
+        _say(self._console, text)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(without_secrets(text), soft_wrap=True)
 
 
 def once(look: Looking, for_s: float) -> Status:
@@ -36,47 +106,17 @@ def once(look: Looking, for_s: float) -> Status:
 
 
 def watch(look: Looking, console: Console) -> Status:
-    """Shows every look until all is complete; the last one stays on the terminal."""
-    return _live(look, console) if console.is_terminal else _lines(look, console)
-
-
-def _live(look: Looking, console: Console) -> Status:
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+    """Shows every look until all is complete; the last one stays on the terminal, and ends a log."""
+    with screen(console, keep=True) as shown:
         while True:
             began = time.monotonic()
             status = look.take()
-            stages = max(1, len(status.stages))
-            most = max(2, (console.height - OTHER_LINES) // stages)
-            live.update(draw(status, console.width, most), refresh=True)
-            if status.phase == "complete":
-                return status
+            complete = status.phase == "complete"
+            if console.is_terminal or not complete:
+                shown.show(status)
+            if complete:
+                break
             time.sleep(max(0.0, began + LOOK_S - time.monotonic()))
-
-
-def _lines(look: Looking, console: Console) -> Status:
-    """A line every 5 s, for a log."""
-    said_at = float("-inf")
-    while True:
-        began = time.monotonic()
-        status = look.take()
-        if status.phase == "complete":
-            console.print(draw(status, console.width))
-            return status
-        if began - said_at >= LINE_S:
-            said_at = began
-            console.print(_line(status), soft_wrap=True)
-        time.sleep(max(0.0, began + LOOK_S - time.monotonic()))
-
-
-def _line(status: Status) -> str:
-    words = []
-    for stage in status.stages:
-        if stage.stage == "produce" and stage.items is not None:
-            words.append(pages_words(stage.items))
-        if stage.lag is not None and stage.items is not None:
-            rate = stage.pace.per_second if stage.pace is not None else 0.0
-            words.append(stage_words(stage.stage, stage.items, rate, stage.lag, stage.eta_s))
-        silent = len(stage.replicas) - stage.answering
-        if silent:
-            words.append(f"{stage.stage}: {silent} of {len(stage.replicas)} do not answer")
-    return " | ".join([*words, f"ALL ETA {eta(status.eta_s)}", *status.trouble])
+    if not console.is_terminal:
+        console.print(draw(status, console.width))
+    return status

@@ -6,15 +6,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.lag.rates import MINUTE_S, Pace, count, duration, eta, per_second
-from pipeline.status.cost import Cost
-from pipeline.status.document import Phase, StageStatus, Status
+from pipeline.status.document import Cost, Phase, StageStatus, Status
 from pipeline.status.readings import Gpu
 from pipeline.status.replicas import ReplicaView, State
-from pipeline.status.rows import NAMES
+
+NAMES = {
+    "produce": "read",
+    "live": "read live",
+    "mediawiki": "read",
+    "chunk": "chunk",
+    "embed": "embed",
+    "lance": "store",
+}
+"""The words that every view of a pipeline uses for its stages."""
 
 STYLES: Mapping[State, str] = {
     "working": "green",
@@ -34,15 +43,34 @@ PHASES: Mapping[Phase, tuple[str, str]] = {
 
 WIDE = 100
 """Columns of a terminal that hold the whole table; in a narrower one some of it is left out."""
+BAR_WIDTH = 30
 LONGER_S = 90.0
 """Watched for less, a rate over five minutes is the one over one minute again."""
 
 Cells = Mapping[str, Text]
 
 
-def draw(status: Status, width: int, most_replicas: int | None = None) -> RenderableType:
+def draw(status: Status, width: int, most_replicas: int | None = None, note: str = "") -> RenderableType:
     """The view for a terminal this wide; with `most_replicas`, no more of each stage, the worst first."""
-    return Group(_title(status), _table(status, width, most_replicas), *_lines(status))
+    lines = [*_lines(status), *([Text(note)] if note else [])]
+    return Group(_title(status), _table(status, width, most_replicas), *_bar(status), *lines)
+
+
+def line(status: Status) -> str:
+    """The view in a line of a log."""
+    words = []
+    for stage in status.stages:
+        if stage.stage == "produce" and stage.items is not None:
+            words.append(f"read {stage.items:,} pages")
+        elif stage.lag is not None and stage.items is not None:
+            rate = per_second(stage.pace.per_second if stage.pace is not None else 0.0)
+            name = NAMES.get(stage.stage, stage.stage)
+            words.append(f"{name} {stage.items:,} done {rate} lag {stage.lag:,} ETA {eta(stage.eta_s)}")
+        silent = len(stage.replicas) - stage.answering
+        if silent:
+            words.append(f"{stage.stage}: {silent} of {len(stage.replicas)} do not answer")
+    share = "" if status.share is None else f" {_share(status.share)}"
+    return " | ".join([*words, f"ALL{share} ETA {eta(status.eta_s)}", *status.trouble])
 
 
 def _title(status: Status) -> Text:
@@ -74,12 +102,14 @@ def _columns(status: Status, width: int) -> dict[str, str]:
         "lag": "lag",
         "behind": "behind",
         "ETA": "ETA",
+        "share": "share",
         **{name: name for name in ("GPU", "progress", "state")},
     }
     columns |= {"partitions": "parts", "GPU": "GPU, GiB"}
     gpu = any(replica.gpus for stage in status.stages for replica in stage.replicas)
-    narrow = ("partitions", "long", "behind", *(["items"] if gpu else []))
-    left_out = {*(narrow if width < WIDE else ()), *(() if gpu else ("GPU",))}
+    narrow = ("partitions", "long", "behind", "share", *(["items"] if gpu else []))
+    told = {stage.lag_s for stage in status.stages} != {None}
+    left_out = {*(narrow if width < WIDE else ()), *(() if gpu else ("GPU",)), *(() if told else ("behind",))}
     return {name: heading for name, heading in columns.items() if name not in left_out}
 
 
@@ -108,25 +138,25 @@ def _stage_cells(stage: StageStatus, watched_s: float) -> Cells:
         "items": count(stage.items),
         "short": _rate(stage.minute),
         "long": _long(stage.five, stage.since_start, watched_s),
-        "lag": count(stage.lag),
+        "lag": f"~{stage.lag:,}" if stage.lag and not stage.topic else count(stage.lag),
         "behind": "" if stage.lag_s is None else duration(stage.lag_s),
         "ETA": "" if stage.lag is None else eta(stage.eta_s),
+        "share": "" if stage.share is None else _share(stage.share),
     }
     return {**{name: Text(cell, style="bold") for name, cell in cells.items()}, "state": _stage_state(stage)}
 
 
 def _stage_state(stage: StageStatus) -> Text:
     """The worst that there is to say. Some partitions that wait while others move are a slow stage, not a dead one."""
-    waiting = sum(partition.lag > 0 for partition in stage.partitions)
-    if stage.partitions_stalled and stage.partitions_stalled == waiting:
+    if stage.stands_still:
         return Text("stands still", style="bold red")
     if stage.answering < len(stage.replicas):
         return Text(f"{stage.answering} of {len(stage.replicas)} answer", style="bold red")
     if stage.partitions_stalled:
-        return Text(f"{stage.partitions_stalled} of {waiting} parts wait", style="yellow")
-    if stage.lag == 0:
+        return Text(f"{stage.partitions_stalled} of {stage.waiting} parts wait", style="yellow")
+    if stage.lag == 0 and stage.topic:
         return Text("nothing waits", style="dim")
-    if stage.replicas or stage.lag is None:
+    if stage.replicas or stage.lag is None or not stage.topic:
         return Text("")
     return Text(f"{stage.members} elsewhere" if stage.members else "nobody is there", style="yellow")
 
@@ -164,16 +194,27 @@ def _gpu(gpu: Gpu) -> str:
 
 
 def _share(ratio: float | None) -> str:
-    return "?" if ratio is None else f"{ratio:.0%}"
+    """Such as `63%`; 100% only of all of it."""
+    return "?" if ratio is None else f"{min(ratio, 0.99 if ratio < 1 else 1):.0%}"
 
 
 def _gib(size: float | None) -> str:
     return "?" if size is None else f"{size / 2**30:.0f}"
 
 
+def _bar(status: Status) -> Iterator[RenderableType]:
+    if status.share is not None and status.phase in ("running", "standing still"):
+        whole = "the source" if status.of_source else "what is in Kafka now"
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(1.0, status.share, BAR_WIDTH), f"{_share(status.share)} of {whole}")
+        yield bar
+
+
 def _lines(status: Status) -> Iterable[Text]:
     if status.eta_s:
-        yield Text(f"All that is in Kafka now is in the table in {duration(status.eta_s)}.")
+        unit = "tokens" if any(stage.tokens is not None for stage in status.stages) else "pages"
+        whole = "of the source" if status.of_source else "that is in Kafka now"
+        yield Text(f"All {whole} is in the table in {duration(status.eta_s)}, by its {unit}.")
     if status.dead_letters:
         reasons = _reasons(status.dead_letters_by_reason)
         counted = f" (since the replicas began: {reasons})" if reasons else ""

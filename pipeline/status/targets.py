@@ -32,11 +32,13 @@ class Target:
 
     name: str
     address: str
-    """`host:port`; the host of a target is an IP address once it is resolved."""
+    """`host:port`; the host of a target is an IP address once it is resolved. Empty: it does not serve yet."""
     stage: str = ""
     """As announced; empty: it says so itself."""
     gone: bool = False
     """It announced itself on this machine, and its process is no more."""
+    note: str = ""
+    """What its supervisor says of it."""
 
     @property
     def announced(self) -> bool:

@@ -128,7 +128,7 @@ def test_a_runs_report_has_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyP
     reckoning = Reckoning(cluster, corpus, settings, [], datetime.now(UTC), 0, 0)
     model: Any = SimpleNamespace(tag="m")
     supervisor: Any = SimpleNamespace(stages=[])
-    watcher: Any = SimpleNamespace(totals=SimpleNamespace(of=lambda _: SimpleNamespace(characters=0)))
+    watcher: Any = SimpleNamespace(total=lambda _: SimpleNamespace(characters=0))
     report = reckoning.report(Outcome("failed", 1, f"produce: {SOURCE}: gone"), model, supervisor, watcher)
     path = reports.write(report, tmp_path, datetime.now(UTC))
     for file in (path, path.with_suffix(".json")):

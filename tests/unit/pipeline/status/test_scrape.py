@@ -15,7 +15,7 @@ from pipeline.service import Service
 from pipeline.settings import ServiceSettings
 from pipeline.status import scrape
 from pipeline.status.readings import MOST_REASONS, Reading, parse
-from pipeline.status.scrape import Totals, ask
+from pipeline.status.scrape import ask
 
 Talk = Callable[[socket.socket], None]
 
@@ -137,20 +137,3 @@ def test_a_gpu_is_read_with_what_its_driver_tells() -> None:
     )
     assert [(gpu.utilization, gpu.memory_used) for gpu in reading.gpus] == [(0.5, None), (None, 1024)]
     assert reading.device == "cuda:0"
-
-
-def test_a_restarted_process_does_not_take_back_what_the_dead_one_counted() -> None:
-    totals = Totals()
-    totals.take({1: Reading("embed", records=10, tokens=100), 2: Reading("chunk", records=5)})
-    totals.take({1: Reading("embed", records=12, tokens=120)})
-    totals.take({3: Reading("embed", records=1, tokens=10)})
-    assert totals.of("embed").records == 13
-    assert totals.of("embed").tokens == 130
-    assert totals.of("lance").records == 0
-
-
-def test_the_text_that_a_model_does_not_know_is_summed_over_all_chunkers() -> None:
-    text = 'cirrostream_characters_total{stage="chunk"} 200\ncirrostream_unknown_characters_total{stage="chunk"} 50\n'
-    totals = Totals()
-    totals.take({1: parse(text), 2: parse(text)})
-    assert (totals.of("chunk").characters, totals.of("chunk").unknown_characters) == (400, 100)

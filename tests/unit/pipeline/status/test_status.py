@@ -14,14 +14,12 @@ import msgspec
 import pytest
 
 from pipeline.errors import TryAgain, UsageError
-from pipeline.lag.backlog import Backlog, Step
 from pipeline.lag.rates import Pace, Rate, duration, per_second
 from pipeline.lag.view import PartitionLag
 from pipeline.status import targets as finding
-from pipeline.status.completion import Completion
 from pipeline.status.document import Prices, StageStatus, Status, costs, phase_of, present, until_drained
 from pipeline.status.kafka_look import KafkaView
-from pipeline.status.readings import Gpu, Reading
+from pipeline.status.readings import Gpu, Reading, parse
 from pipeline.status.replicas import FORGET_S, SILENT_S, Ahead, Replicas, ReplicaView, State
 from pipeline.status.screen import once
 from pipeline.status.table import draw
@@ -136,8 +134,29 @@ def test_counts_by_reason_are_sums_over_all_processes_dead_and_restarted_ones_to
     )
     replicas.take([ONE, TWO], {ONE.address: reading(1, started=2.0, dead_letters={"undecodable": 1})}, 1.0)
     replicas.take([TWO], {}, 2.0)
-    assert replicas.dead_letters == {"too_large": 3, "undecodable": 1}
-    assert replicas.drops == {"redirect": 3}
+    assert replicas.total().dead_letters == {"too_large": 3, "undecodable": 1}
+    assert replicas.total().drops == {"redirect": 3}
+
+
+def test_a_restarted_process_does_not_take_back_what_the_dead_one_counted() -> None:
+    replicas, chunker = Replicas(STUCK_S), Target("chunk-0", "127.0.0.1:9402", "chunk")
+    replicas.take([ONE, chunker], {ONE.address: reading(10, tokens=100), chunker.address: Reading("chunk", 5)}, 0.0)
+    replicas.take([ONE, chunker], {ONE.address: reading(12, tokens=120)}, 1.0)
+    replicas.take([ONE, chunker], {ONE.address: reading(1, tokens=10)}, 2.0)
+    assert replicas.total("embed").records == 13
+    assert replicas.total("embed").tokens == 130
+    assert replicas.total("lance").records == 0
+    replicas.take([], {}, 3.0)
+    assert (replicas.total("embed").records, replicas.total("chunk").records) == (13, 5)
+
+
+def test_the_text_that_a_model_does_not_know_is_summed_over_all_chunkers() -> None:
+    text = 'cirrostream_characters_total{stage="chunk"} 200\ncirrostream_unknown_characters_total{stage="chunk"} 50\n'
+    replicas = Replicas(STUCK_S)
+    chunkers = [Target(f"chunk-{n}", f"127.0.0.1:{n}", "chunk") for n in (1, 2)]
+    replicas.take(chunkers, {chunker.address: parse(text) for chunker in chunkers}, 0.0)
+    chunked = replicas.total("chunk")
+    assert (chunked.characters, chunked.unknown_characters) == (400, 100)
 
 
 def test_a_restarted_process_has_a_rate_of_its_own() -> None:
@@ -249,40 +268,6 @@ def test_it_stands_still_only_when_nothing_that_waits_moves() -> None:
     kafka = KafkaView(pages=5)
     assert phase_of(kafka, [stage("chunk", 4, stalled=1), stage("embed", 0)]) == "standing still"
     assert phase_of(kafka, [stage("chunk", 4, stalled=1), stage("embed", 3, 1.0)]) == "running"
-
-
-CHUNK, EMBED = Step("chunk", "pages", "chunk.m"), Step("embed", "chunks", "embed.m")
-
-
-class FilledLog:
-    """One partition a topic: `ends` and `committed` by topic."""
-
-    def __init__(self, **ends: int) -> None:
-        self.ends = ends
-        self.committed = dict.fromkeys(ends, 0)
-
-    def backlog(self, step: Step) -> Backlog:
-        return Backlog(step, {0: self.committed[step.topic]}, {0: 0}, {0: self.ends[step.topic]})
-
-    def backlogs(self) -> list[Backlog]:
-        return [self.backlog(CHUNK), self.backlog(EMBED)]
-
-    def has_records(self, topic: str, start: Mapping[int, int], ends: Mapping[int, int]) -> bool:
-        return True
-
-
-def test_the_end_is_believed_after_a_quiet_while_and_taken_back_when_more_comes_or_a_group_is_set_back() -> None:
-    log, completion = FilledLog(pages=5, chunks=5), Completion([CHUNK, EMBED], quiet_s=10)
-    assert not completion.turn(log, log.backlogs(), 0.0)
-    log.committed.update(pages=5, chunks=5)
-    assert not completion.turn(log, log.backlogs(), 9.0)
-    assert completion.turn(log, log.backlogs(), 10.0)
-    log.committed["chunks"] = 2
-    assert not completion.turn(log, log.backlogs(), 11.0)
-    log.committed["chunks"] = 5
-    assert completion.turn(log, log.backlogs(), 30.0)
-    log.ends["pages"] = 6
-    assert not completion.turn(log, log.backlogs(), 31.0)
 
 
 # Where replicas are
