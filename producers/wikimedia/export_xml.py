@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from producers.bytes.xml import HeadUnreadable, read_head
-from producers.wikimedia.prose import ENGLISH, ENGLISH_CATEGORY, ENGLISH_MEDIA, LinkNames
+from producers.wikimedia.links import ENGLISH, LinkNames
 
-_MEDIA, _FILE, _CATEGORY = "-2", "6", "14"
+_KEY = re.compile(r"-?[0-9]{1,6}")
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
@@ -55,14 +56,13 @@ def read_site(blocks: Iterable[bytes]) -> Site:
     if not root.tag.endswith("mediawiki"):
         raise NotAnExport(f"it begins with <{root.tag[:50]}>")
     base = root.findtext("{*}siteinfo/{*}base", "").strip()
-    names = {name.get("key", ""): name.text or "" for name in root.iterfind("{*}siteinfo/{*}namespaces/{*}namespace")}
+    namespaces = root.iterfind("{*}siteinfo/{*}namespaces/{*}namespace")
     return Site(
         wiki=root.findtext("{*}siteinfo/{*}dbname", "").strip(),
         language=root.get(_LANGUAGE, ""),
         base=base[: base.rfind("/") + 1] if base.startswith(("http://", "https://")) else "",
-        names=LinkNames(
-            _distinct(ENGLISH_MEDIA, names.get(_FILE), names.get(_MEDIA)),
-            _distinct(ENGLISH_CATEGORY, names.get(_CATEGORY)),
+        names=LinkNames.of(
+            (int(key), name.text or "") for name in namespaces if _KEY.fullmatch(key := name.get("key", ""))
         ),
     )
 
@@ -87,7 +87,3 @@ def read_page(data: bytes) -> ExportedPage:
         redirect=None if redirect is None else redirect.get("title", ""),
         wikitext=revision.findtext("text", ""),
     )
-
-
-def _distinct(english: tuple[str, ...], *own: str | None) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*english, *(name.lower() for name in own if name))))

@@ -14,9 +14,6 @@ from producers.wikimedia.export_xml import ExportedPage, Site, read_page
 from producers.wikimedia.parser_child import Parsed
 from producers.wikimedia.sites import page_url, site
 
-MAX_WIKITEXT = 4_000_000
-"""Characters; twice the wikis' own limit."""
-
 Parse = Callable[[str], Parsed | Rejected]
 
 
@@ -43,6 +40,7 @@ class ExportedPages:
             return parsed
         if not parsed.text:
             return Rejected("empty")
+        notes.extend(parsed.left)
         return self._page(exported, parsed, notes)
 
     def _unwanted(self, exported: ExportedPage) -> str:
@@ -58,7 +56,7 @@ class ExportedPages:
             return "content_model"
         if not exported.title:
             return "missing_title"
-        return _bad_id(exported.page_id) or ("too_large_wikitext" if len(exported.wikitext) > MAX_WIKITEXT else "")
+        return _bad_id(exported.page_id)
 
     def _page(self, exported: ExportedPage, parsed: Parsed, notes: list[str]) -> Page:
         revision = _number(exported.revision)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import time
 from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
@@ -16,16 +15,12 @@ from deploy.local.extract import extract, read_pages
 from deploy.local.sample import documents
 from pipeline.errors import TryAgain, UsageError
 from pipeline.records import Page
-from pipeline.rejected import Rejected
 from pipeline.settings import Settings
 from producers.account import Ledger
 from producers.bytes.blocks import Damaged
 from producers.bytes.lines import BEGINNING, Position
 from producers.run.shards import Origin, find_shards
 from producers.wikimedia.export_xml import Site
-from producers.wikimedia.parser import MarkupParser
-from producers.wikimedia.parser_child import Parsed
-from producers.wikimedia.prose import ENGLISH
 from producers.wikitext import WIKITEXT_NAMES, WikitextReader, WikitextSettings, origin_of, site_of, wiki_of
 from tests.reading import Counted, Passed, shard_of
 
@@ -213,26 +208,6 @@ def test_the_wiki_is_the_chosen_one_then_its_databases_then_the_file_names(tmp_p
     assert wiki_of(tmp_path, Site("dewiki"), "mine", "named") == "mine"
     assert wiki_of(tmp_path, Site("dewiki"), "", "named") == "dewiki"
     assert wiki_of(tmp_path, Site(), "", "named") == "named"
-
-
-def test_wikitext_that_takes_too_long_is_given_up_and_the_next_page_is_parsed() -> None:
-    ticks = []
-    begun = time.monotonic()
-    with MarkupParser(ENGLISH, seconds=1.5) as process:
-        assert process.parse("Good.", lambda: None) == Parsed("Good.", "Good.")
-        assert process.parse("{{a|" * 50_000, lambda: ticks.append(1)) == Rejected("slow_wikitext", damaged=True)
-        assert process.parse("{{" * 5_000 + "}}" * 5_000, lambda: None) == Rejected("bad_wikitext", damaged=True)
-        assert process.parse("Good.", lambda: None) == Parsed("Good.", "Good.")
-    assert ticks, "whoever waits is asked meanwhile"
-    assert time.monotonic() - begun < 30
-
-
-def test_a_parser_that_somebody_kills_costs_no_page() -> None:
-    with MarkupParser(ENGLISH) as process:
-        process.parse("One.", lambda: None)
-        assert process._child is not None
-        process._child.process.kill()
-        assert process.parse("Two.", lambda: None) == Parsed("Two.", "Two.")
 
 
 def test_parts_and_multistream_dumps_are_found_in_a_folder_and_other_files_are_not(tmp_path: Path) -> None:
