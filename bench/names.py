@@ -10,6 +10,7 @@ from typing import Any
 from bench.question_sets import Question, QuestionSet
 from sinks.names import folded
 from sinks.reader import Reader
+from sinks.rows import LIVE
 
 SHORTEST = 5
 """Letters of a name that gets a wrong one: with fewer, the name is often another page's."""
@@ -20,7 +21,7 @@ def sets_of(reader: Reader, count: int, seed: int) -> list[QuestionSet]:
     pages: list[dict[str, Any]] = reader.read(
         lambda lance: (
             lance.search()
-            .where("n = 0 AND start IS NOT NULL")
+            .where(f"n = 0 AND {LIVE}")
             .select(["page", "title", "aliases"])
             .to_arrow()
             .to_pylist()

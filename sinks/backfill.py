@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 from lancedb.table import LanceTable
 
-from sinks.derived import FIELDS, SOURCES, STALE, derived_columns
+from sinks.derived import FIELDS, SOURCES, derived_columns
 from sinks.row_bytes import BYTES_PER_ROW
+from sinks.rows import STALE
 
 MAX_BYTES = 10_000 * BYTES_PER_ROW
 """Of the rows that are merged at once, as of a batch that comes from Kafka."""

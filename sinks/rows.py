@@ -30,6 +30,9 @@ DEAD = "n >= 0 AND start IS NULL"
 LEFTOVER = "n > 0 AND start IS NULL"
 """Dead rows that may go: their page has row 0, live or dead, which remembers the same version."""
 
+STALE = f"{LIVE} AND (derived IS NULL OR derived < {derived.RULES})"
+"""Live rows whose derived columns are to be made, as a condition."""
+
 OF_PAGES = "n >= 0 OR n IS NULL"
 """All rows of pages, damaged or not, for who proves them: every row but the fence's."""
 

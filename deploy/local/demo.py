@@ -23,11 +23,11 @@ from producers.account import total
 from producers.cirrus import CIRRUS_NAMES
 from producers.run.progress import read_progress
 from producers.run.shards import find_shards
-from sinks import verify_report
 from sinks.search import Answer, Search, SearchOptions
 from sinks.search.highlight import snippet, words_of
 from sinks.search.screen import credits_of
-from sinks.verify import VerifySettings, verified
+from sinks.verify import report as verify_report
+from sinks.verify.proof import VerifySettings, verified
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import structlog
 
 from pipeline.errors import CirrostreamError
-from sinks.derived import STALE
 from sinks.indexes import TAIL_ROWS
 from sinks.languages import ICU, TEXT_COLUMNS
 from sinks.measured import Measured
 from sinks.reader import Reader
+from sinks.rows import STALE
 from sinks.table_indexes import found_indexes, texts_with_rows
 
 NPROBES = 20

@@ -17,14 +17,15 @@ from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import Exit
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.metrics import Metrics
+from pipeline.model_files import resolve
 from pipeline.publisher import Message, Publisher
 from pipeline.records import EmbeddedPage, Page, Source, decode, encode
-from sinks import verify
 from sinks.clean_up import clean_up
 from sinks.fence import Fence, encode_fence, new_stamp
 from sinks.rows import fence_row
 from sinks.table import Table
-from sinks.verify import VerifySettings
+from sinks.verify.__main__ import app
+from sinks.verify.proof import VerifySettings, verified
 from tests.conftest import SettingsEnv
 from tests.tables import DIMENSION, RULE, deletion, embedded, new_table
 
@@ -35,7 +36,7 @@ class World:
     def __init__(self) -> None:
         self.settings = VerifySettings()
         self.cluster = Cluster.connect(self.settings)
-        tag = verify.resolve(self.settings, weights=False).tag
+        tag = resolve(self.settings, weights=False).tag
         self.corpus = topics.ensure_corpus(self.cluster, self.settings)
         self.model = topics.ensure_model(self.cluster, self.settings, tag)
         ids = topics.topic_ids(self.cluster, [self.corpus.pages, self.model.vectors])
@@ -109,7 +110,7 @@ def world(settings_env: SettingsEnv) -> Iterator[World]:
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
-        verify.app(list(arguments), prog_name="verify")
+        app(list(arguments), prog_name="verify")
     said = capsys.readouterr()
     return int(ended.value.code or 0), said.out, said.err
 
@@ -211,7 +212,7 @@ def test_a_proof_beside_a_writer_that_cleans_up_is_of_one_version(
             world.send_all([(f"w:{number}", 1 + number % 3) for number in range(20)])
             clean_up(world.table.lance, timedelta(0), share=1)
 
-    report, bad = verify.verified(world.cluster, world.settings, go_on)
+    report, bad = verified(world.cluster, world.settings, go_on)
     assert wrote == {"comparing pages", "reading rows"}
     assert (report.ok, bad) == (True, set())
     clean_up(world.table.lance, timedelta(0), share=1)

@@ -27,8 +27,8 @@ from pipeline.terminal import Console, byte_bars, plain, say, write_json
 from sinks.search import Answer
 from sinks.search.answers import Hit
 from sinks.search.screen import show as show_answer
-from sinks.verify_report import Check, Report
-from sinks.verify_report import show as show_report
+from sinks.verify.report import Check, Report
+from sinks.verify.report import show as show_report
 
 NASTY = "[/x][bold]a\x1b[2Jb\x9b31mc\u202ed\u200fe\x07f\rg:smile:\u2066h\u2028i"
 """Markup that opens nothing, escape sequences of both kinds, a bell, a return, and marks that turn the direction."""

@@ -14,8 +14,8 @@ from pipeline.errors import Replaced
 from pipeline.metrics import Metrics
 from pipeline.records import EmbeddedPage
 from sinks import backfill
-from sinks.derived import FIELDS, STALE
-from sinks.rows import MADE_BY
+from sinks.derived import FIELDS
+from sinks.rows import MADE_BY, STALE
 from sinks.table import Table
 from sinks.upkeep import Step, Upkeep, UpkeepRules
 from tests.merging import Merging

@@ -13,7 +13,7 @@ from sinks.clean_up import clean_up
 from sinks.pinned import pinned
 from sinks.storage import connect
 from sinks.table import Table
-from sinks.verify_rows import batches
+from sinks.verify.rows import batches
 from tests.s3_server import Bucket, s3_server
 from tests.tables import FENCE, RULE, embedded
 

@@ -17,7 +17,7 @@ from sinks.clean_up import clean_up
 from sinks.lease_folder import LeaseFolder, NoLeases
 from sinks.leases import MAX_SECONDS, Lease, version_times
 from sinks.pinned import LIFE_S, HeldLease, PinnedReader, pinned
-from sinks.verify_rows import batches
+from sinks.verify.rows import batches
 from tests.tables import embedded, new_table
 
 AT_ONCE = timedelta(0)

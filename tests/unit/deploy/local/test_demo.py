@@ -17,7 +17,7 @@ from pipeline.settings import Settings
 from producers.account import Ledger
 from sinks.search import Answer, SearchOptions
 from sinks.search.answers import Hit, LegReport
-from sinks.verify_report import Report
+from sinks.verify.report import Report
 
 
 def hit(title: str) -> Hit:

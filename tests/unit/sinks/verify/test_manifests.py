@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from pipeline.manifests import Manifest, manifest_parts, sorted_entries
-from sinks.verify_manifests import manifest_check
-from sinks.verify_pages import newest_pages
+from sinks.verify.manifests import manifest_check
+from sinks.verify.pages import newest_pages
 
 
 class Record(NamedTuple):

@@ -19,20 +19,20 @@ from pipeline.errors import UsageError
 from pipeline.model_files import resolve
 from pipeline.records import ChunkedPage, EmbeddedPage, Page, Source, Span, decode, encode
 from pipeline.settings import ModelSettings, TableSettings, Unit
-from sinks import verify_report
 from sinks.fence import Fence
 from sinks.page_faults import rejection
 from sinks.reader import Reader
 from sinks.rows import LIVE, MAX_OFF_NORM, VectorRule, norms_of, vector_faults
-from sinks.verify_content import StoredRow, page_fault
-from sinks.verify_corpus import CorpusCheck
-from sinks.verify_derived import derived_check
-from sinks.verify_kafka import fence_check, offsets_check
-from sinks.verify_letters import Letters, Pipeline
-from sinks.verify_letters import Sent as Version
-from sinks.verify_pages import newest_pages
-from sinks.verify_report import Check, Problems, Report
-from sinks.verify_rows import Norms, RowScan
+from sinks.verify import report as verify_report
+from sinks.verify.content import StoredRow, page_fault
+from sinks.verify.corpus import CorpusCheck
+from sinks.verify.derived import derived_check
+from sinks.verify.kafka import fence_check, offsets_check
+from sinks.verify.letters import Letters, Pipeline
+from sinks.verify.letters import Sent as Version
+from sinks.verify.pages import newest_pages
+from sinks.verify.report import Check, Problems, Report
+from sinks.verify.rows import Norms, RowScan
 from tests.tables import DIMENSION, FENCE, deletion, embedded, new_table, vector
 
 
@@ -370,7 +370,7 @@ def test_the_newest_version_of_each_page_is_kept(sent: list[tuple[int, bool]]) -
 
 
 def test_pages_take_little_memory_however_many_versions_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinks.verify_pages._BATCH", 50)
+    monkeypatch.setattr("sinks.verify.pages._BATCH", 50)
     records = (Sent(offset, f"w:{offset % 400}".encode(), b"x") for offset in range(4_000))
     pages = newest_pages(records)  # type: ignore[arg-type]
     assert len(pages) == 400

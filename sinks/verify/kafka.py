@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.kafka import Cluster
 from sinks.fence import Fence
-from sinks.verify_report import Check, Problems
+from sinks.verify.report import Check, Problems
 
 
 def lag_check(cluster: Cluster, groups: Mapping[str, str]) -> Check:

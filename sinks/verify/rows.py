@@ -19,8 +19,8 @@ from pipeline.records import valid_key
 from sinks.fence import version_of
 from sinks.reader import Reader
 from sinks.rows import OF_PAGES, norms_of, vector_faults
-from sinks.verify_pages import NewestPages, key_hash
-from sinks.verify_report import Check, Problems
+from sinks.verify.pages import NewestPages, key_hash
+from sinks.verify.report import Check, Problems
 
 BATCH_ROWS = 4_096
 

@@ -1,4 +1,4 @@
-"""The proof: `python -m sinks.verify` compares the table with `pages`, page by page and version by version.
+"""Compares a table with `pages`, page by page and version by version.
 
 It reads the whole corpus twice and the whole table once. Its memory: about 80 bytes a page while it sorts what `pages`
 says, later 20 a page and 8 a row; 0.6 GB for 7 million pages. It changes nothing and may run beside the writer;
@@ -9,45 +9,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 from pydantic import Field
-from rich.text import Text
 
 from pipeline import cli
-from pipeline.errors import CheckFailed, Exit, Fatal, UsageError
+from pipeline.errors import CheckFailed, Fatal, UsageError
 from pipeline.kafka import Cluster, read_to_end
 from pipeline.model_files import ModelFiles, resolve
-from pipeline.resend import resend
 from pipeline.settings import ModelSettings, TableSettings
-from pipeline.terminal import Console, say_aside, write_json
 from pipeline.topics import CorpusTopics, ModelTopics, corpus_topics, lance_group, model_topics, topic_ids
-from sinks import verify_report
 from sinks.fence import Fence
-from sinks.measure.opening import table_quality
 from sinks.pinned import pinned
 from sinks.reader import Reader, refuse_other_model
-from sinks.verify_corpus import CorpusCheck
-from sinks.verify_derived import derived_check
-from sinks.verify_kafka import fence_check, lag_check, offsets_check
-from sinks.verify_letters import Letters, Pipeline
-from sinks.verify_manifests import manifest_check
-from sinks.verify_pages import newest_pages
-from sinks.verify_report import Check, Report
-from sinks.verify_rows import RowScan
-
-MOST_PAGES = 200_000
-"""More are not a repair: `python -m pipeline.replay --stage chunk` makes all of them again without sending any."""
-
-OF_PAGES = frozenset({"every page", "no extra rows", "unique ids", "vectors"})
-"""The checks that `--repair` mends."""
+from sinks.verify.corpus import CorpusCheck
+from sinks.verify.derived import derived_check
+from sinks.verify.kafka import fence_check, lag_check, offsets_check
+from sinks.verify.letters import Letters, Pipeline
+from sinks.verify.manifests import manifest_check
+from sinks.verify.pages import newest_pages
+from sinks.verify.report import Check, Report
+from sinks.verify.rows import RowScan
 
 DEADLINE_S = 24 * 3600
-QUALITY_S = 600.0
-"""Longest time for the questions of `--quality`: some hundred, a second each at the very worst."""
 
 Say = Callable[[str], None]
 
@@ -61,32 +47,6 @@ class VerifySettings(ModelSettings, TableSettings):
         False, description="Ask questions made from the table, too: nDCG@10 and recall@10 of each mode of search."
     )
     report: Path | None = Field(None, description="File to write the report to: .md or .json.")
-
-
-app = cli.new_app("Proves that the table holds what the corpus says, and nothing else.")
-
-
-@cli.command(app, VerifySettings)
-def verify(settings: VerifySettings) -> int:
-    """Compares the table with `pages`, page by page and version by version; exits 1 if any check fails."""
-    verify_report.check_target(settings.report)
-    with closing(Cluster.connect(settings)) as cluster, _progress() as say:
-        report, bad = verified(cluster, settings, say)
-        if settings.quality:
-            say("asking questions")
-            quality = table_quality(settings, settings, seconds=QUALITY_S)
-            report = msgspec.structs.replace(report, quality=quality)
-        if settings.repair:
-            say("repairing")
-            for line in _repair(cluster, settings, report, bad):
-                say_aside(line)
-    if settings.report is not None:
-        verify_report.write(report, settings.report)
-    if settings.json_output:
-        write_json(verify_report.as_json(report))
-    else:
-        verify_report.show(report, Console())
-    return Exit.DONE if report.ok else Exit.CHECK_FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,24 +113,6 @@ class Subject:
         }
 
 
-def _repair(cluster: Cluster, settings: VerifySettings, report: Report, bad: set[bytes]) -> Iterator[str]:
-    """Sends the bad pages again; says that, and which failed checks no page can mend."""
-    if len(bad) > MOST_PAGES:
-        raise CheckFailed(
-            f"{len(bad):,} pages are too many to repair: make all of them again with "
-            "`python -m pipeline.replay --stage chunk`"
-        )
-    if bad:
-        done = resend(cluster, corpus_topics(settings).pages, bad)
-        yield (
-            f"sent {done.pages:,} pages again and {done.deletions:,} deletions ({done.overtaken:,} had changed "
-            "meanwhile); let the pipeline run until there is no lag, then verify once more"
-        )
-    others = [check.name for check in report.checks if check.verdict == "failed" and check.name not in OF_PAGES]
-    if others:
-        yield f"not mended by pages that are sent again: {', '.join(others)}; see docs/runbook.md, The proof fails"
-
-
 def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line: None) -> tuple[Report, set[bytes]]:
     """All checks, made; and the pages that a repair must send again.
 
@@ -221,23 +163,3 @@ def _kafka_checks(subject: Subject) -> list[Check]:
         offsets_check(subject.fence, subject.committed, cluster.log(subject.model.vectors).ends),
         lag_check(cluster, subject.groups),
     ]
-
-
-@contextmanager
-def _progress() -> Iterator[Say]:
-    """A line on a terminal's stderr that says how far it is, at most ten times a second; nothing elsewhere."""
-    console = Console(stderr=True)
-    with console.status("") as status:
-        last = 0.0
-
-        def say(line: str) -> None:
-            nonlocal last
-            if time.monotonic() - last > 0.1:
-                last = time.monotonic()
-                status.update(Text(line))
-
-        yield say
-
-
-if __name__ == "__main__":
-    cli.run(app, "sinks.verify")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 from lancedb.table import LanceTable
 
-from sinks.derived import FIELDS, RULES, SOURCES, STALE, derived_columns
+from sinks.derived import FIELDS, RULES, SOURCES, derived_columns
 from sinks.reader import Reader
-from sinks.rows import is_live
-from sinks.verify_report import Check, Problems
+from sinks.rows import STALE, is_live
+from sinks.verify.report import Check, Problems
 
 SAMPLE_ROWS = 1_000
 """Rules that go wrong do so in every row of a kind; a single row that somebody has changed is found by chance."""

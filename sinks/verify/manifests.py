@@ -9,8 +9,8 @@ import numpy as np
 from kafka.consumer.fetcher import ConsumerRecord
 
 from pipeline.manifests import PREFIX, Manifest, decode_manifest
-from sinks.verify_pages import NewestPages, key_hash
-from sinks.verify_report import Check, Problems
+from sinks.verify.pages import NewestPages, key_hash
+from sinks.verify.report import Check, Problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from pipeline.settings import Unit
 from sinks.fence import version_of
 from sinks.reader import Reader
 from sinks.storage import quoted
-from sinks.verify_content import StoredRow, page_fault
-from sinks.verify_letters import Letters, Sent
-from sinks.verify_pages import NewestPages, text_of
-from sinks.verify_report import Check, Problems
+from sinks.verify.content import StoredRow, page_fault
+from sinks.verify.letters import Letters, Sent
+from sinks.verify.pages import NewestPages, text_of
+from sinks.verify.report import Check, Problems
 
 BATCH_PAGES = 500
 BATCH_CHARACTERS = 16_000_000

@@ -17,8 +17,8 @@ from pipeline import dead_letters
 from pipeline.dead_letters import DeadLetter
 from pipeline.metrics import FORGED
 from pipeline.records import Source, source_of
-from sinks.verify_pages import text_of
-from sinks.verify_report import Check, Problems
+from sinks.verify.pages import text_of
+from sinks.verify.report import Check, Problems
 
 MAX_KINDS = 20
 """Stages and reasons that are told apart: the words are the letters' own."""

@@ -1,0 +1,1 @@
+"""The proof that a table holds what the corpus says, and nothing else: `python -m sinks.verify`."""
