@@ -20,11 +20,7 @@ def sets_of(reader: Reader, count: int, seed: int) -> list[QuestionSet]:
     """At most `count` questions of each kind, from pages chosen by `seed`."""
     pages: list[dict[str, Any]] = reader.read(
         lambda lance: (
-            lance.search()
-            .where(f"n = 0 AND {LIVE}")
-            .select(["page", "title", "aliases"])
-            .to_arrow()
-            .to_pylist()
+            lance.search().where(f"n = 0 AND {LIVE}").select(["page", "title", "aliases"]).to_arrow().to_pylist()
         )
     )
     pages.sort(key=lambda page: page["page"])

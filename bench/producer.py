@@ -61,7 +61,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ProducerFigures:
     """What one run found; seconds are medians over the rounds."""
 
     uncompressed_mib: float
@@ -99,7 +99,7 @@ def main() -> int:
     return 0
 
 
-def measure(folder: Path, mib: int, count: int, rounds: int, processes: int) -> Report:
+def measure(folder: Path, mib: int, count: int, rounds: int, processes: int) -> ProducerFigures:
     """One run in an empty folder."""
     with ProcessPoolExecutor(processes) as pool:
         written = list(
@@ -125,7 +125,7 @@ def measure(folder: Path, mib: int, count: int, rounds: int, processes: int) -> 
     size, pages = sum(size for size, _ in written), sum(pages for _, pages in written)
     if said["total"]["produced"] != pages:
         raise SystemExit(f"error: {said['total']['produced']} of {pages} pages were produced")
-    return Report(
+    return ProducerFigures(
         uncompressed_mib=size / MIB,
         compressed_mib=compressed / MIB,
         pages=pages,

@@ -61,7 +61,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SearchFigures:
     """Findings of one run."""
 
     rows: int
@@ -103,7 +103,7 @@ def main() -> int:
     return 0
 
 
-def measure(folder: Path, count: int, exact: int, write_seconds: float) -> Report:
+def measure(folder: Path, count: int, exact: int, write_seconds: float) -> SearchFigures:
     """Asks the table of this folder."""
     reader = Reader.open(TableSettings(lance_uri=str(folder), table=NAME))
     rows = reader.live_rows()
@@ -124,7 +124,7 @@ def measure(folder: Path, count: int, exact: int, write_seconds: float) -> Repor
         written = 0
         if write_seconds:
             beside, written = beside_writer(folder, write_seconds, search, questions)
-    return Report(
+    return SearchFigures(
         rows=rows,
         first_ms=1000 * first,
         recall_at_10=found,
@@ -242,7 +242,7 @@ def write(folder: Path, seconds: float) -> int:
     return 0
 
 
-def show(report: Report) -> None:
+def show(report: SearchFigures) -> None:
     """Prints a line a kind, then the ratios."""
     print(f"{report.rows} rows; first question {report.first_ms:.0f} ms; recall@10 {report.recall_at_10:.3f}")
     print(f"{'':22} {'p50':>8} {'p95':>8} {'p99':>8}   ms")

@@ -88,7 +88,7 @@ class IndexCost(Cost):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class TableFigures:
     """Findings of one run; seconds, rows, bytes."""
 
     rows: int
@@ -163,7 +163,7 @@ class Load:
         return writes, writes + sum(getattr(step, what) for step in self.upkeep.values())
 
 
-def measure(folder: Path, rows: int, updates: float) -> Report:
+def measure(folder: Path, rows: int, updates: float) -> TableFigures:
     """One run in an empty folder."""
     bound_memory(str(folder))
     rule = VectorRule(DIMENSION)
@@ -183,7 +183,7 @@ def measure(folder: Path, rows: int, updates: float) -> Report:
     first_busy, last_busy = tenths([write.processor_s for write in done.writes])
     (writes, total), (busy, all_busy) = done.total("seconds"), done.total("processor_s")
     everything = (*done.writes, *done.upkeep.values(), *indexes.values(), optimized)
-    return Report(
+    return TableFigures(
         rows=BATCH_ROWS * len(done.writes),
         updates=updates,
         first_tenth_rows_per_s=first,

@@ -1,6 +1,6 @@
 """Where a text may be cut: ends of sentences, lines and clauses in any script.
 
-And where not: inside a character as people see it. A cheap judgement, not a linguist's: a wrong sentence end only
+And where not: inside a character as people see it. A cheap rule, not a linguist's: a wrong sentence end only
 moves a window's edge by some tokens.
 """
 

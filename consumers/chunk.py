@@ -16,7 +16,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from pydantic import Field
 
 from consumers.chunk_app import done, new_app, note, quiet_libraries, raw_topic, taken
-from consumers.chunk_errors import verdict
+from consumers.chunk_errors import in_words
 from consumers.chunk_limits import START_SECONDS
 from consumers.chunk_positions import grace_of, set_first_positions
 from consumers.chunk_process import ChunkProcess
@@ -219,7 +219,7 @@ class ChunkStage:
 
     def _die(self, error: BaseException, doing: str) -> NoReturn:
         """Ends the process; a stop that was asked for stays one, whatever fails meanwhile."""
-        final = verdict(error, doing)
+        final = in_words(error, doing)
         stopping = self._service.stopping.is_set() and final.exit_code == Exit.TRY_AGAIN
         self._service.die(str(final), Exit.DONE if stopping else final.exit_code)
 

@@ -21,7 +21,7 @@ _NOT_KNOWN = (
 )
 
 
-def verdict(error: BaseException, doing: str) -> CirrostreamError:
+def in_words(error: BaseException, doing: str) -> CirrostreamError:
     """The error as one line and an exit code; `doing` is what was tried, such as `sending chunks`."""
     if isinstance(error, CirrostreamError):
         return error

@@ -17,7 +17,7 @@ SHARE_OF_MEMORY = 0.5
 a page must fail before: 8 MB of prose take 160 MB, 8 MB of full stops 700 MB."""
 
 TRIES_ALONE = 3
-"""A page is guilty when so many processes ended over it, one after the other, with nothing else in hand."""
+"""A page is a dead letter when so many processes ended over it, one after the other, with nothing else in hand."""
 
 START_SECONDS = 60.0
 """Python, the tokenizer's file, and a machine that has other things to do; 0.5 s on an idle one."""

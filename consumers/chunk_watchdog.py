@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import faust
 from kafka.errors import KafkaError
 
-from consumers.chunk_errors import verdict
+from consumers.chunk_errors import in_words
 from consumers.chunk_positions import check_no_gap
 from consumers.chunk_work import ChunkWork
 from pipeline.errors import CirrostreamError, Fatal, TryAgain, one_line
@@ -21,14 +21,14 @@ from pipeline.kafka import Cluster
 from pipeline.service import Service
 
 CHECKS_IN_LIMIT = 12
-PATIENCE = 10
+LATE_FACTOR = 10
 
 
-class Progress:
+class StallTimer:
     """Remembers when the group's positions last moved.
 
     One partition may wait for minutes while others have their turn: what has been fetched ahead is worked off first.
-    So it counts for a stall only after `PATIENCE` times as long.
+    So it counts for a stall only after `LATE_FACTOR` times as long.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Progress:
             p: self._seen[p] if p in late and self._position(p) == position else (position, now)
             for p, position in positions.items()
         }
-        return max([now - self._moved_at, *((now - self._seen[p][1]) / PATIENCE for p in late)])
+        return max([now - self._moved_at, *((now - self._seen[p][1]) / LATE_FACTOR for p in late)])
 
     def _position(self, partition: int) -> int | None:
         return self._seen[partition][0] if partition in self._seen else None
@@ -67,7 +67,7 @@ class Watchdog:
         self._app = app
         self._work = work
         self._limit = service.settings.watchdog_seconds
-        self._progress = Progress()
+        self._progress = StallTimer()
         self._answered_at = time.monotonic()
 
     def start(self) -> None:
@@ -81,7 +81,7 @@ class Watchdog:
         except CirrostreamError as error:
             return error
         if isinstance(reason, BaseException):
-            return verdict(reason, "faust has crashed")
+            return in_words(reason, "faust has crashed")
         return TryAgain(f"faust has crashed: {reason!r}")
 
     def _watch(self) -> None:

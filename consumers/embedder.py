@@ -1,6 +1,6 @@
 """Turns chunked pages into embedded pages: all chunks of many pages, packed by length, through the model.
 
-One bad page never costs its neighbours: what fails is halved until the culprit stands alone.
+One bad page never costs its neighbours: a batch that fails is halved until the page that fails stands alone.
 """
 
 from __future__ import annotations

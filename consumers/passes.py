@@ -50,7 +50,7 @@ class Passes:
     pause: Pause = time.sleep
 
     def run(self, groups: list[Ids], dimension: int) -> tuple[Vectors, dict[int, Rejected]]:
-        """Vectors of shape (len(rows), dimension), and the verdict on those rows that have none (their vectors are 0).
+        """Vectors of shape (len(rows), dimension), and the reasons of those rows that have none (their vectors are 0).
 
         The device gets one group after the other without waiting; results are fetched at the end, or when memory is
         short.

@@ -13,7 +13,7 @@ from consumers.tokens import Tokens
 
 Levels = NDArray[np.uint8]
 
-PATIENCE = 32
+CANDIDATES = 32
 """Tokens tried for a cut that splits no character, before one is split after all (a base under 1,000 accents)."""
 
 
@@ -54,7 +54,7 @@ def first_window(text: str, tokens: Tokens, size: int) -> list[Window]:
     if len(tokens) <= size:
         return [Window(0, len(tokens), _skip_space(text, 0), len(text.rstrip()))]
     cutter = _Cutter(text, tokens)
-    last = cutter.best(max(0, size - PATIENCE), size, prefer=Break.WORD)
+    last = cutter.best(max(0, size - CANDIDATES), size, prefer=Break.WORD)
     return [Window(0, last, cutter.start(0), cutter.end(last))]
 
 
@@ -86,7 +86,7 @@ class _Cutter:
         """
         for level in range(prefer, Break.NEVER, -1):
             reach = low if level >= Break.LINE or level == Break.TOKEN else max(low, high - (high - low) // 2)
-            candidates = np.flatnonzero(self._levels[reach + 1 : high + 1] >= level)[::-1][:PATIENCE]
+            candidates = np.flatnonzero(self._levels[reach + 1 : high + 1] >= level)[::-1][:CANDIDATES]
             for candidate in candidates.tolist():
                 if not self._splits(reach + 1 + candidate):
                     return int(reach + 1 + candidate)
@@ -95,7 +95,7 @@ class _Cutter:
     def begin(self, low: int, end: int) -> int:
         """The first best token in [low, end) to begin a window with; `end` when there is none."""
         for level in (Break.LINE, Break.CLAUSE, Break.WORD, Break.TOKEN):
-            for candidate in np.flatnonzero(self._levels[low:end] >= level)[:PATIENCE].tolist():
+            for candidate in np.flatnonzero(self._levels[low:end] >= level)[:CANDIDATES].tolist():
                 if not self._splits(low + candidate):
                     return int(low + candidate)
         return end

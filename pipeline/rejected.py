@@ -1,4 +1,4 @@
-"""The verdict on an input that goes no further, in every stage."""
+"""The reason why an input goes no further, in every stage."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Sends pages to `pages` again: a new version is the only thing that overwrites rows, an equal one is a duplicate.
 
 A page that `pages` has is sent as its newest record says. A producer may have sent a newer version between our
-reading and our sending, which ours would then bury: so what came in between is looked at, and sent once more.
+reading and our sending, which ours would then replace: so what came in between is looked at, and sent once more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Newest:
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class NewestRecords:
     """A topic as it was when it was looked at, and where the newest records of some pages stand in it."""
 
     cluster: Cluster
@@ -40,7 +40,7 @@ class Log:
     newest: Mapping[bytes, Newest]
 
     @classmethod
-    def read(cls, cluster: Cluster, topic: str, keys: Collection[bytes]) -> Log:
+    def read(cls, cluster: Cluster, topic: str, keys: Collection[bytes]) -> NewestRecords:
         ranges = cluster.log(topic).ranges
         newest = {r.key: _newest(r) for r in read_range(cluster, topic, ranges) if r.key in keys}
         return cls(cluster, topic, ranges, newest)
@@ -58,9 +58,9 @@ def _newest(record: ConsumerRecord) -> Newest:
 
 @dataclass(slots=True)
 class Resender:
-    """Sends messages of different keys to a topic that was read as `log`, in batches, and awaits them."""
+    """Sends messages of different keys to a topic that was read as `newest`, in batches, and awaits them."""
 
-    log: Log
+    newest: NewestRecords
     publisher: Publisher
     sent: int = 0
     overtaken: int = 0
@@ -83,8 +83,8 @@ class Resender:
                 self._flush()
 
     def _flush(self) -> None:
-        since = {partition: end for partition, (_, end) in self.log.ranges.items()}
-        self.overtaken += send_again(self.log.cluster, self.publisher, self._batch, since)
+        since = {partition: end for partition, (_, end) in self.newest.ranges.items()}
+        self.overtaken += send_again(self.newest.cluster, self.publisher, self._batch, since)
         self.sent += len(self._batch)
         self._batch, self._bytes = [], 0
 
@@ -100,12 +100,12 @@ class Resent:
 
 def resend(cluster: Cluster, topic: str, keys: Set[bytes]) -> Resent:
     """Sends the newest record of each of these pages again, and a null for those that the topic does not have."""
-    log = Log.read(cluster, topic, keys)
-    gone = sorted(keys - log.newest.keys())
-    with Publisher(cluster) as publisher, Resender(log, publisher) as sender:
+    found = NewestRecords.read(cluster, topic, keys)
+    gone = sorted(keys - found.newest.keys())
+    with Publisher(cluster) as publisher, Resender(found, publisher) as sender:
         sender.send(Message(topic, key, None) for key in gone)
-        sender.send(log.messages(keys))
-    return Resent(len(log.newest), len(gone), sender.overtaken)
+        sender.send(found.messages(keys))
+    return Resent(len(found.newest), len(gone), sender.overtaken)
 
 
 def send_again(cluster: Cluster, publisher: Publisher, messages: Iterable[Message], since: Mapping[int, int]) -> int:

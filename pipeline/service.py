@@ -51,7 +51,7 @@ def unwatched(_name: str, _seconds: float) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Step:
+class _Watched:
     name: str
     seconds: float
 
@@ -75,7 +75,7 @@ class Service:
         self.log: Any = structlog.get_logger().bind(stage=stage, pid=os.getpid())
         self._turned_at = time.monotonic()
         self._turned_on = time.time()
-        self._steps: list[_Step] = []
+        self._steps: list[_Watched] = []
         self._ended = threading.Event()
         self._server: WSGIServer | None = None
         self._announced: Path | None = None
@@ -115,7 +115,7 @@ class Service:
         for what must be noticed sooner. An overrun ends the process with 75 and a line that begins with `name`. Of
         nested steps the innermost counts; `turned` begins its time anew.
         """
-        step = _Step(name, seconds)
+        step = _Watched(name, seconds)
         self.turned()
         self._steps.append(step)
         try:
@@ -217,7 +217,7 @@ def _alarm(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds + ALARM_SECONDS)
 
 
-def _overrun(steps: Sequence[_Step], idle: float, limit: float) -> str:
+def _overrun(steps: Sequence[_Watched], idle: float, limit: float) -> str:
     if not steps:
         return f"watchdog: the loop has not turned for {idle:.0f} s"
     return f"watchdog: {steps[0].name}: not done after {idle:.0f} s, of {limit:.0f} s that it may take"

@@ -10,7 +10,7 @@ from datetime import timedelta
 from lancedb.table import LanceTable
 
 from sinks.lease_folder import LeaseFolder, NoLeases
-from sinks.leases import MAX_SECONDS, Held, Leases, judged, version_times
+from sinks.leases import MAX_SECONDS, Held, Leases, leases_of, version_times
 
 FOR_EVER = timedelta(days=36_500)
 
@@ -54,7 +54,7 @@ def clean_up(lance: LanceTable, age: timedelta, share: float) -> CleanUp:
         return CleanUp(unreadable=str(error))
     try:
         now = time.time()
-        leases = judged(folder.files(), version_times(lance), now)
+        leases = leases_of(folder.files(), version_times(lance), now)
         done = _remove_versions(lance, folder, leases.held, age, _bound(lance, share))
         done.void = _remove_void(folder, leases, now)
     except NoLeases as error:
@@ -66,7 +66,7 @@ def clean_up(lance: LanceTable, age: timedelta, share: float) -> CleanUp:
 def look(lance: LanceTable, age: timedelta) -> CleanUp:
     """Versions older than `age` that leases keep now, with nothing removed. Raises NoLeases."""
     folder, now = LeaseFolder(str(lance.uri)), time.time()
-    leases = judged(folder.files(), version_times(lance), now)
+    leases = leases_of(folder.files(), version_times(lance), now)
     held = held_bytes(lance, folder, now - age.total_seconds()) if leases.held else 0
     return CleanUp(len(leases.held), held, void=[(file.name, why) for file, why in leases.void])
 

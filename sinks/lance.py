@@ -30,7 +30,6 @@ from sinks.about import about_of, renewed
 from sinks.contents import note_pages, note_stored
 from sinks.fence import Fence, VectorType, Version
 from sinks.intake import Intake, weight
-from sinks.logs import read_logs
 from sinks.measure.process import MeasureProcess, measure_environment
 from sinks.measure.settings import MeasureLimits
 from sinks.measure.step import Measuring
@@ -40,7 +39,7 @@ from sinks.origin import Origins
 from sinks.rows import VectorRule
 from sinks.search.probe import search_probe
 from sinks.seen import Seen
-from sinks.start import Log, accepted, start_positions
+from sinks.start import PartitionOffsets, accepted, read_offsets, start_positions
 from sinks.storage import READ_SECONDS, connect, has_table
 from sinks.table import Table, Written
 from sinks.trim import Trimmer
@@ -154,7 +153,7 @@ class Sink:
             trimmer.turn()
 
     def _positions(self, committed: Mapping[int, int | None], log_starts: Mapping[int, int]) -> Mapping[int, int]:
-        logs = {p: Log(offset, log_starts[p]) for p, offset in committed.items()}
+        logs = {p: PartitionOffsets(offset, log_starts[p]) for p, offset in committed.items()}
         start = start_positions(self.table.fence.offsets, logs)
         for note in start.notes:
             self._log.warning(note)
@@ -196,12 +195,12 @@ def _table(
     bound_memory(settings.lance_location)
     database = connect(settings.lance_location)
     if not has_table(database, settings.table):
-        start = start_positions(None, read_logs(cluster, group, topic), rebuild=settings.rebuild)
+        start = start_positions(None, read_offsets(cluster, group, topic), rebuild=settings.rebuild)
         return Table.create(database, settings.table, empty.moved(start.rebuilt), rule, metadata=metadata, watch=watch)
 
     def readable(fence: Fence) -> Fence:
         fence = accepted(fence, empty.pages[0], empty.vectors, adopt=settings.adopt)
-        start = start_positions(fence.offsets, read_logs(cluster, group, topic), rebuild=settings.rebuild)
+        start = start_positions(fence.offsets, read_offsets(cluster, group, topic), rebuild=settings.rebuild)
         about = renewed(fence.about, empty.about) if empty.about is not None else fence.about
         return msgspec.structs.replace(fence.reset(start.rebuilt), about=about)
 

@@ -64,7 +64,7 @@ def encode_lease(lease: Lease) -> bytes:
     return msgspec.json.encode(lease)
 
 
-def judged(files: Iterable[LeaseFile], versions: Mapping[int, float], now: float) -> Leases:
+def leases_of(files: Iterable[LeaseFile], versions: Mapping[int, float], now: float) -> Leases:
     """Which files hold a version, of a table with these versions and the times they were committed at. Pure."""
     held: list[Held] = []
     void: list[tuple[LeaseFile, str]] = []

@@ -34,7 +34,7 @@ class Origins:
     _former: set[str] = field(default_factory=set)
 
     def rejection(self, source: Source, partition: int, fence: Fence) -> Rejected | None:
-        """The verdict on the source of a record that stands in this partition of `vectors`, or None.
+        """The fault in the source of a record that stands in this partition of `vectors`, or None.
 
         Raises:
             UnknownPagesTopic: `pages` was made anew, and the operator has not said what to do.

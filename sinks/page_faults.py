@@ -20,7 +20,7 @@ _TIMES = range(253_402_300_800_000)
 
 
 def rejection(record: EmbeddedPage, rule: VectorRule) -> Rejected | None:
-    """The verdict on a page that must not be written, or None for a sound one."""
+    """The reason why a page must not be written, or None for a sound one."""
     if error := _key_fault(record):
         return Rejected("bad_key", error)
     if record.page is None:

@@ -112,7 +112,7 @@ class NewPage:
 
 
 def against(page: EmbeddedPage, version: Version, stored: StoredPage | None, overruled: bool) -> NewPage | None:
-    """The page with the chunks it must bury, or None when the table has this version or a newer one."""
+    """The page with the chunks that it makes dead, or None when the table has this version or a newer one."""
     if stored is not None and stored.version >= version and not overruled:
         return None
     if stored is None or stored.damaged:

@@ -1,4 +1,4 @@
-"""The start rule: where a sink begins to read, from what its table says and what Kafka still has. Pure.
+"""The start rule: the positions at which a sink begins to read, by its table and by Kafka.
 
 The fence decides, for it moves together with the rows; the committed offset is its public copy, and smaller only when
 an operator has set it back. Wherever records are missing between that offset and the log, this refuses and says what to
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from pipeline.errors import Fatal
+from pipeline.kafka import Cluster
 from sinks.fence import Fence
 
 REFILL = (
@@ -22,7 +23,7 @@ REFILL = (
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class PartitionOffsets:
     """What Kafka has of one partition of `vectors`: its group's commit, its first offset, its next offset.
 
     `end` is None where only a gap at the beginning matters.
@@ -31,6 +32,16 @@ class Log:
     committed: int | None
     start: int
     end: int | None = None
+
+
+def read_offsets(cluster: Cluster, group: str, topic: str) -> dict[int, PartitionOffsets]:
+    """Each partition's offsets in Kafka and the group's commit.
+
+    Read the fence first: its writer may be at work, and no partition may seem to end before it.
+    """
+    committed = cluster.committed(group, topic)
+    ranges = cluster.log(topic).ranges
+    return {p: PartitionOffsets(committed.get(p), start, end) for p, (start, end) in ranges.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,9 @@ class Start:
     notes: list[str] = field(default_factory=list)
 
 
-def start_positions(fence: Mapping[int, int] | None, logs: Mapping[int, Log], *, rebuild: bool = False) -> Start:
+def start_positions(
+    fence: Mapping[int, int] | None, logs: Mapping[int, PartitionOffsets], *, rebuild: bool = False
+) -> Start:
     """Where to read on. `fence` has the table's offsets, or is None when there is no table.
 
     With `rebuild`, partitions with a gap start at the log's start.
@@ -71,13 +84,13 @@ def start_positions(fence: Mapping[int, int] | None, logs: Mapping[int, Log], *,
     return start
 
 
-def _wanted(stored: int | None, log: Log) -> int:
+def _wanted(stored: int | None, log: PartitionOffsets) -> int:
     if stored is None:
         return 0
     return stored if log.committed is None else min(stored, log.committed)
 
 
-def _gap(partition: int, stored: int | None, wanted: int, log: Log) -> str | None:
+def _gap(partition: int, stored: int | None, wanted: int, log: PartitionOffsets) -> str | None:
     if wanted < log.start:
         holder = "there is no table yet" if stored is None else f"the table's fence is {stored}"
         return f"vectors, partition {partition}: records {wanted} to {log.start - 1} are gone from Kafka ({holder})"

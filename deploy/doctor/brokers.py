@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from kafka.admin import ConfigResource
 
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, fail, ok, skip, warn
-from deploy.doctor.patient import Patient, known
 from deploy.local.broker import LARGEST_RECORD
 from pipeline.settings import MIB
 from pipeline.topic_rules import SAFE_REPLICAS
@@ -20,9 +20,9 @@ ASK = "python -m kafka.admin acls create --principal User:NAME --operation descr
 ASK += " --resource-name kafka-cluster"
 
 
-def configuration(patient: Patient) -> dict[int, Mapping[str, str]]:
+def configuration(context: Context) -> dict[int, Mapping[str, str]]:
     """Each broker's settings; empty for those that this user may not read, which Kafka says by saying nothing."""
-    cluster = known(patient.cluster)
+    cluster = known(context.cluster)
     ids = [int(broker["broker_id"]) for broker in cluster.call(cluster.admin.describe_cluster)["brokers"]]
     resources = [ConfigResource("broker", str(broker)) for broker in ids]
     answer = cluster.call(lambda: cluster.admin.describe_configs(resources, config_filter="all"))["broker"]
@@ -30,14 +30,14 @@ def configuration(patient: Patient) -> dict[int, Mapping[str, str]]:
     return {broker: {name: str(c["value"]) for name, c in values.items()} for broker, values in found.items()}
 
 
-def _smallest(patient: Patient, name: str) -> tuple[int, int] | None:
+def _smallest(context: Context, name: str) -> tuple[int, int] | None:
     """Value and broker with the smallest value of a setting, or None when it is hidden."""
-    values = [(int(configs[name]), broker) for broker, configs in configuration(patient).items() if name in configs]
+    values = [(int(configs[name]), broker) for broker, configs in configuration(context).items() if name in configs]
     return min(values, default=None)
 
 
-def _offsets(patient: Patient) -> Finding:
-    found = _smallest(patient, "offsets.retention.minutes")
+def _offsets(context: Context) -> Finding:
+    found = _smallest(context, "offsets.retention.minutes")
     if found is None:
         return skip(HIDDEN, ASK)
     minutes, broker = found
@@ -50,9 +50,9 @@ def _offsets(patient: Patient) -> Finding:
     return ok(f"offsets of stopped groups are kept for {minutes / 1440:g} days")
 
 
-def _sizes(patient: Patient) -> Finding:
-    request = _smallest(patient, "socket.request.max.bytes")
-    fetch = _smallest(patient, "replica.fetch.max.bytes")
+def _sizes(context: Context) -> Finding:
+    request = _smallest(context, "socket.request.max.bytes")
+    fetch = _smallest(context, "replica.fetch.max.bytes")
     if request is None or fetch is None:
         return skip(HIDDEN, ASK)
     if request[0] < LARGEST_RECORD:
@@ -61,7 +61,7 @@ def _sizes(patient: Patient) -> Finding:
             f"{_mib(LARGEST_RECORD)}",
             f"set socket.request.max.bytes={100 * MIB} in every broker's server.properties, then restart it",
         )
-    if fetch[0] < LARGEST_RECORD and len(configuration(patient)) > 1:
+    if fetch[0] < LARGEST_RECORD and len(configuration(context)) > 1:
         return warn(
             f"broker {fetch[1]} replicates {_mib(fetch[0])} at once (replica.fetch.max.bytes), less than a record",
             f"set replica.fetch.max.bytes={LARGEST_RECORD} in every broker's server.properties, then restart it",
@@ -69,8 +69,8 @@ def _sizes(patient: Patient) -> Finding:
     return ok(f"requests up to {_mib(request[0])} are taken; each topic sets its own limit for records")
 
 
-def _auto_create(patient: Patient) -> Finding:
-    values = [configs["auto.create.topics.enable"] for configs in configuration(patient).values() if configs]
+def _auto_create(context: Context) -> Finding:
+    values = [configs["auto.create.topics.enable"] for configs in configuration(context).values() if configs]
     if not values:
         return skip(HIDDEN, ASK)
     if "true" in values:
@@ -81,8 +81,8 @@ def _auto_create(patient: Patient) -> Finding:
     return ok("no topic comes into being by accident")
 
 
-def _replication(patient: Patient) -> Finding:
-    cluster, wanted = known(patient.cluster), patient.settings.replication
+def _replication(context: Context) -> Finding:
+    cluster, wanted = known(context.cluster), context.settings.replication
     brokers = len(cluster.call(cluster.admin.describe_cluster)["brokers"])
     if wanted > brokers:
         return fail(

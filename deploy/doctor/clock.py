@@ -38,11 +38,11 @@ def check_clock(cluster: Cluster, settings: Settings) -> Finding:
     finally:
         with suppress(KafkaError):
             cluster.admin.delete_topics([topic])
-    return judged(skew, error)
+    return finding_of(skew, error)
 
 
-def judged(skew: float, error: float) -> Finding:
-    """What a difference of so many seconds, known to plus or minus `error`, means."""
+def finding_of(skew: float, error: float) -> Finding:
+    """The finding about a difference of so many seconds, known to plus or minus `error`."""
     found = f"this clock and the broker's are {abs(skew):.2f} s apart (to ± {error:.2f} s)"
     if abs(skew) - error > MUCH_S:
         return fail(found, MEND)

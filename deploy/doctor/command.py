@@ -6,8 +6,8 @@ import logging
 import os
 
 from deploy.doctor import printing
+from deploy.doctor.context import Context
 from deploy.doctor.examination import checks, examine
-from deploy.doctor.patient import Patient
 from deploy.doctor.settings import DoctorSettings
 from pipeline import cli
 from pipeline.errors import Exit
@@ -25,7 +25,7 @@ def doctor(settings: DoctorSettings) -> int:
     """
     _silence()
     results = []
-    for result in examine(checks(settings.only), Patient(settings)):
+    for result in examine(checks(settings.only), Context(settings)):
         results.append(result)
         if not settings.json_output:
             say(printing.lines(result))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, fail, in_bytes, ok, skip, warn
-from deploy.doctor.patient import Patient, known
 from deploy.local import estimate as estimates
 from deploy.local.rate import expected_rate
 from deploy.local.run_settings import RunSettings
@@ -24,8 +24,8 @@ LITTLE_BYTES = 10_000_000_000
 DIMENSION = 384
 
 
-def _free(patient: Patient) -> Finding:
-    settings = patient.settings
+def _free(context: Context) -> Finding:
+    settings = context.settings
     places = {settings.data_dir}
     if "://" not in settings.lance_location:
         places.add(Path(settings.lance_location))
@@ -38,17 +38,17 @@ def _free(patient: Patient) -> Finding:
     return ok(found)
 
 
-def _estimate(patient: Patient) -> Finding:
-    settings, model = patient.settings, known(patient.model)
+def _estimate(context: Context) -> Finding:
+    settings, model = context.settings, known(context.model)
     if not settings.sources and not settings.wiki:
         return skip("no dump was named", "python -m deploy.doctor SOURCE…, or --wiki of a downloaded one, estimates it")
-    shards = _shards(patient)
+    shards = _shards(context)
     if not shards:
         return skip(
             f"no files of {settings.wiki} are in {settings.dumps_folder} yet",
             f"python -m producers.dumps --wiki {settings.wiki} --list shows what would be downloaded",
         )
-    run = run_settings(patient)
+    run = run_settings(context)
     rate, basis = expected_rate(settings.data_dir / "reports", model.tag, this_machine())
     forecast = estimates.forecast(shards, run, model.dimension or DIMENSION, rate, basis)
     found = (
@@ -62,9 +62,9 @@ def _estimate(patient: Patient) -> Finding:
     return ok(found)
 
 
-def _shards(patient: Patient) -> list[Shard]:
+def _shards(context: Context) -> list[Shard]:
     """The named files, or what is downloaded of the wiki: of its newest snapshot here, unless one is named."""
-    settings = patient.settings
+    settings = context.settings
     if settings.sources:
         return find_shards(settings.sources, CIRRUS_NAMES)
     try:
@@ -77,10 +77,10 @@ def _shards(patient: Patient) -> list[Shard]:
     return [shard for shard in ours if shard.origin.snapshot == snapshot]
 
 
-def run_settings(patient: Patient) -> RunSettings:
+def run_settings(context: Context) -> RunSettings:
     """The run that was asked about."""
-    chosen = patient.settings.model_fields_set & RunSettings.model_fields.keys()
-    return RunSettings(**{name: getattr(patient.settings, name) for name in chosen})
+    chosen = context.settings.model_fields_set & RunSettings.model_fields.keys()
+    return RunSettings(**{name: getattr(context.settings, name) for name in chosen})
 
 
 CHECKS = (

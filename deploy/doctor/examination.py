@@ -8,8 +8,8 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from deploy.doctor.context import Context
 from deploy.doctor.findings import Check, Finding, Result, Verdict, fail, skip
-from deploy.doctor.patient import Patient
 from deploy.doctor.settings import FAMILIES
 from pipeline.errors import CirrostreamError, UsageError, is_fault, one_line
 from pipeline.settings import chosen_log_level
@@ -42,28 +42,28 @@ def checks(only: str = "") -> list[Check]:
     return [check for family in FAMILIES for check in loaded.get(family, ()) if check.name in wanted]
 
 
-def examine(chosen: Iterable[Check], patient: Patient) -> Iterator[Result]:
+def examine(chosen: Iterable[Check], context: Context) -> Iterator[Result]:
     """The results, each as soon as it is known. What a check needs and did not get makes it a skipped one."""
     made: dict[str, Verdict] = {}
     try:
         for check in chosen:
             began = time.monotonic()
             missing = next((name for name in check.needs if made.get(name, Verdict.SKIP) not in GOOD), None)
-            finding = skip(f"needs {missing}") if missing else bounded(check, patient)
+            finding = skip(f"needs {missing}") if missing else bounded(check, context)
             made[check.name] = finding.verdict
             yield Result(check.name, finding, time.monotonic() - began)
     finally:
-        if (cluster := patient.cluster) is not None:
+        if (cluster := context.cluster) is not None:
             _within(5.0, cluster.close)
 
 
-def bounded(check: Check, patient: Patient) -> Finding:
+def bounded(check: Check, context: Context) -> Finding:
     """What the check finds within its time; whatever it raises is a failure with the check's remedy."""
     answers: list[Finding] = []
 
     def ask() -> None:
         try:
-            answers.append(check.look(patient))
+            answers.append(check.look(context))
         except CirrostreamError as error:
             answers.append(fail(str(error), check.remedy))
         except ModuleNotFoundError as error:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from deploy.doctor.patient import Patient
+    from deploy.doctor.context import Context
 
 SECONDS = 20.0
 """A check that takes longer has failed, unless it says otherwise."""
@@ -68,7 +68,7 @@ class Check:
     """
 
     name: str
-    look: Callable[[Patient], Finding]
+    look: Callable[[Context], Finding]
     remedy: str
     needs: tuple[str, ...] = ()
     limit_s: float = SECONDS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
-from deploy.doctor.patient import Patient, known
 from pipeline.gpu import Gpu, gpus
 
 DRIVER = "nvidia-smi shows what the driver sees; without it, install the driver, or start the container with --gpus all"
@@ -11,8 +11,8 @@ BUSY = 0.5
 """Share of a GPU's memory that somebody else may hold before it is worth a word."""
 
 
-def _devices(patient: Patient) -> Finding:
-    found, wanted = gpus(), patient.settings.device
+def _devices(context: Context) -> Finding:
+    found, wanted = gpus(), context.settings.device
     if not found:
         if wanted.startswith("cuda"):
             return fail(f"--device {wanted}, but there is no GPU here", f"export CIRROSTREAM_DEVICE=auto; or: {DRIVER}")
@@ -34,9 +34,9 @@ def _line(gpu: Gpu) -> str:
     return f"{gpu.index}: {gpu.name}, {free / 2**30:.1f} of {gpu.memory_size / 2**30:.1f} GiB free"
 
 
-def _torch(patient: Patient) -> Finding:
+def _torch(context: Context) -> Finding:
     """A build of torch without CUDA, or for a newer driver, embeds on the CPU and says nothing."""
-    trial, found = known(patient.trial), gpus()
+    trial, found = known(context.trial), gpus()
     if not found:
         return ok(f"no GPU to use; torch is built for {'CUDA ' + trial.cuda_build if trial.cuda_build else 'the CPU'}")
     if trial.cuda_devices >= len(found):

@@ -6,10 +6,10 @@ import socket
 import ssl
 
 from deploy.doctor import brokers
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
 from deploy.doctor.login import check_settings
 from deploy.doctor.machines import Address, addresses
-from deploy.doctor.patient import Patient, known
 from pipeline.errors import TryAgain
 from pipeline.kafka import Cluster
 from pipeline.listener import PROTOCOL, TIMEOUT_S, Listener, NotKafka, contradiction, distrust, look_at
@@ -19,10 +19,10 @@ OLDEST = (2, 8)
 """The first whose topics have ids, which the order of pages rests on."""
 
 
-def _listener(patient: Patient) -> Finding:
+def _listener(context: Context) -> Finding:
     kafka, answers, silent = kafka_settings(), [], []
     certificate = (str(kafka.ssl_certfile), str(kafka.ssl_keyfile)) if kafka.ssl_certfile else None
-    for host, port in addresses(patient):
+    for host, port in addresses(context):
         try:
             answers.append(((host, port), look_at(host, port, certificate)))
         except NotKafka as error:
@@ -34,7 +34,7 @@ def _listener(patient: Patient) -> Finding:
         if finding is not None:
             return finding
     if not answers:
-        return fail(f"nobody answers at {', '.join(silent)}", _unreachable(patient))
+        return fail(f"nobody answers at {', '.join(silent)}", _unreachable(context))
     if silent:
         return warn(
             f"no answer from {', '.join(silent)}", "start that broker, or take it out of KAFKA_BOOTSTRAP_SERVERS"
@@ -42,10 +42,10 @@ def _listener(patient: Patient) -> Finding:
     return ok(f"every bootstrap server answers, and speaks {answers[0][1].protocol}")
 
 
-def _unreachable(patient: Patient) -> str:
+def _unreachable(context: Context) -> str:
     if kafka_settings().bootstrap_servers:
         return "start the broker, or correct KAFKA_BOOTSTRAP_SERVERS; a firewall? try: nc -vz HOST PORT"
-    return f"python -m deploy.local kafka --data-dir {patient.settings.data_dir}"
+    return f"python -m deploy.local kafka --data-dir {context.settings.data_dir}"
 
 
 def _mismatch(kafka: KafkaSettings, address: Address, listener: Listener) -> Finding | None:
@@ -65,9 +65,9 @@ def _mismatch(kafka: KafkaSettings, address: Address, listener: Listener) -> Fin
     return None
 
 
-def _connection(patient: Patient) -> Finding:
+def _connection(context: Context) -> Finding:
     try:
-        patient.cluster = Cluster.connect(patient.settings)
+        context.cluster = Cluster.connect(context.settings)
     except TryAgain as error:
         kafka = kafka_settings()
         if not kafka.security_protocol.startswith("SASL"):
@@ -76,11 +76,11 @@ def _connection(patient: Patient) -> Finding:
             f"the listener answers, but lets nobody in as {kafka.sasl_username}: {error}",
             "correct KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD; wrong ones end in a time-out like this",
         )
-    return ok(f"connected to {patient.cluster.bootstrap}")
+    return ok(f"connected to {context.cluster.bootstrap}")
 
 
-def _brokers(patient: Patient) -> Finding:
-    cluster = known(patient.cluster)
+def _brokers(context: Context) -> Finding:
+    cluster = known(context.cluster)
     brokers = cluster.call(cluster.admin.describe_cluster)["brokers"]
     away = [found for broker in brokers if (found := _no_answer(broker["host"], broker["port"]))]
     if away:
@@ -99,8 +99,8 @@ def _no_answer(host: str, port: int) -> str:
     return ""
 
 
-def _version(patient: Patient) -> Finding:
-    cluster = known(patient.cluster)
+def _version(context: Context) -> Finding:
+    cluster = known(context.cluster)
     brokers = cluster.call(cluster.admin.describe_cluster)["brokers"]
     versions = {tuple(cluster.admin.get_broker_version_data(b["broker_id"]).broker_version) for b in brokers}
     shown = ", ".join(".".join(map(str, version)) for version in sorted(versions))

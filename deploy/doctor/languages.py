@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lancedb.table import LanceTable
 
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Finding, ok, warn
-from deploy.doctor.patient import Patient, known
 from pipeline.model_card import language_code, languages_warning, model_for
 from sinks.languages import language_of
 from sinks.storage import connect, has_table, open_table
@@ -19,10 +19,10 @@ LANGUAGE_SHARE = 0.02
 """Of the rows looked at, from which on a language counts."""
 
 
-def look_at_languages(patient: Patient) -> Finding:
+def look_at_languages(context: Context) -> Finding:
     """The check. A model makes vectors of any language; in one that it was not made for they mean little."""
-    files = known(patient.model)
-    found = _of_table(patient) or [code for code in (language_code(language_of(None, patient.settings.wiki)),) if code]
+    files = known(context.model)
+    found = _of_table(context) or [code for code in (language_code(language_of(None, context.settings.wiki)),) if code]
     if not found:
         return ok("no rows yet whose language is known")
     if warning := languages_warning(files.name, files.languages, found):
@@ -31,8 +31,8 @@ def look_at_languages(patient: Patient) -> Finding:
     return ok(f"{', '.join(found[:10])}: {its}")
 
 
-def _of_table(patient: Patient) -> list[str]:
-    location, name = patient.settings.lance_location, patient.settings.table
+def _of_table(context: Context) -> list[str]:
+    location, name = context.settings.lance_location, context.settings.table
     if "://" not in location and not Path(location).is_dir():  # connect() would make it
         return []
     database = connect(location)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from deploy.doctor.context import Context
 from deploy.doctor.findings import Finding, fail, ok, skip, warn
 from deploy.doctor.machines import is_loopback
 from deploy.doctor.packages import local_kafka_lacks
-from deploy.doctor.patient import Patient
 from deploy.local.running import running_kafka
 from pipeline.servers import parse_servers
 from pipeline.settings import KafkaSettings, refusals
@@ -22,13 +22,13 @@ EXAMPLES = {
 }
 
 
-def check_settings(patient: Patient) -> Finding:
+def check_settings(context: Context) -> Finding:
     try:
         kafka = KafkaSettings()
     except ValidationError as error:
         return _refused(error)
     if not kafka.bootstrap_servers:
-        return _without_a_cluster(patient)
+        return _without_a_cluster(context)
     return _credentials(kafka)
 
 
@@ -55,8 +55,8 @@ def _in_the_clear(kafka: KafkaSettings) -> Finding:
     return ok(f"{kafka.bootstrap_servers}, {kafka.security_protocol}")
 
 
-def _without_a_cluster(patient: Patient) -> Finding:
-    folder = patient.settings.data_dir
+def _without_a_cluster(context: Context) -> Finding:
+    folder = context.settings.data_dir
     address = running_kafka(folder)
     if address is not None:
         return ok(f"the local Kafka on {folder}, {address}")

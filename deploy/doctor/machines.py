@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Finding, fail, ok, warn
-from deploy.doctor.patient import Patient, known
 from pipeline.errors import CirrostreamError
 from pipeline.kafka import Cluster
 from pipeline.settings import kafka_settings
@@ -18,9 +18,9 @@ from pipeline.topics import lance_group, model_topics
 Address = tuple[str, int]
 
 
-def addresses(patient: Patient) -> list[Address]:
+def addresses(context: Context) -> list[Address]:
     """Host and port of every bootstrap server. Raises UsageError when there is no Kafka at all."""
-    cluster = Cluster(kafka_settings(), patient.settings.data_dir)
+    cluster = Cluster(kafka_settings(), context.settings.data_dir)
     return [(server.host, server.port) for server in cluster.servers]
 
 
@@ -37,13 +37,13 @@ def is_local(location: str) -> bool:
     return "://" not in location or location.startswith("file://")
 
 
-def groups(patient: Patient) -> dict[str, str]:
+def groups(context: Context) -> dict[str, str]:
     """The consumer group of each stage."""
-    names = model_topics(patient.settings, known(patient.model).tag)
+    names = model_topics(context.settings, known(context.model).tag)
     return {
         "chunk": names.chunk_group,
         "embed": names.embed_group,
-        "lance": lance_group(patient.settings, patient.settings.table),
+        "lance": lance_group(context.settings, context.settings.table),
     }
 
 
@@ -56,9 +56,9 @@ def members_of(cluster: Cluster, group: str) -> list[str]:
     return [str(member["client_host"]).lstrip("/") for member in found["members"]]
 
 
-def check_paths(patient: Patient) -> Finding:
+def check_paths(context: Context) -> Finding:
     """A table in a folder is one machine's: a sink or a search elsewhere would make, or miss, another."""
-    settings = patient.settings
+    settings = context.settings
     local = [f"the table ({settings.lance_location})"] if is_local(settings.lance_location) else []
     if settings.announce_dir is not None:
         local.append(f"the announcements ({settings.announce_dir})")
@@ -66,15 +66,15 @@ def check_paths(patient: Patient) -> Finding:
         local.append(f"the model ({settings.model})")
     if not local:
         return ok("table and model are where every machine finds them")
-    if all(is_loopback(host) for host, _ in addresses(patient)):
+    if all(is_loopback(host) for host, _ in addresses(context)):
         return ok(f"Kafka is on this machine, and so is {' and '.join(local)}")
-    return _away(patient, local)
+    return _away(context, local)
 
 
-def _away(patient: Patient, local: list[str]) -> Finding:
-    hosts = _hosts(patient)
+def _away(context: Context, local: list[str]) -> Finding:
+    hosts = _hosts(context)
     sinks = hosts.get("lance", set())
-    if is_local(patient.settings.lance_location) and sinks and not sinks & _own_addresses(patient):
+    if is_local(context.settings.lance_location) and sinks and not sinks & _own_addresses(context):
         return fail(
             f"the sink runs on {', '.join(sorted(sinks))}, but here the table is a folder of this machine",
             "export CIRROSTREAM_LANCE_URI=s3://bucket/lance, for all machines alike",
@@ -87,17 +87,17 @@ def _away(patient: Patient, local: list[str]) -> Finding:
     )
 
 
-def _hosts(patient: Patient) -> dict[str, set[str]]:
-    cluster = patient.cluster
-    if cluster is None or patient.model is None:
+def _hosts(context: Context) -> dict[str, set[str]]:
+    cluster = context.cluster
+    if cluster is None or context.model is None:
         return {}
-    return {stage: set(members_of(cluster, group)) for stage, group in groups(patient).items()}
+    return {stage: set(members_of(cluster, group)) for stage, group in groups(context).items()}
 
 
-def _own_addresses(patient: Patient) -> set[str]:
+def _own_addresses(context: Context) -> set[str]:
     """This machine's, as the brokers see it when nothing in between translates addresses."""
     own = {"127.0.0.1", "::1"}
-    for address in addresses(patient):
+    for address in addresses(context):
         with socket.create_connection(address, 4.0) as connection:
             own.add(str(connection.getsockname()[0]))
     return own

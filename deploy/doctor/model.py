@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, fail, in_bytes, ok, skip, warn
-from deploy.doctor.patient import Patient, known
 from deploy.doctor.trial import trial_elsewhere
 from pipeline.errors import TryAgain, UsageError
 from pipeline.model_files import WEIGHTS, ModelFiles, resolve
@@ -20,10 +20,10 @@ RUNTIME_BYTES = 1_200_000_000
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def _files(patient: Patient) -> Finding:
-    settings = patient.settings
+def _files(context: Context) -> Finding:
+    settings = context.settings
     try:
-        patient.model = files = resolve(settings, weights=False)
+        context.model = files = resolve(settings, weights=False)
     except UsageError as error:
         return fail(str(error), _remedy(str(error), settings.model))
     except TryAgain as error:
@@ -55,9 +55,9 @@ def _token_command() -> str:
     return "export HF_TOKEN=hf_… (of an account that has access)"
 
 
-def _token(patient: Patient) -> Finding:
+def _token(context: Context) -> Finding:
     """Says that there is one, never what it is."""
-    folder = Path(patient.settings.model).expanduser()
+    folder = Path(context.settings.model).expanduser()
     if folder.is_dir():
         return ok("not needed: the model is a folder on this machine")
     from huggingface_hub import get_token
@@ -67,8 +67,8 @@ def _token(patient: Patient) -> Finding:
     return ok("a token is saved on this machine" if get_token() else "none; only gated and private models need one")
 
 
-def _weights(patient: Patient) -> Finding:
-    files = known(patient.model)
+def _weights(context: Context) -> Finding:
+    files = known(context.model)
     weights = list(files.path.rglob(WEIGHTS))
     if weights:
         return ok(f"{in_bytes(weight_bytes(files))} of safetensors")
@@ -88,10 +88,10 @@ def weight_bytes(files: ModelFiles) -> int:
     return sum(path.stat().st_size for path in files.path.rglob(WEIGHTS))
 
 
-def _memory(patient: Patient) -> Finding:
+def _memory(context: Context) -> Finding:
     """`dtype=auto` holds the model twice while it compares precisions, in fp32 the first time."""
-    size = weight_bytes(known(patient.model))
-    needed = RUNTIME_BYTES + size * (2 if patient.settings.dtype == "auto" else 1)
+    size = weight_bytes(known(context.model))
+    needed = RUNTIME_BYTES + size * (2 if context.settings.dtype == "auto" else 1)
     there = min(psutil.virtual_memory().available, _container_room())
     if there < needed:
         return fail(
@@ -111,11 +111,11 @@ def _container_room() -> int:
     return int(limit) - used if limit.isdigit() else 1 << 62
 
 
-def _embedding(patient: Patient) -> Finding:
-    files, settings = known(patient.model), patient.settings
+def _embedding(context: Context) -> Finding:
+    files, settings = known(context.model), context.settings
     if not list(files.path.rglob(WEIGHTS)):
         return skip("its weights are not on this machine")
-    patient.trial = trial = trial_elsewhere(_environment(patient), TRIAL_S)
+    context.trial = trial = trial_elsewhere(_environment(context), TRIAL_S)
     if trial.problem:
         return fail(trial.problem, _trial_remedy(trial.problem, settings.device))
     if not trial.finite or trial.norm == 0:
@@ -125,8 +125,8 @@ def _embedding(patient: Patient) -> Finding:
     return ok(f"one sentence on {trial.device} in {trial.dtype}: {trial.dimension} dimensions, norm {trial.norm:.4f}")
 
 
-def _environment(patient: Patient) -> dict[str, str]:
-    settings = patient.settings
+def _environment(context: Context) -> dict[str, str]:
+    settings = context.settings
     names = ("data_dir", "model", "revision", "unit", "window_tokens", "overlap_tokens", "device", "dtype")
     chosen = {name: getattr(settings, name) for name in names}
     ours = {f"CIRROSTREAM_{name}".upper(): str(value) for name, value in chosen.items() if value is not None}

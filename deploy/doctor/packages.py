@@ -11,8 +11,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from deploy.doctor.context import Context
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
-from deploy.doctor.patient import Patient
 from pipeline.settings import kafka_settings
 
 INSTALL = "make setup, or: pip install 'cirrostream[demo]'"
@@ -62,7 +62,7 @@ def _only_for(requirement: Requirement, extra: str) -> bool:
     return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
 
 
-def _python(_: Patient) -> Finding:
+def _python(_: Context) -> Finding:
     wanted = SpecifierSet(declared()[0])
     version = ".".join(map(str, sys.version_info[:3]))
     if version in wanted:
@@ -70,7 +70,7 @@ def _python(_: Patient) -> Finding:
     return fail(f"Python {version}, needs {wanted}", "make setup PYTHON=python3.12")
 
 
-def _installed(_: Patient) -> Finding:
+def _installed(_: Context) -> Finding:
     requirements = declared()[1]
     found = list(wrong(requirements))
     if not found:
@@ -84,7 +84,7 @@ def _slow(names: set[str]) -> str:
     return "; Kafka would crawl, or not be read at all" if names & set(FAST) else ""
 
 
-def _local_kafka(_: Patient) -> Finding:
+def _local_kafka(_: Context) -> Finding:
     found = list(local_kafka_lacks())
     if not found:
         return ok("the packages of the local Kafka and of the demo are there")

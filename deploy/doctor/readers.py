@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deploy.doctor.brokers import ASK
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, ok, skip, warn
 from deploy.doctor.machines import groups
-from deploy.doctor.patient import Patient, known
 from pipeline.errors import Forbidden
 from pipeline.kafka import Cluster
 from pipeline.offsets import group_members
@@ -16,14 +16,14 @@ from sinks.trim import all_committed, check_sight
 from sinks.trim_plan import plan
 
 
-def _trimming(patient: Patient) -> Finding:
+def _trimming(context: Context) -> Finding:
     """Groups that keep records which the pipeline's own readers are done with, and in which nothing runs."""
-    cluster = known(patient.cluster)
+    cluster = known(context.cluster)
     try:
         check_sight(cluster)
     except Forbidden as error:
         return skip(str(error), ASK.replace("describe_configs", "describe"))
-    found = list(_kept(patient, cluster))
+    found = list(_kept(context, cluster))
     if not found:
         return ok("no other group keeps records that the pipeline is done with")
     members = group_members(cluster, [group for group, _, _ in found])
@@ -38,8 +38,8 @@ def _trimming(patient: Patient) -> Finding:
     )
 
 
-def _kept(patient: Patient, cluster: Cluster) -> Iterator[tuple[str, str, int]]:
-    names, own = model_topics(patient.settings, known(patient.model).tag), groups(patient)
+def _kept(context: Context, cluster: Cluster) -> Iterator[tuple[str, str, int]]:
+    names, own = model_topics(context.settings, known(context.model).tag), groups(context)
     for topic, required in ((names.chunks, own["embed"]), (names.vectors, own["lance"])):
         for group, records in plan(all_committed(cluster, topic), {}, required).kept.items():
             yield group, topic, records

@@ -6,9 +6,9 @@ import resource
 import socket
 
 from deploy.doctor.clock import check_clock
+from deploy.doctor.context import Context
 from deploy.doctor.findings import Check, Finding, fail, ok, skip, warn
 from deploy.doctor.machines import check_paths
-from deploy.doctor.patient import Patient
 from deploy.local.claim import owner_of
 from deploy.local.tidy import run_claim_path
 from pipeline.service import PORTS_TRIED
@@ -17,7 +17,7 @@ OPEN_FILES = 4_096
 """A table of a thousand fragments, read with all its indexes, and every connection to Kafka."""
 
 
-def _files(_: Patient) -> Finding:
+def _files(_: Context) -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
         return ok("no limit on open files" if soft == resource.RLIM_INFINITY else f"{soft:,} files may be open")
@@ -32,8 +32,8 @@ def _beyond(hard: int) -> str:
     return f"ulimit -n {hard}" if hard >= OPEN_FILES else "raise nofile in /etc/security/limits.conf, then log in again"
 
 
-def _port(patient: Patient) -> Finding:
-    host, port = patient.settings.metrics_host, patient.settings.metrics_port
+def _port(context: Context) -> Finding:
+    host, port = context.settings.metrics_host, context.settings.metrics_port
     if port == 0:
         return ok("metrics are served on any free port")
     free = next((p for p in range(port, min(port + PORTS_TRIED, 65_536)) if _is_free(host, p)), None)
@@ -56,21 +56,21 @@ def _is_free(host: str, port: int) -> bool:
     return True
 
 
-def _run(patient: Patient) -> Finding:
+def _run(context: Context) -> Finding:
     """Only the lock counts: the number in the file outlives a killed run, and may be anybody's by now."""
-    folder = patient.settings.data_dir
+    folder = context.settings.data_dir
     owner = owner_of(run_claim_path(folder))
     if owner is None:
         return ok(f"no other run works on {folder}")
     return fail(f"process {owner} runs a pipeline on {folder}", f"python -m deploy.local stop --data-dir {folder}")
 
 
-def _clock(patient: Patient) -> Finding:
-    if not patient.settings.write:
+def _clock(context: Context) -> Finding:
+    if not context.settings.write:
         return skip("comparing clocks takes a topic of its own", "python -m deploy.doctor --only system.clock --write")
-    if patient.cluster is None:
+    if context.cluster is None:
         return skip("needs kafka.connection")
-    return check_clock(patient.cluster, patient.settings)
+    return check_clock(context.cluster, context.settings)
 
 
 AGAIN = "python -m deploy.doctor --only system"

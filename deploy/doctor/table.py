@@ -7,10 +7,10 @@ import time
 import uuid
 from pathlib import Path
 
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, fail, ok, skip, warn
 from deploy.doctor.languages import look_at_languages
 from deploy.doctor.machines import groups, is_local, members_of
-from deploy.doctor.patient import Patient, known
 from deploy.doctor.table_leases import look_at_leases
 from deploy.doctor.topics import topic_name
 from deploy.doctor.vocabulary import look_at_vocabulary
@@ -18,9 +18,8 @@ from pipeline.errors import Fatal
 from pipeline.library_errors import LibraryError, library_errors
 from pipeline.topics import corpus_topics, lance_group, topic_ids
 from sinks.fence import Fence, refuse_other_model
-from sinks.logs import read_logs
 from sinks.schema import Columns, checked, shortened
-from sinks.start import accepted, start_positions
+from sinks.start import accepted, read_offsets, start_positions
 from sinks.storage import connect, has_table, open_table, read_fence
 from sinks.upkeep import TAG_REMEDY
 
@@ -28,8 +27,8 @@ RECENT_S = 120.0
 """A table that changed since has a writer, or had one until a moment ago."""
 
 
-def _place(patient: Patient) -> Finding:
-    location = patient.settings.lance_location
+def _place(context: Context) -> Finding:
+    location = context.settings.lance_location
     return _local_place(Path(location)) if "://" not in location else _remote_place(location)
 
 
@@ -77,8 +76,8 @@ def _credentials(location: str) -> str:
     return "correct CIRROSTREAM_LANCE_URI, or give this process the right to write there"
 
 
-def _fence(patient: Patient) -> Finding:
-    settings, model = patient.settings, known(patient.model)
+def _fence(context: Context) -> Finding:
+    settings, model = context.settings, known(context.model)
     location, name = settings.lance_location, settings.table
     if "://" not in location and not Path(location).is_dir():  # connect() would make it
         return ok(f"no table {name} in {location} yet; the sink makes it")
@@ -98,7 +97,7 @@ def _fence(patient: Patient) -> Finding:
         refuse_other_model(found, mine, name)
     except Fatal as error:
         return fail(str(error), f"export CIRROSTREAM_TABLE={name}-{settings.unit}-2, or the settings it was made with")
-    patient.fence = found
+    context.fence = found
     what = f"table {name}: {found.model}, {found.dimension} x {found.vector_type}, its fence is readable"
     return _touched(what, checked(lance.schema, name), sorted(lance.tags.list()))
 
@@ -117,21 +116,21 @@ def _touched(what: str, columns: Columns, tags: list[str]) -> Finding:
     return ok(what)
 
 
-def _start(patient: Patient) -> Finding:
+def _start(context: Context) -> Finding:
     """What `sinks.lance` will say when it starts, from the same rules: topics made anew, records that are gone."""
-    cluster, settings = known(patient.cluster), patient.settings
-    pages, vectors = corpus_topics(settings).pages, topic_name(patient, "vectors")
+    cluster, settings = known(context.cluster), context.settings
+    pages, vectors = corpus_topics(settings).pages, topic_name(context, "vectors")
     try:
         ids = topic_ids(cluster, [pages, vectors])
     except Fatal:
-        if patient.fence is not None and not settings.adopt:
+        if context.fence is not None and not settings.adopt:
             return fail(
                 "the table was filled from topics that this Kafka does not have",
                 "export KAFKA_BOOTSTRAP_SERVERS=the old Kafka; to fill it on from this: python -m sinks.lance --adopt",
             )
         return ok("the topics are not there yet: the sink begins at their first record")
-    logs = read_logs(cluster, lance_group(settings, settings.table), vectors)
-    fence = patient.fence
+    logs = read_offsets(cluster, lance_group(settings, settings.table), vectors)
+    fence = context.fence
     try:
         if fence is not None:
             fence = accepted(fence, ids[pages], ids[vectors], adopt=settings.adopt)
@@ -142,9 +141,9 @@ def _start(patient: Patient) -> Finding:
     return ok("table and topics fit together: a sink can go on where the last one ended")
 
 
-def _writer(patient: Patient) -> Finding:
-    settings, cluster = patient.settings, patient.cluster
-    members = members_of(cluster, groups(patient)["lance"]) if cluster is not None else []
+def _writer(context: Context) -> Finding:
+    settings, cluster = context.settings, context.cluster
+    members = members_of(cluster, groups(context)["lance"]) if cluster is not None else []
     if members:
         return warn(
             f"a sink on {members[0]} is writing table {settings.table}; a second one takes it over, and the first ends",

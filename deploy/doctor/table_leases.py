@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploy.doctor.context import Context
 from deploy.doctor.findings import Finding, in_bytes, ok, warn
-from deploy.doctor.patient import Patient
 from sinks.clean_up import look
 from sinks.lease_folder import NoLeases
 from sinks.storage import connect, has_table, open_table
 from sinks.upkeep import KEEP_VERSIONS
 
 
-def look_at_leases(patient: Patient) -> Finding:
+def look_at_leases(context: Context) -> Finding:
     """The check; the sink's clean-up goes by the same rule."""
-    location, name = patient.settings.lance_location, patient.settings.table
+    location, name = context.settings.lance_location, context.settings.table
     if "://" not in location and not Path(location).is_dir():  # connect() would make it
         return ok("no table yet")
     database = connect(location)

@@ -8,9 +8,9 @@ from typing import Any
 from kafka.errors import for_code
 
 from deploy.doctor import readers
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
 from deploy.doctor.machines import groups
-from deploy.doctor.patient import Patient, known
 from pipeline import topic_rules
 from pipeline.errors import Forbidden
 from pipeline.kafka import Cluster
@@ -23,11 +23,11 @@ TRIMMED = ("chunks", "vectors")
 """The sink deletes what is done with from these (DeleteRecords), which Kafka calls DELETE."""
 
 
-def topic_name(patient: Patient, kind: str) -> str:
+def topic_name(context: Context, kind: str) -> str:
     """The name of the topic of this kind, with namespace and model."""
     if kind in CORPUS:
-        return str(getattr(corpus_topics(patient.settings), kind))
-    return str(getattr(model_topics(patient.settings, known(patient.model).tag), kind))
+        return str(getattr(corpus_topics(context.settings), kind))
+    return str(getattr(model_topics(context.settings, known(context.model).tag), kind))
 
 
 def admin(cluster: Cluster) -> str:
@@ -43,33 +43,33 @@ def admin(cluster: Cluster) -> str:
     return f"python -m kafka.admin -b {first}{security}{trusted}"
 
 
-def _look(patient: Patient, kind: str) -> Finding:
-    cluster, name = known(patient.cluster), topic_name(patient, kind)
+def _look(context: Context, kind: str) -> Finding:
+    cluster, name = known(context.cluster), topic_name(context, kind)
     found = cluster.call(lambda: cluster.admin.describe_topics([name]))[0]
     code = found["error_code"]
     if code == NOT_AUTHORIZED:
         return _forbidden(cluster, name, ("all rights",))
     if code == UNKNOWN_TOPIC:
-        return _to_be_made(patient, cluster, name, kind)
+        return _to_be_made(context, cluster, name, kind)
     if code:
         return fail(f"{name}: {for_code(code).__name__}", "see the brokers' logs")
     broken = _broken(cluster, kind, found)
     return (
-        _partitions(patient, name, found)
+        _partitions(context, name, found)
         or _rights(cluster, kind, found)
         or _headless(name, found)
         or _configured(cluster, name, [one for one in broken if one.rule.fatal])
         or _out_of_sync(cluster, name, found)
-        or _few_replicas(patient, cluster, name, found)
+        or _few_replicas(context, cluster, name, found)
         or _could_be_safer(cluster, name, broken)
         or ok(f"{name}: {len(found['partitions'])} partitions, configured as it must be")
     )
 
 
-def _to_be_made(patient: Patient, cluster: Cluster, name: str, kind: str) -> Finding:
+def _to_be_made(context: Context, cluster: Cluster, name: str, kind: str) -> Finding:
     """Has the brokers try it without doing it: rights, replicas and the cluster's own rules show at once."""
     brokers = len(cluster.call(cluster.admin.describe_cluster)["brokers"])
-    (topic,) = wanted_topics(patient.settings, {kind: name}, brokers)
+    (topic,) = wanted_topics(context.settings, {kind: name}, brokers)
     partitions, replicas = topic.partitions, topic.replicas
     wanted = {name: {"num_partitions": partitions, "replication_factor": replicas, "configs": topic.configs}}
     answer = cluster.call(lambda: cluster.admin.create_topics(wanted, validate_only=True, raise_errors=False))
@@ -82,8 +82,8 @@ def _to_be_made(patient: Patient, cluster: Cluster, name: str, kind: str) -> Fin
     return ok(f"{name}: will be made with {partitions} partitions and {replicas} replica{'s' * (replicas > 1)}")
 
 
-def _partitions(patient: Patient, name: str, found: Mapping[str, Any]) -> Finding | None:
-    there, wanted = len(found["partitions"]), patient.settings.partitions
+def _partitions(context: Context, name: str, found: Mapping[str, Any]) -> Finding | None:
+    there, wanted = len(found["partitions"]), context.settings.partitions
     if there == wanted:
         return None
     return fail(
@@ -117,10 +117,10 @@ def _out_of_sync(cluster: Cluster, name: str, found: Mapping[str, Any]) -> Findi
     )
 
 
-def _few_replicas(patient: Patient, cluster: Cluster, name: str, found: Mapping[str, Any]) -> Finding | None:
+def _few_replicas(context: Context, cluster: Cluster, name: str, found: Mapping[str, Any]) -> Finding | None:
     brokers = len(cluster.call(cluster.admin.describe_cluster)["brokers"])
     replicas = min(len(p["replica_nodes"]) for p in found["partitions"])
-    wanted = patient.settings.replication or SAFE_REPLICAS
+    wanted = context.settings.replication or SAFE_REPLICAS
     if brokers < SAFE_REPLICAS or replicas >= wanted:
         return None
     return warn(
@@ -164,14 +164,14 @@ def _forbidden(cluster: Cluster, name: str, operations: tuple[str, ...], kind: s
     )
 
 
-def _groups(patient: Patient) -> Finding:
-    cluster = known(patient.cluster)
-    for name in groups(patient).values():
+def _groups(context: Context) -> Finding:
+    cluster = known(context.cluster)
+    for name in groups(context).values():
         try:
             cluster.call(lambda name=name: cluster.admin.describe_groups([name]))  # type: ignore[misc]
         except Forbidden:
             return _forbidden(cluster, name, ("READ",), "group")
-    return ok(f"may read as {', '.join(groups(patient).values())}")
+    return ok(f"may read as {', '.join(groups(context).values())}")
 
 
 def _alter(cluster: Cluster, name: str, configs: Mapping[str, str]) -> str:
@@ -190,7 +190,7 @@ def _few(numbers: list[int]) -> str:
 def _check(kind: str) -> Check:
     needs = ("kafka.connection", "model.files") if kind in OF_A_MODEL else ("kafka.connection",)
     return Check(
-        f"topics.{kind}", lambda patient: _look(patient, kind), "python -m deploy.doctor --only kafka,topics", needs
+        f"topics.{kind}", lambda context: _look(context, kind), "python -m deploy.doctor --only kafka,topics", needs
     )
 
 

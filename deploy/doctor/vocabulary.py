@@ -10,8 +10,8 @@ from lancedb.table import LanceTable
 
 from consumers.chunking import Chunker
 from consumers.vocabulary import Unknown
+from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Finding, ok, warn
-from deploy.doctor.patient import Patient, known
 from pipeline.records import Page
 from sinks.storage import connect, has_table, open_table
 
@@ -21,9 +21,9 @@ UNKNOWN_SHARE = 0.05
 NAMED = 5
 
 
-def look_at_vocabulary(patient: Patient) -> Finding:
+def look_at_vocabulary(context: Context) -> Finding:
     """The check; texts that the model does not know all get the same vector."""
-    settings, files = patient.settings, known(patient.model)
+    settings, files = context.settings, known(context.model)
     location, name = settings.lance_location, settings.table
     if "://" not in location and not Path(location).is_dir():  # connect() would make it
         return ok("no table yet")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from deploy.local.policy import RestartPolicy, Verdict, ending
+from deploy.local.policy import Action, RestartPolicy, ending
 from pipeline.errors import Exit, Fatal
 
 
@@ -48,8 +48,8 @@ class BrokerKeeper:
         code = self.broker.exit_code()
         if code is None:
             return
-        decision = self.policy.judge(Exit.TRY_AGAIN, now)  # whatever its own code: nothing works without it
-        if decision.verdict is Verdict.GIVE_UP:
+        decision = self.policy.decide(Exit.TRY_AGAIN, now)  # whatever its own code: nothing works without it
+        if decision.action is Action.GIVE_UP:
             said = self.broker.last_words()
             raise Fatal(f"the local Kafka {ending(code)}, too often: {said} (log: {self.broker.log})")
         self.say(f"restarting: the local Kafka {ending(code)} (log: {self.broker.log})")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-TETHER = Path(__file__).with_name("tether.py")
+DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 GUARD_S = 5.0
 """How long the guard may take to kill its group: it only needs to be scheduled."""
 
@@ -17,8 +17,8 @@ GUARD_S = 5.0
 class Child:
     """One running command in a process group of its own, with its output in a file.
 
-    It dies with this process, however this process dies (see `tether.py`). Trap: a fork of this process without
-    exec inherits the write end of the pipe and keeps the child alive; subprocess closes it, `os.fork` does not.
+    It dies with this process, however this process dies (see `die_with_parent.py`). Trap: a fork of this process
+    without exec inherits the write end of the pipe and keeps the child alive; subprocess closes it, `os.fork` does not.
 
     Args:
         command: program and arguments; no shell.
@@ -43,7 +43,7 @@ class Child:
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(  # noqa: S603 - no shell, our own command line
-                    [sys.executable, "-I", "-S", str(TETHER), str(read_end), *command],
+                    [sys.executable, "-I", "-S", str(DIE_WITH_PARENT), str(read_end), *command],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

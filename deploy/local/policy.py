@@ -1,6 +1,6 @@
 """What the end of a process means: start it again, and when; or give up.
 
-Pure: exit code and clock in, verdict out.
+Pure: exit code and clock in, action out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import Enum
 from pipeline.errors import Exit
 
 
-class Verdict(Enum):
+class Action(Enum):
     """What to do about a process that has ended."""
 
     FINISHED = "finished"
@@ -44,15 +44,15 @@ class RestartRules:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict, with the pause before a restart in seconds."""
+    """An action, with the pause before a restart in seconds."""
 
-    verdict: Verdict
+    action: Action
     pause_s: float = 0.0
 
 
 @dataclass(slots=True)
 class RestartPolicy:
-    """Judges the ends of one replica.
+    """Decides about the ends of one replica.
 
     Args:
         rules: bounds of backoff and restarts.
@@ -69,23 +69,23 @@ class RestartPolicy:
     """Whether it was given up for having ended too often."""
     _ends: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def judge(self, code: int, now: float) -> Decision:
-        """The verdict on an exit code as subprocess gives it: negative is the signal that killed the process."""
+    def decide(self, code: int, now: float) -> Decision:
+        """The action after an exit code as subprocess gives it: negative is the signal that killed the process."""
         if code == Exit.DONE and not self.endless:
-            return Decision(Verdict.FINISHED)
+            return Decision(Action.FINISHED)
         if code == Exit.CHECK_FAILED and not self.endless:
-            return Decision(Verdict.INCOMPLETE)
+            return Decision(Action.INCOMPLETE)
         if not self._worth_a_restart(code):
-            return Decision(Verdict.GIVE_UP)
+            return Decision(Action.GIVE_UP)
         while self._ends and self._ends[0][0] <= now - self.rules.window_s:
             self._ends.popleft()
         self._ends.append((now, code))
         fatal = sum(ended == Exit.FATAL for _, ended in self._ends)
         self.exhausted = len(self._ends) > self.rules.most or fatal > self.rules.most_fatal
         if self.exhausted:
-            return Decision(Verdict.GIVE_UP)
+            return Decision(Action.GIVE_UP)
         whole = min(self.rules.longest_s, self.rules.first_s * 2.0 ** (len(self._ends) - 1))
-        return Decision(Verdict.RESTART, whole * (0.5 + 0.5 * self.jitter()))
+        return Decision(Action.RESTART, whole * (0.5 + 0.5 * self.jitter()))
 
     def _worth_a_restart(self, code: int) -> bool:
         if killed_by(code) is not None or code in (Exit.DONE, Exit.FATAL, Exit.TRY_AGAIN):

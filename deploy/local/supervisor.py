@@ -1,4 +1,4 @@
-"""Keeps the processes of a pipeline running: starts them, judges how they end, starts them again.
+"""Keeps the processes of a pipeline running: starts them, decides by how they end, starts them again.
 
 It knows neither Kafka nor what the processes do; `Process` is all it needs of one, and the caller owns the clock.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from deploy.local.policy import RestartPolicy, Verdict, ending
+from deploy.local.policy import Action, RestartPolicy, ending
 
 State = Literal["running", "waiting", "finished", "incomplete", "failed", "stopped"]
 TAIL_BYTES = 64 * 1024
@@ -90,7 +90,7 @@ class Supervisor:
         self.replicas = [Replica(plan, self.policy(plan)) for plan in self.plans]
 
     def turn(self) -> None:
-        """Starts what is due, and judges what has ended."""
+        """Starts what is due, and decides about those that have ended."""
         now = self.clock()
         for replica in self.replicas:
             if replica.state == "running":
@@ -144,17 +144,17 @@ class Supervisor:
         if code is None:
             return
         replica.last_code = code
-        decision = replica.policy.judge(code, now)
-        if decision.verdict is Verdict.RESTART:
+        decision = replica.policy.decide(code, now)
+        if decision.action is Action.RESTART:
             self.on_restart(replica)
         replica.process = None
-        states: dict[Verdict, State] = {
-            Verdict.RESTART: "waiting",
-            Verdict.FINISHED: "finished",
-            Verdict.INCOMPLETE: "incomplete",
-            Verdict.GIVE_UP: "failed",
+        states: dict[Action, State] = {
+            Action.RESTART: "waiting",
+            Action.FINISHED: "finished",
+            Action.INCOMPLETE: "incomplete",
+            Action.GIVE_UP: "failed",
         }
-        replica.state, replica.due = states[decision.verdict], now + decision.pause_s
+        replica.state, replica.due = states[decision.action], now + decision.pause_s
 
 
 def failure_line(replica: Replica) -> str:

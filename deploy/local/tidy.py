@@ -17,7 +17,7 @@ from pipeline.errors import TryAgain, UsageError
 
 OURS = ("kafka", "lance", "logs", "prometheus", "reports", "run")
 """What the runner and its stages write; whatever else is in the folder is not ours to delete."""
-PATIENCE_S = 75.0
+END_SECONDS = 75.0
 """Stages have 30 s, then Kafka 30 s."""
 
 
@@ -66,9 +66,11 @@ def _stop_owner(name: str, claim: Path) -> bool:
         # A dead owner's id may be another's by now, while its broker is just being killed and still holds the claim.
         if owner.create_time() <= claim.stat().st_mtime + 1:
             owner.send_signal(signal.SIGTERM)
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + END_SECONDS
     while owner_of(claim) is not None:
         if time.monotonic() > deadline:
-            raise TryAgain(f"{name} (process {pid}) has not ended within {PATIENCE_S:.0f} s; end it with kill -9 {pid}")
+            raise TryAgain(
+                f"{name} (process {pid}) has not ended within {END_SECONDS:.0f} s; end it with kill -9 {pid}"
+            )
         time.sleep(0.1)
     return True

@@ -18,7 +18,7 @@ from pipeline.dead_letters import DeadLetter
 from pipeline.kafka import Cluster, read_range
 from pipeline.publisher import Message, Publisher
 from pipeline.records import Source, valid_key
-from pipeline.resend import Log, Newest, Resender
+from pipeline.resend import Newest, NewestRecords, Resender
 from pipeline.topics import CorpusTopics, topic_ids
 
 Fate = Literal["from_pages", "from_letter", "unproven", "superseded", "gone", "too_large", "not_kept", "odd"]
@@ -103,12 +103,12 @@ def retry(cluster: Cluster, topics: CorpusTopics, wanted: Wanted, *, from_letter
             letters[key] = _letter(record, stage, letter, topics.pages, pages_id)
         elif key in letters:
             letters[key] = replace(letters[key], last=False)
-    log = Log.read(cluster, topics.pages, letters.keys())
-    fates: dict[bytes, Fate] = {key: letter.fate(log.newest.get(key)) for key, letter in letters.items()}
+    found = NewestRecords.read(cluster, topics.pages, letters.keys())
+    fates: dict[bytes, Fate] = {key: letter.fate(found.newest.get(key)) for key, letter in letters.items()}
     if not from_letters:
         fates |= dict.fromkeys((key for key, fate in fates.items() if fate == "from_letter"), "unproven")
-    with Publisher(cluster) as publisher, Resender(log, publisher) as sender:
-        sender.send(log.messages({key for key, fate in fates.items() if fate == "from_pages"}))
+    with Publisher(cluster) as publisher, Resender(found, publisher) as sender:
+        sender.send(found.messages({key for key, fate in fates.items() if fate == "from_pages"}))
         whole = {key: letters[key] for key, fate in fates.items() if fate == "from_letter"}
         for message in _originals(cluster, topics, ranges, whole):
             if publisher.takes(message):

@@ -18,7 +18,7 @@ from pipeline.topics import corpus_topics
 from sinks.measure.opening import table_quality
 from sinks.verify import report as verify_report
 from sinks.verify.proof import Say, VerifySettings, verified
-from sinks.verify.report import Report
+from sinks.verify.report import VerifyReport
 
 MOST_PAGES = 200_000
 """More are not a repair: `python -m pipeline.replay --stage chunk` makes all of them again without sending any."""
@@ -55,7 +55,7 @@ def verify(settings: VerifySettings) -> int:
     return Exit.DONE if report.ok else Exit.CHECK_FAILED
 
 
-def _repair(cluster: Cluster, settings: VerifySettings, report: Report, bad: set[bytes]) -> Iterator[str]:
+def _repair(cluster: Cluster, settings: VerifySettings, report: VerifyReport, bad: set[bytes]) -> Iterator[str]:
     """Sends the bad pages again; says that, and which failed checks no page can mend."""
     if len(bad) > MOST_PAGES:
         raise CheckFailed(

@@ -30,7 +30,7 @@ from sinks.verify.kafka import fence_check, lag_check, offsets_check
 from sinks.verify.letters import Letters, Pipeline
 from sinks.verify.manifests import manifest_check
 from sinks.verify.pages import newest_pages
-from sinks.verify.report import Check, Report
+from sinks.verify.report import Check, VerifyReport
 from sinks.verify.rows import RowScan
 
 DEADLINE_S = 24 * 3600
@@ -113,7 +113,9 @@ class Subject:
         }
 
 
-def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line: None) -> tuple[Report, set[bytes]]:
+def verified(
+    cluster: Cluster, settings: VerifySettings, say: Say = lambda line: None
+) -> tuple[VerifyReport, set[bytes]]:
     """All checks, made; and the pages that a repair must send again.
 
     Raises:
@@ -125,7 +127,7 @@ def verified(cluster: Cluster, settings: VerifySettings, say: Say = lambda line:
         return _examined(subject, say)
 
 
-def _examined(subject: Subject, say: Say) -> tuple[Report, set[bytes]]:
+def _examined(subject: Subject, say: Say) -> tuple[VerifyReport, set[bytes]]:
     start = time.perf_counter()
     cluster, settings = subject.cluster, subject.settings
     checks = _kafka_checks(subject)
@@ -143,7 +145,7 @@ def _examined(subject: Subject, say: Say) -> tuple[Report, set[bytes]]:
     manifests = manifest_check(progress, pages, subject.pages_id)
     derived = derived_check(subject.reader)
     checks = [corpus.check(), *scan.checks(), derived, manifests, *checks, letters.check()]
-    report = Report(
+    report = VerifyReport(
         ok=all(check.verdict != "failed" for check in checks),
         table=settings.table,
         model=subject.files.tag,

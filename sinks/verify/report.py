@@ -37,7 +37,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """Of the problems, `MAX_EXAMPLES` at most."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """All checks of one verification."""
 
     ok: bool
@@ -79,7 +79,7 @@ class Problems:
         )
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: VerifyReport, console: Console) -> None:
     """One line a check, examples under those that do not hold, and the verdict."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     marks = _ASCII_MARKS if console.options.ascii_only else _MARKS
@@ -94,7 +94,7 @@ def show(report: Report, console: Console) -> None:
     console.print(Text(verdict(report), style="bold green" if report.ok else "bold red"))
 
 
-def verdict(report: Report) -> str:
+def verdict(report: VerifyReport) -> str:
     """The last line."""
     failed = [check.name for check in report.checks if check.verdict == "failed"]
     what = f"{report.pages:,} pages, {report.rows:,} rows in table {report.table}, {report.seconds:.1f} s"
@@ -103,12 +103,12 @@ def verdict(report: Report) -> str:
     return f"NOT verified: {len(failed)} of {len(report.checks)} checks failed ({', '.join(failed)}); {what}"
 
 
-def as_json(report: Report) -> str:
+def as_json(report: VerifyReport) -> str:
     """One JSON document."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2).decode() + "\n"
 
 
-def as_markdown(report: Report) -> str:
+def as_markdown(report: VerifyReport) -> str:
     """A page with a table of the checks."""
     lines = [
         "# Verification",
@@ -144,7 +144,7 @@ def check_target(path: Path | None) -> None:
         raise UsageError(f"--report {path}: there is no folder {path.parent}")
 
 
-def write(report: Report, path: Path) -> None:
+def write(report: VerifyReport, path: Path) -> None:
     """Writes the report as its suffix says. Raises TryAgain when the disk does not want it."""
     text = as_json(report) if path.suffix.lower() == ".json" else as_markdown(report)
     try:

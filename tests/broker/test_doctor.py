@@ -18,8 +18,8 @@ from kafka.structs import OffsetAndMetadata
 
 import deploy.local.kafka as local_kafka
 from deploy.doctor import examination
+from deploy.doctor.context import Context
 from deploy.doctor.findings import Finding, Verdict
-from deploy.doctor.patient import Patient
 from deploy.doctor.settings import DoctorSettings
 from deploy.local.broker import Ports, properties
 from deploy.local.kafka import LocalKafka
@@ -48,8 +48,8 @@ from tests.programs import missing, needed
 
 
 def examined(only: str) -> dict[str, Finding]:
-    patient = Patient(DoctorSettings())
-    return {result.name: result.finding for result in examination.examine(examination.checks(only), patient)}
+    context = Context(DoctorSettings())
+    return {result.name: result.finding for result in examination.examine(examination.checks(only), context)}
 
 
 def failed(findings: dict[str, Finding]) -> list[str]:

@@ -13,7 +13,7 @@ from aiokafka import errors as kafka
 from faust.types import TP
 
 from consumers.chunk_app import BUFFERED_BYTES, POLL_RECORDS, App, Consumer, new_app
-from consumers.chunk_errors import verdict
+from consumers.chunk_errors import in_words
 from pipeline.errors import Exit, Fatal
 from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
@@ -97,7 +97,7 @@ def test_it_makes_no_folder_in_the_shared_temporary_folder_nor_where_it_was_star
     ],
 )
 def test_what_an_error_means(error: Exception, code: Exit, said: str) -> None:
-    found = verdict(error, "sending chunks")
+    found = in_words(error, "sending chunks")
     assert found.exit_code == code
     assert str(found).startswith("sending chunks: ")
     assert said in str(found)
@@ -106,4 +106,4 @@ def test_what_an_error_means(error: Exception, code: Exit, said: str) -> None:
 
 def test_our_own_errors_mean_what_they_say() -> None:
     error = Fatal("the disk is full")
-    assert verdict(error, "sending chunks") is error
+    assert in_words(error, "sending chunks") is error

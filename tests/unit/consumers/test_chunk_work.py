@@ -14,7 +14,7 @@ from consumers.chunk_positions import check_no_gap
 from consumers.chunk_process import ProcessDied
 from consumers.chunk_protocol import Answer, PageRecord
 from consumers.chunk_records import RecordChunker
-from consumers.chunk_watchdog import PATIENCE, Progress
+from consumers.chunk_watchdog import LATE_FACTOR, StallTimer
 from consumers.chunk_work import ChunkWork, Outcome
 from consumers.chunking import Chunked, Chunker
 from consumers.vocabulary import Unknown
@@ -181,7 +181,7 @@ def test_too_many_dead_letters_in_a_row_are_our_fault() -> None:
 
 
 def test_lag_without_any_commit_is_a_stall() -> None:
-    progress, ends = Progress(), {0: 10, 1: 7}
+    progress, ends = StallTimer(), {0: 10, 1: 7}
     assert progress.observe(0, [0, 1], {0: 5, 1: 7}, ends) == 0
     assert progress.observe(30, [0, 1], {0: 5, 1: 7}, ends) == 30
     assert progress.observe(40, [0, 1], {0: 6, 1: 7}, ends) == 0, "a commit is progress"
@@ -192,17 +192,17 @@ def test_lag_without_any_commit_is_a_stall() -> None:
 
 
 def test_without_lag_time_does_not_count() -> None:
-    progress = Progress()
+    progress = StallTimer()
     assert progress.observe(0, [0], {0: 3}, {0: 3}) == 0
     assert progress.observe(1000, [0], {0: 3}, {0: 3}) == 0
     assert progress.observe(1001, [0], {0: 3}, {0: 4}) == 1, "since it was last seen without"
 
 
 def test_a_partition_may_wait_while_another_has_its_turn_but_not_for_ever() -> None:
-    progress, ends = Progress(), {0: 1_000, 1: 5}
+    progress, ends = StallTimer(), {0: 1_000, 1: 5}
     stalled = [progress.observe(now, [0, 1], {0: now, 1: 0}, ends) for now in range(0, 500, 10)]
     assert max(stalled) < 60
-    assert progress.observe(500, [0, 1], {0: 500, 1: 0}, ends) == 500 / PATIENCE
+    assert progress.observe(500, [0, 1], {0: 500, 1: 0}, ends) == 500 / LATE_FACTOR
 
 
 def test_a_position_below_the_logs_start_is_a_gap() -> None:

@@ -13,8 +13,8 @@ from faust.transport.drivers.aiokafka import server_list
 from typer.testing import CliRunner
 
 from consumers.chunk_app import new_app
+from deploy.doctor.context import Context
 from deploy.doctor.machines import addresses
-from deploy.doctor.patient import Patient
 from deploy.doctor.settings import DoctorSettings
 from pipeline.errors import UsageError
 from pipeline.kafka import Cluster, bootstrap_file
@@ -64,7 +64,7 @@ def test_an_address_means_the_same_to_every_client(
     assert cluster.bootstrap == ",".join(written)
     app = new_app(cluster, "chunk.m", 1, 10, Metrics("chunk"))
     assert server_list(app.conf.broker, 1) == written
-    assert addresses(Patient(DoctorSettings())) == [(server.host, server.port) for server in servers]
+    assert addresses(Context(DoctorSettings())) == [(server.host, server.port) for server in servers]
 
 
 @pytest.mark.parametrize(("text", "complaint"), BAD)

@@ -27,7 +27,7 @@ from pipeline.terminal import Console, byte_bars, plain, say, write_json
 from sinks.search import Answer
 from sinks.search.answers import Hit
 from sinks.search.screen import show as show_answer
-from sinks.verify.report import Check, Report
+from sinks.verify.report import Check, VerifyReport
 from sinks.verify.report import show as show_report
 
 NASTY = "[/x][bold]a\x1b[2Jb\x9b31mc\u202ed\u200fe\x07f\rg:smile:\u2066h\u2028i"
@@ -93,7 +93,7 @@ def test_a_header_cannot_look_like_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_proof_a_search_and_the_doctor_print_keys_and_titles_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     check = Check(name="pages", verdict="failed", figures=NASTY, problems=1, examples=(NASTY,))
-    report = Report(ok=False, table=NASTY, model="m", pages=1, rows=1, seconds=0.1, checks=(check,))
+    report = VerifyReport(ok=False, table=NASTY, model="m", pages=1, rows=1, seconds=0.1, checks=(check,))
     assert_harmless(printed(lambda console: show_report(report, console)))
     hit = Hit(
         rank=1, score=0.5, id="w:1#0", page="w:1", wiki="w", title=NASTY, url=NASTY, text=NASTY,

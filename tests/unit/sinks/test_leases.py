@@ -15,7 +15,7 @@ from pipeline.metrics import Metrics
 from sinks import clean_up as cleaning
 from sinks.clean_up import clean_up
 from sinks.lease_folder import MAX_BYTES, MAX_FILES, LeaseFile, LeaseFolder, NoLeases
-from sinks.leases import MAX_SECONDS, Lease, encode_lease, judged, version_times
+from sinks.leases import MAX_SECONDS, Lease, encode_lease, leases_of, version_times
 from sinks.table import Table
 from sinks.upkeep import State, Step, Upkeep, UpkeepRules, due
 from tests.tables import embedded, new_table
@@ -38,7 +38,7 @@ def changed(**changes: object) -> LeaseFile:
 
 def test_leases_hold_the_oldest_version_first() -> None:
     young = Lease(version=4, time=NOW - 100, expires=NOW + 60)
-    found = judged([file(encode_lease(young)), file(encode_lease(SOUND))], VERSIONS, NOW)
+    found = leases_of([file(encode_lease(young)), file(encode_lease(SOUND))], VERSIONS, NOW)
     assert [held.lease for held in found.held] == [SOUND, young]
     assert (found.oldest, found.void) == (NOW - 500, [])
 
@@ -66,7 +66,7 @@ def test_leases_hold_the_oldest_version_first() -> None:
     ],
 )
 def test_what_is_no_lease_of_this_table_holds_nothing(void: LeaseFile, why: str) -> None:
-    found = judged([void], VERSIONS, NOW)
+    found = leases_of([void], VERSIONS, NOW)
     assert found.held == []
     assert why in found.void[0][1]
 

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from pipeline.errors import Fatal
-from sinks.start import Log, accepted, start_positions
+from sinks.start import PartitionOffsets, accepted, start_positions
 from tests.tables import FENCE
 
 
 def position(fence: int | None, committed: int | None, start: int = 0, end: int | None = 1000, **flags: bool) -> int:
     offsets = None if fence is None else {3: fence}
-    return start_positions(offsets, {3: Log(committed, start, end)}, **flags).positions[3]
+    return start_positions(offsets, {3: PartitionOffsets(committed, start, end)}, **flags).positions[3]
 
 
 def test_without_a_table_everything_is_read_whatever_is_committed() -> None:
@@ -32,11 +32,11 @@ def test_the_smaller_of_fence_and_commit_counts() -> None:
 
 
 def test_a_partition_that_the_fence_does_not_know_starts_at_0() -> None:
-    assert start_positions({}, {5: Log(None, 0, 10)}).positions == {5: 0}
+    assert start_positions({}, {5: PartitionOffsets(None, 0, 10)}).positions == {5: 0}
 
 
 def test_trimmed_records_that_the_table_has_are_not_missed() -> None:
-    start = start_positions({3: 70}, {3: Log(50, 60, 100)})
+    start = start_positions({3: 70}, {3: PartitionOffsets(50, 60, 100)})
     assert start.positions == {3: 60}
     assert "going on at 60" in start.notes[0]
     assert position(70, 50, start=70) == 70
@@ -60,7 +60,7 @@ def test_a_gap_is_fatal_and_says_what_to_type(fence: int | None, committed: int 
 
 
 def test_rebuild_moves_only_partitions_with_a_gap() -> None:
-    logs = {0: Log(5, 0, 10), 1: Log(5, 7, 10), 2: Log(5, 6, 10)}
+    logs = {0: PartitionOffsets(5, 0, 10), 1: PartitionOffsets(5, 7, 10), 2: PartitionOffsets(5, 6, 10)}
     start = start_positions({0: 5, 1: 5, 2: 6}, logs, rebuild=True)
     assert start.positions == {0: 5, 1: 7, 2: 6}
     assert start.rebuilt == {1: 7}

@@ -13,8 +13,8 @@ import pytest
 from lancedb.index import BTree
 from lancedb.table import LanceTable
 
+from deploy.doctor.context import Context
 from deploy.doctor.findings import Finding, Verdict
-from deploy.doctor.patient import Patient
 from deploy.doctor.settings import DoctorSettings
 from deploy.doctor.table import CHECKS
 from pipeline.errors import CirrostreamError, Fatal, Replaced, UsageError
@@ -188,9 +188,9 @@ def assert_doctor_says(folder: Path, says: str) -> None:
 
 def look(folder: Path) -> Finding:
     check = next(check for check in CHECKS if check.name == "table.fence")
-    patient = Patient(DoctorSettings(lance_uri=str(folder), _env_file=None))  # type: ignore[call-arg]
-    patient.model = Model()  # type: ignore[assignment]
-    return check.look(patient)
+    context = Context(DoctorSettings(lance_uri=str(folder), _env_file=None))  # type: ignore[call-arg]
+    context.model = Model()  # type: ignore[assignment]
+    return check.look(context)
 
 
 class Model:

@@ -25,8 +25,8 @@ import pytest
 from huggingface_hub.errors import GatedRepoError
 
 from deploy.doctor import brokers, clock, examination, machines, model, printing, topics
+from deploy.doctor.context import Context
 from deploy.doctor.findings import Check, Finding, Verdict, fail, ok, warn
-from deploy.doctor.patient import Patient
 from deploy.doctor.settings import DoctorSettings
 from deploy.doctor.trial import Trial
 from deploy.local.claim import Claim
@@ -47,8 +47,8 @@ from tests.tables import deletion, embedded, new_table
 
 def examined(only: str, **settings: Any) -> dict[str, Finding]:
     """What the checks of these families or names find, by name."""
-    patient = Patient(DoctorSettings(**settings))
-    return {result.name: result.finding for result in examination.examine(examination.checks(only), patient)}
+    context = Context(DoctorSettings(**settings))
+    return {result.name: result.finding for result in examination.examine(examination.checks(only), context)}
 
 
 def failed(findings: dict[str, Finding]) -> list[str]:
@@ -261,14 +261,14 @@ class ThreeBrokers:
 
 
 def seen(name: str, cluster: ThreeBrokers, **settings: Any) -> Finding:
-    patient = Patient(DoctorSettings(**settings), cluster=cluster)  # type: ignore[arg-type]
+    context = Context(DoctorSettings(**settings), cluster=cluster)  # type: ignore[arg-type]
     check = next(check for check in (*brokers.CHECKS, *topics.CHECKS) if check.name == name)
-    return examination.bounded(check, patient)
+    return examination.bounded(check, context)
 
 
 def test_a_check_in_which_a_library_panics_is_a_failure_at_once() -> None:
     check = Check("table.fence", panic, "type this", limit_s=60)  # type: ignore[arg-type]
-    finding = examination.bounded(check, Patient(DoctorSettings()))
+    finding = examination.bounded(check, Context(DoctorSettings()))
     assert finding == fail("PanicException: called `Option::unwrap()` on a `None` value", "type this")
 
 
@@ -590,40 +590,40 @@ def test_a_running_rival_fails_and_what_a_killed_one_left_does_not(tmp_path: Pat
 
 def test_a_folder_for_the_table_is_a_warning_when_kafka_is_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machines, "addresses", lambda _: [("kafka.example", 9092)])
-    finding = machines.check_paths(Patient(DoctorSettings()))
+    finding = machines.check_paths(Context(DoctorSettings()))
     assert finding.verdict is Verdict.WARN
     assert "the table (data/lance)" in finding.found
     assert "CIRROSTREAM_LANCE_URI=s3://" in finding.remedy
-    assert machines.check_paths(Patient(DoctorSettings(lance_uri="s3://bucket/lance"))).verdict is Verdict.OK
+    assert machines.check_paths(Context(DoctorSettings(lance_uri="s3://bucket/lance"))).verdict is Verdict.OK
 
 
 def test_a_sink_on_another_machine_and_a_folder_here_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machines, "addresses", lambda _: [("kafka.example", 9092)])
     monkeypatch.setattr(machines, "_own_addresses", lambda _: {"10.0.0.1"})
     monkeypatch.setattr(machines, "_hosts", lambda _: {"lance": {"10.0.0.7"}, "embed": {"10.0.0.1"}})
-    finding = machines.check_paths(Patient(DoctorSettings()))
+    finding = machines.check_paths(Context(DoctorSettings()))
     assert finding.verdict is Verdict.FAIL
     assert "10.0.0.7" in finding.found
     assert "CIRROSTREAM_LANCE_URI=s3://" in finding.remedy
 
 
 def test_clocks_are_judged_by_what_is_certain_about_their_difference() -> None:
-    assert clock.judged(1.0, 0.1).verdict is Verdict.OK
-    assert clock.judged(3.0, 2.0).verdict is Verdict.OK
-    assert clock.judged(-30.0, 0.1).verdict is Verdict.WARN
-    assert clock.judged(3600.0, 0.1).verdict is Verdict.FAIL
-    assert "set-ntp" in clock.judged(3600.0, 0.1).remedy
+    assert clock.finding_of(1.0, 0.1).verdict is Verdict.OK
+    assert clock.finding_of(3.0, 2.0).verdict is Verdict.OK
+    assert clock.finding_of(-30.0, 0.1).verdict is Verdict.WARN
+    assert clock.finding_of(3600.0, 0.1).verdict is Verdict.FAIL
+    assert "set-ntp" in clock.finding_of(3600.0, 0.1).remedy
 
 
 # The examination itself
 
 
 def made(*checks: Check) -> dict[str, Finding]:
-    return {r.name: r.finding for r in examination.examine(checks, Patient(DoctorSettings()))}
+    return {r.name: r.finding for r in examination.examine(checks, Context(DoctorSettings()))}
 
 
-def raising(error: Exception) -> Callable[[Patient], Finding]:
-    def look(_: Patient) -> Finding:
+def raising(error: Exception) -> Callable[[Context], Finding]:
+    def look(_: Context) -> Finding:
         raise error
 
     return look

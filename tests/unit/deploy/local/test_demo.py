@@ -17,7 +17,7 @@ from pipeline.settings import Settings
 from producers.account import Ledger
 from sinks.search import Answer, SearchOptions
 from sinks.search.answers import Hit, LegReport
-from sinks.verify.report import Report
+from sinks.verify.report import VerifyReport
 
 
 def hit(title: str) -> Hit:
@@ -59,8 +59,8 @@ class ScriptedPipeline:
     def close(self) -> None:
         pass
 
-    def verified(self, *_: object) -> tuple[Report, list[str]]:
-        return Report(ok=self.complete, table="t", model="m", pages=1, rows=1, seconds=0.1, checks=()), []
+    def verified(self, *_: object) -> tuple[VerifyReport, list[str]]:
+        return VerifyReport(ok=self.complete, table="t", model="m", pages=1, rows=1, seconds=0.1, checks=()), []
 
     def open(self, _: SearchOptions) -> ScriptedPipeline:
         return self

@@ -75,7 +75,7 @@ def test_stop_ends_the_owner_and_says_what_it_was(tmp_path: Path) -> None:
 
 def test_stop_signals_no_stranger_who_has_a_dead_owners_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker of a killed owner holds the claim for a moment; the owner's process id may be anybody's by then."""
-    monkeypatch.setattr(tidy, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(tidy, "END_SECONDS", 0.2)
     claim = run_claim_path(tmp_path)
     owner = other_owner(claim)
     os.utime(claim, (1, 1))

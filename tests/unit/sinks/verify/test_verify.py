@@ -31,7 +31,7 @@ from sinks.verify.kafka import fence_check, offsets_check
 from sinks.verify.letters import Letters, Pipeline
 from sinks.verify.letters import Sent as Version
 from sinks.verify.pages import newest_pages
-from sinks.verify.report import Check, Problems, Report
+from sinks.verify.report import Check, Problems, VerifyReport
 from sinks.verify.rows import Norms, RowScan
 from tests.tables import DIMENSION, FENCE, deletion, embedded, new_table, vector
 
@@ -474,14 +474,14 @@ def test_a_report_reads_the_same_in_all_three_forms(tmp_path: Path) -> None:
     problems = Problems()
     problems.add("missing", "w:1 (pages-0@3) | <b>")
     checks = (problems.check("every page", "2 pages"), Check(name="no lag", verdict="ok", figures="3 groups"))
-    report = Report(ok=False, table="t", model="m", pages=2, rows=3, seconds=0.1, checks=checks)
+    report = VerifyReport(ok=False, table="t", model="m", pages=2, rows=3, seconds=0.1, checks=checks)
     for name in ("r.md", "r.json"):
         verify_report.write(report, tmp_path / name)
     markdown = (tmp_path / "r.md").read_text()
     assert "| ✗ | every page | 2 pages: 1 missing |" in markdown
     assert "- w:1 (pages-0@3) \\| &lt;b>" in markdown
     assert "NOT verified: 1 of 2 checks failed (every page)" in markdown
-    assert msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=Report) == report
+    assert msgspec.json.decode((tmp_path / "r.json").read_bytes(), type=VerifyReport) == report
 
 
 def test_a_report_that_could_not_be_written_is_refused_first(tmp_path: Path) -> None:

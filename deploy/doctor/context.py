@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Patient:
+class Context:
     """The system that these settings mean. A check sets what it has found; those that need it name it in `needs`."""
 
     settings: DoctorSettings

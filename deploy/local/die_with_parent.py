@@ -1,6 +1,6 @@
 """Runs a command that cannot outlive the process that started it, not even when that one is killed with -9.
 
-    python -I -S tether.py FD COMMAND…
+    python -I -S die_with_parent.py FD COMMAND…
 
 FD is the read end of a pipe whose write end only the parent holds. This process forks a guard and becomes the
 command (exec: same process id, so exit codes and signals are the command's own). The guard waits for the end of
