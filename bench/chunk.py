@@ -19,7 +19,6 @@ from statistics import median
 from typing import NamedTuple
 
 import psutil
-from tokenizers import Tokenizer
 
 from bench import embed as embed_bench
 from consumers.chunk import BATCH_PAGES
@@ -27,6 +26,7 @@ from consumers.chunk_child import load
 from consumers.chunk_limits import seconds_for
 from consumers.chunk_process import ChunkProcess
 from consumers.chunk_protocol import PageRecord, Task
+from consumers.tokens import load_tokenizer
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.records import Page, encode
 from pipeline.settings import MIB, ModelSettings
@@ -91,7 +91,7 @@ def main() -> int:
 
 def batches(files: ModelFiles, pages: int) -> list[list[PageRecord]]:
     """Long pages of the model's own words, as the stage takes them."""
-    words = embed_bench._words(Tokenizer.from_file(str(files.tokenizer_file)))
+    words = embed_bench._words(load_tokenizer(files))
     made = embed_bench._pages(words, embed_bench.WORKLOADS["long pages"], pages)
     records = [record(at, page) for at, (_, page) in enumerate(made)]
     return [records[at : at + BATCH_PAGES] for at in range(0, len(records), BATCH_PAGES)]

@@ -24,6 +24,7 @@ from tokenizers import Tokenizer
 from consumers.chunking import Chunker
 from consumers.embedder import BUDGETS, Embedder
 from consumers.packing import ElasticBudget, TokenBudget
+from consumers.tokens import load_tokenizer
 from pipeline.model_files import resolve
 from pipeline.records import ChunkedPage, Page, Source
 from pipeline.settings import ModelSettings
@@ -67,7 +68,7 @@ def main() -> int:
     settings = ModelSettings()
     files = resolve(settings, weights=True)
     chunker = Chunker(files, settings.unit, settings.window_tokens, settings.overlap_tokens)
-    words = _words(Tokenizer.from_file(str(files.tokenizer_file)))
+    words = _words(load_tokenizer(files))
     exact = Embedder.load(files, device=given.device, dtype="fp32")
     auto = Embedder.load(files, device=given.device)
     print(f"{exact.device_name}: " + "; ".join(map(str, auto.probes)) + f"; chosen: {auto.dtype}")

@@ -21,7 +21,6 @@ from statistics import median
 from typing import Any, cast
 
 from msgspec.structs import replace
-from tokenizers import Tokenizer
 
 from bench import embed as embed_bench
 from bench import table as table_bench
@@ -36,9 +35,10 @@ from consumers.chunking import Chunker
 from consumers.embed import EmbedSettings, EmbedStage
 from consumers.embed import run as run_embed
 from consumers.embedder import Embedder
+from consumers.tokens import load_tokenizer
 from pipeline.batches import BatchSource, Limit
 from pipeline.dead_letters import DeadLetters
-from pipeline.membership import from_committed
+from pipeline.first_positions import from_committed
 from pipeline.metrics import Metrics
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.offsets import TopicLog
@@ -96,7 +96,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bench-metrics.json"))
     given = parser.parse_args()
     files = resolve(ModelSettings(), weights=True)
-    words = embed_bench._words(Tokenizer.from_file(str(files.tokenizer_file)))
+    words = embed_bench._words(load_tokenizer(files))
     pages = [page for _, page in embed_bench._pages(words, embed_bench.WORKLOADS["long pages"], given.pages)]
     settings = ModelSettings()
     chunker = Chunker(files, settings.unit, settings.window_tokens, settings.overlap_tokens)

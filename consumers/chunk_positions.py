@@ -1,21 +1,25 @@
-"""Where a group starts in `pages`: at the log's start when it is new, and nowhere else without being told.
+"""The first positions of the chunk stage's group, set before faust joins it: faust has no hook for them.
 
-The consumer runs with auto_offset_reset=none, so that a gap is an error. `earliest` would jump over it in silence: a
-group committed at 100 in a log that begins at 600 goes on at 600.
+The rule is `pipeline.first_positions`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from kafka import TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from pipeline.elimination import read_mark
 from pipeline.errors import Fatal, TryAgain
+from pipeline.first_positions import Positions, from_committed
 from pipeline.kafka import Cluster
 from pipeline.upgrade_grace import Grace, current
+
+
+def positions_of(group: str) -> Positions:
+    """The rule for this stage's group."""
+    return from_committed(group, "go back to what there is with `python -m pipeline.replay --stage chunk`")
 
 
 def set_first_positions(cluster: Cluster, topic: str, group: str) -> None:
@@ -29,8 +33,8 @@ def set_first_positions(cluster: Cluster, topic: str, group: str) -> None:
         TryAgain: the positions cannot be set at the moment.
     """
     starts, committed = cluster.log(topic).starts, cluster.committed(group, topic)
-    check_no_gap(group, committed, starts)
-    missing = {TopicPartition(topic, p): OffsetAndMetadata(o, "", -1) for p, o in starts.items() if p not in committed}
+    first = positions_of(group)({p: committed.get(p) for p in starts}, starts)
+    missing = {TopicPartition(topic, p): OffsetAndMetadata(o, "", -1) for p, o in first.items() if p not in committed}
     if not missing:
         return
     refusal: object = "nothing was committed"
@@ -47,13 +51,3 @@ def grace_of(cluster: Cluster, group: str) -> Grace:
     found = cluster.call(lambda: cluster.admin.list_group_offsets([group])).get(group, {})
     beginnings = (read_mark(at.metadata).newer_since for at in found.values())
     return Grace(current(beginnings, int(time.time())))
-
-
-def check_no_gap(group: str, committed: Mapping[int, int], log_starts: Mapping[int, int]) -> None:
-    """Raises Fatal when records that the group has not processed are gone."""
-    for partition, offset in committed.items():
-        if offset < log_starts.get(partition, 0):
-            raise Fatal(
-                f"group {group}, partition {partition}: records {offset} to {log_starts[partition] - 1} are gone and "
-                "were not chunked; go back to what there is with `python -m pipeline.replay --stage chunk`"
-            )

@@ -14,7 +14,7 @@ import faust
 from kafka.errors import KafkaError
 
 from consumers.chunk_errors import in_words
-from consumers.chunk_positions import check_no_gap
+from consumers.chunk_positions import positions_of
 from consumers.chunk_work import ChunkWork
 from pipeline.errors import CirrostreamError, Fatal, TryAgain, one_line
 from pipeline.kafka import Cluster
@@ -77,7 +77,7 @@ class Watchdog:
         """What to say of faust's crash: Fatal when its position is gone from the log, else another try may help."""
         try:
             committed = self._cluster.committed(self._group, self._topic)
-            check_no_gap(self._group, committed, self._cluster.log(self._topic).starts)
+            positions_of(self._group)(committed, self._cluster.log(self._topic).starts)
         except CirrostreamError as error:
             return error
         if isinstance(reason, BaseException):

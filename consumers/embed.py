@@ -19,8 +19,8 @@ from pipeline import cli, model_files, topics
 from pipeline.batches import Batch, BatchSource, Interrupted, Limit, Record
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.errors import Exit
+from pipeline.first_positions import from_committed
 from pipeline.kafka import Cluster
-from pipeline.membership import from_committed
 from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
 from pipeline.records import ChunkedPage, EmbeddedPage, Undecodable, decode, encode, source_of
 from pipeline.rejected import Rejected

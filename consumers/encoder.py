@@ -19,6 +19,7 @@ from consumers.devices import DeviceBroke, Trouble, trouble
 from consumers.packing import Ids, pad
 from pipeline.errors import CirrostreamError, TryAgain, UsageError, is_fault, one_line
 from pipeline.model_files import ModelFiles
+from pipeline.model_loading import load_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -52,22 +53,8 @@ class Encoder:
         vector normalised in bf16 has a norm that is off by up to 0.4 %. Raises whatever the libraries raise: see
         `loading`.
         """
-        # Read at import, so before it: without these, a local folder still costs requests to the hub.
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        model = SentenceTransformer(
-            str(files.path),
-            device=str(device),
-            local_files_only=True,
-            # Transformers' own default is the precision of the file, which for many models is bf16.
-            model_kwargs={"dtype": dtype, "use_safetensors": True},
-        )
-        model.eval()
-        return cls._of(model, files, device, dtype)
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read at import; without it, a local folder still costs requests to the hub
+        return cls._of(load_model(files.path, device, dtype), files, device, dtype)
 
     @classmethod
     def _of(cls, model: SentenceTransformer, files: ModelFiles, device: torch.device, dtype: torch.dtype) -> Encoder:

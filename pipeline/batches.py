@@ -26,8 +26,9 @@ from msgspec.structs import replace
 from pipeline import upgrade_grace
 from pipeline.elimination import CAREFUL_SHARE, LETTERS_A_KILLER, Mark, share_of_watchdog
 from pipeline.errors import CirrostreamError, Fatal, TryAgain, WorkFailed, one_line
+from pipeline.first_positions import Positions
 from pipeline.kafka import Cluster
-from pipeline.membership import JOIN_MS, POLL_MS, POLL_RECORDS, Membership, Positions
+from pipeline.membership import JOIN_MS, POLL_MS, POLL_RECORDS, Membership
 from pipeline.metrics import Metrics
 from pipeline.records import SchemaTooNew
 from pipeline.service import Watch, unwatched

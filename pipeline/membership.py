@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from kafka import ConsumerRebalanceListener, TopicPartition
@@ -32,6 +32,7 @@ from msgspec.structs import replace
 
 from pipeline.elimination import CAREFUL_RECORDS, Mark, metadata_of, read_mark
 from pipeline.errors import CirrostreamError, Fatal, TryAgain
+from pipeline.first_positions import Positions
 from pipeline.kafka import Cluster
 from pipeline.kafka_errors import in_words, translated
 from pipeline.metrics import Metrics
@@ -48,28 +49,6 @@ MAX_POLL_INTERVAL_S = 8 * 3600.0
 """Above whatever one turn may take (a page of 5 MB on a slow CPU, a step of upkeep): who stalls is ended by its own
 watchdog, and sooner; who is slow and thrown out would do the same work again for ever."""
 FORGOTTEN_SECONDS = 30.0
-
-
-class Positions(Protocol):
-    """Where to start reading partitions that have just been assigned."""
-
-    def __call__(self, committed: Mapping[int, int | None], log_starts: Mapping[int, int]) -> Mapping[int, int]:
-        """Next offset for each partition. Raises Fatal when it would leave a gap."""
-
-
-def from_committed(group: str, remedy: str) -> Positions:
-    """The committed offset, or the log's start for a group that has none; a gap between them is fatal."""
-
-    def positions(committed: Mapping[int, int | None], log_starts: Mapping[int, int]) -> Mapping[int, int]:
-        for partition, offset in committed.items():
-            if offset is not None and offset < log_starts[partition]:
-                raise Fatal(
-                    f"group {group}, partition {partition}: records {offset} to {log_starts[partition] - 1} are gone "
-                    f"and were not processed; {remedy}"
-                )
-        return {p: log_starts[p] if offset is None else offset for p, offset in committed.items()}
-
-    return positions
 
 
 class Membership:

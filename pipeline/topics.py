@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NewType
+from typing import Any, NewType
 
 from kafka.errors import for_code
 
@@ -18,9 +18,11 @@ from pipeline.errors import Fatal, TryAgain
 from pipeline.kafka import Cluster
 from pipeline.offsets import descriptions
 from pipeline.settings import Settings
-from pipeline.topic_rules import SAFE_REPLICAS
+from pipeline.topic_rules import SAFE_REPLICAS, Broken
 
 TopicId = NewType("TopicId", str)
+
+FIXED_COUNT = "a changed count would part pages from their older versions"
 
 _TOPIC_EXISTS = 36
 
@@ -162,16 +164,28 @@ def _await_leaders(cluster: Cluster, names: list[str]) -> None:
     raise TryAgain(f"topics {', '.join(names)}: no leader for every partition after 30 s")
 
 
+def wrong_partitions(settings: Settings, description: Mapping[str, Any]) -> str:
+    """Says that a topic has another number of partitions than it must; empty for one that has the right number."""
+    there = len(description["partitions"])
+    if there == settings.partitions:
+        return ""
+    return f"topic {description['name']} has {there} partitions, --partitions says {settings.partitions}"
+
+
+def broken_rules(cluster: Cluster, kind: str, description: Mapping[str, Any]) -> list[Broken]:
+    """The rules that a topic of this kind breaks, by the values that are in force."""
+    replicas = min(len(partition["replica_nodes"]) for partition in description["partitions"])
+    return topic_rules.broken(kind, replicas, cluster.configs(str(description["name"])))
+
+
 def _check(cluster: Cluster, settings: Settings, kind: str, name: str) -> None:
-    partitions = cluster.describe(name)["partitions"]
-    if len(partitions) != settings.partitions:
-        count = len(partitions)
+    description = cluster.describe(name)
+    if problem := wrong_partitions(settings, description):
         raise Fatal(
-            f"topic {name} has {count} partitions, --partitions (CIRROSTREAM_PARTITIONS) says {settings.partitions}: "
-            f"set it to {count}, or use another --namespace; a changed count would part pages from their older versions"
+            f"{problem}: set it to {len(description['partitions'])} (CIRROSTREAM_PARTITIONS), or use another "
+            f"--namespace; {FIXED_COUNT}"
         )
-    replicas = min(len(partition["replica_nodes"]) for partition in partitions)
-    wrong = [one for one in topic_rules.broken(kind, replicas, cluster.configs(name)) if one.rule.fatal]
+    wrong = [one for one in broken_rules(cluster, kind, description) if one.rule.fatal]
     if wrong:
         raise Fatal(
             f"topic {name} has {', '.join(map(str, wrong))}; `python -m deploy.doctor --only topics` says what to type"

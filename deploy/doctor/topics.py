@@ -11,11 +11,19 @@ from deploy.doctor import readers
 from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
 from deploy.doctor.machines import groups
-from pipeline import topic_rules
 from pipeline.errors import Forbidden
 from pipeline.kafka import Cluster
 from pipeline.topic_rules import SAFE_REPLICAS, Broken
-from pipeline.topics import CORPUS, OF_A_MODEL, corpus_topics, model_topics, wanted_topics
+from pipeline.topics import (
+    CORPUS,
+    FIXED_COUNT,
+    OF_A_MODEL,
+    broken_rules,
+    corpus_topics,
+    model_topics,
+    wanted_topics,
+    wrong_partitions,
+)
 
 UNKNOWN_TOPIC, NOT_AUTHORIZED = 3, 29
 NEEDED = ("READ", "WRITE", "DESCRIBE", "DESCRIBE_CONFIGS")
@@ -53,9 +61,9 @@ def _look(context: Context, kind: str) -> Finding:
         return _to_be_made(context, cluster, name, kind)
     if code:
         return fail(f"{name}: {for_code(code).__name__}", "see the brokers' logs")
-    broken = _broken(cluster, kind, found)
+    broken = broken_rules(cluster, kind, found)
     return (
-        _partitions(context, name, found)
+        _partitions(context, found)
         or _rights(cluster, kind, found)
         or _headless(name, found)
         or _configured(cluster, name, [one for one in broken if one.rule.fatal])
@@ -82,20 +90,15 @@ def _to_be_made(context: Context, cluster: Cluster, name: str, kind: str) -> Fin
     return ok(f"{name}: will be made with {partitions} partitions and {replicas} replica{'s' * (replicas > 1)}")
 
 
-def _partitions(context: Context, name: str, found: Mapping[str, Any]) -> Finding | None:
-    there, wanted = len(found["partitions"]), context.settings.partitions
-    if there == wanted:
+def _partitions(context: Context, found: Mapping[str, Any]) -> Finding | None:
+    problem = wrong_partitions(context.settings, found)
+    if not problem:
         return None
+    there = len(found["partitions"])
     return fail(
-        f"{name} has {there} partitions, --partitions says {wanted}; a changed count would part pages from their "
-        "older versions",
+        f"{problem}; {FIXED_COUNT}",
         f"export CIRROSTREAM_PARTITIONS={there}, or another pipeline: export CIRROSTREAM_NAMESPACE=second",
     )
-
-
-def _broken(cluster: Cluster, kind: str, found: Mapping[str, Any]) -> list[Broken]:
-    replicas = min(len(p["replica_nodes"]) for p in found["partitions"])
-    return topic_rules.broken(kind, replicas, cluster.configs(str(found["name"])))
 
 
 def _headless(name: str, found: Mapping[str, Any]) -> Finding | None:

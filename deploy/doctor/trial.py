@@ -47,14 +47,14 @@ def run_trial(settings: TrialSettings) -> Trial:
     """The trial, here and now; loads torch."""
     import numpy as np
     import torch
-    from tokenizers import Tokenizer
 
     from consumers.embedder import Embedder
+    from consumers.tokens import load_tokenizer
     from pipeline.model_files import resolve
 
     files = resolve(settings, weights=True)
     embedder = Embedder.load(files, device=settings.device, dtype=settings.dtype)
-    words = Tokenizer.from_file(str(files.tokenizer_file)).encode(SENTENCE, add_special_tokens=False).ids
+    words = load_tokenizer(files).encode(SENTENCE, add_special_tokens=False).ids
     framed = embedder.encoder.framed(np.asarray(words[: max(1, files.max_tokens - 8)], dtype=np.int64))
     vector = embedder.encoder.encode([framed])[0].cpu().double().numpy()
     return Trial(

@@ -5,7 +5,6 @@ Off unless asked for. From safetensors alone, and no code of the model's is run,
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -56,20 +55,12 @@ class CrossEncoderReranker:
         Raises:
             UsageError: it cannot be loaded, or gives more than one score a text.
         """
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
-        from sentence_transformers import CrossEncoder
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        from pipeline.model_loading import load_cross_encoder
+
         with faults_as(UsageError, f"cannot load the reranker {name} on --device {device}"):
-            model = CrossEncoder(
-                str(folder),
-                device=None if device == "auto" else device,
-                trust_remote_code=False,
-                local_files_only=True,
-                model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-            )
+            model = load_cross_encoder(folder, None if device == "auto" else device, torch.float32)
         if model.num_labels != 1:
             raise UsageError(f"--rerank {name}: gives {model.num_labels} numbers a text, a reranker gives one")
         return cls(model, name)

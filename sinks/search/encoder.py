@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -33,19 +32,12 @@ class QuestionEncoder:
         Raises:
             UsageError: the model cannot be loaded, or there is no such device.
         """
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         import torch
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        from pipeline.model_loading import load_model
+
         with faults_as(UsageError, f"cannot load the model {files.name} on --device {device}"):
-            model = SentenceTransformer(
-                str(files.path),
-                device=None if device == "auto" else device,
-                local_files_only=True,
-                model_kwargs={"dtype": torch.float32, "use_safetensors": True},
-            )
+            model = load_model(files.path, None if device == "auto" else device, torch.float32)
         model.max_seq_length = files.max_tokens  # the model's own may be more than it can place
         return cls(model, files.query_prompt)
 

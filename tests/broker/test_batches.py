@@ -14,8 +14,8 @@ from kafka.structs import OffsetAndMetadata
 from pipeline.batches import Batch, BatchSource, Limit
 from pipeline.elimination import Mark, metadata_of, read_mark
 from pipeline.errors import Fatal, Replaced
+from pipeline.first_positions import Positions, from_committed
 from pipeline.kafka import Cluster
-from pipeline.membership import Positions, from_committed
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher
 from pipeline.records import SchemaTooNew

@@ -18,8 +18,8 @@ from kafka.errors import KafkaError
 from pipeline import topics
 from pipeline.batches import BatchSource, Limit
 from pipeline.errors import CirrostreamError, Fatal, Forbidden, UsageError
+from pipeline.first_positions import from_committed
 from pipeline.kafka import Cluster, read_range
-from pipeline.membership import from_committed
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
 from sinks.trim import Trimmer, all_committed

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from consumers.chunk_limits import LEAST_SECONDS, TRIES_ALONE, most_seconds, seconds_for
-from consumers.chunk_positions import check_no_gap
+from consumers.chunk_positions import positions_of
 from consumers.chunk_process import ProcessDied
 from consumers.chunk_protocol import Answer, PageRecord
 from consumers.chunk_records import RecordChunker
@@ -206,9 +206,9 @@ def test_a_partition_may_wait_while_another_has_its_turn_but_not_for_ever() -> N
 
 
 def test_a_position_below_the_logs_start_is_a_gap() -> None:
-    check_no_gap("group", {0: 5, 1: 9}, {0: 5, 1: 0})
+    positions_of("group")({0: 5, 1: 9}, {0: 5, 1: 0})
     with pytest.raises(Fatal, match=r"records 5 to 7 are gone.*pipeline.replay --stage chunk"):
-        check_no_gap("group", {0: 5}, {0: 8})
+        positions_of("group")({0: 5}, {0: 8})
 
 
 def test_what_the_model_does_not_know_is_counted_once_kafka_has_the_chunks() -> None:

@@ -17,8 +17,8 @@ from kafka.structs import OffsetAndMetadata
 from pipeline.batches import Batch, BatchSource, Limit
 from pipeline.elimination import Mark, read_mark
 from pipeline.errors import Fatal, TryAgain, WorkFailed
+from pipeline.first_positions import Positions, from_committed
 from pipeline.kafka import Cluster
-from pipeline.membership import Positions, from_committed
 from pipeline.metrics import Metrics
 
 PARTITION = TopicPartition("numbers", 0)

@@ -14,8 +14,8 @@ from bench.in_memory import in_memory
 from pipeline import membership
 from pipeline.batches import BatchSource, Limit
 from pipeline.errors import CirrostreamError, Fatal, Forbidden, Replaced, TryAgain, UsageError
+from pipeline.first_positions import from_committed
 from pipeline.kafka_errors import in_words
-from pipeline.membership import from_committed
 from pipeline.metrics import Metrics
 
 MEANINGS = [
