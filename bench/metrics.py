@@ -1,4 +1,4 @@
-"""What our metrics cost: a stop-watch on their calls, in the loops of `chunk`, `embed` and `lance`.
+"""The cost of our metrics: a stop-watch on their calls, in the loops of `chunk`, `embed` and `lance`.
 
 `python -m bench.metrics [--pages 32] [--rounds 5] [--device cpu] [--out bench-metrics.json]`. Look at the shares: time
 in metrics, the stop-watch's own included, of the time that the loop took in the same run; and the processor time of one

@@ -62,7 +62,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class ProducerFigures:
-    """What one run found; seconds are medians over the rounds."""
+    """The figures of one run; seconds are medians over the rounds."""
 
     uncompressed_mib: float
     compressed_mib: float
@@ -143,7 +143,7 @@ def measure(folder: Path, mib: int, count: int, rounds: int, processes: int) -> 
 
 
 class Measured(NamedTuple):
-    """What some work gave, and took."""
+    """The yield of some work, and its cost."""
 
     result: Any
     seconds: float
@@ -171,7 +171,7 @@ def busy_cores(count: int) -> Iterator[None]:
 
 
 def decompress(path: Path) -> int:
-    """What any reader must do at least, with the producer's own blocks."""
+    """The least work of any reader, with the producer's own blocks."""
     return sum(len(block) for block in DumpFile(path).blocks())
 
 

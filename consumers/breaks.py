@@ -1,6 +1,6 @@
-"""Where a text may be cut: ends of sentences, lines and clauses in any script.
+"""Places where a text may be cut: ends of sentences, lines and clauses in any script.
 
-And where not: inside a character as people see it. A cheap rule, not a linguist's: a wrong sentence end only
+No place is inside a character as people see it. A cheap rule, not a linguist's: a wrong sentence end only
 moves a window's edge by some tokens.
 """
 
@@ -75,7 +75,7 @@ def breaks(text: str) -> Iterator[tuple[int, Break]]:
 
 
 def _is_abbreviation(text: str, start: int, end: int) -> bool:
-    """Whether the full stop at `start` ends no sentence: an initial, a known abbreviation, a short ordinal, or a
+    """True when the full stop at `start` ends no sentence: an initial, a known abbreviation, a short ordinal, or a
     lower-case letter goes on."""
     if end - start != 1 or text[start] != ".":
         return False
@@ -96,7 +96,7 @@ _VIRAMA = 9
 
 
 def splits_character(text: str, position: int) -> bool:
-    """Whether a cut before `position` would divide what a reader sees as one character.
+    """True when a cut before `position` would divide what a reader sees as one character.
 
     Follows the grapheme cluster rules of UAX #29 closely enough for cutting: marks, joiners, emoji sequences, flags,
     Hangul jamo, Indic conjuncts, CR LF. It may refuse a cut that the standard allows.

@@ -50,13 +50,13 @@ DELIVERY_SECONDS = 90.0
 """Kafka may take so long to acknowledge what was made of a batch; the producer itself gives up before."""
 
 SHARE_OF_WATCHDOG = 0.75
-"""What waits for deliveries gives up before the watchdog does, and says what it has waited for."""
+"""A wait for deliveries ends before the watchdog ends the process, and says for what it has waited."""
 
 NOTE_SECONDS = 5.0
 
 
 class ChunkSettings(ModelSettings, ServiceSettings):
-    """What a chunking replica takes."""
+    """Settings of a chunking replica."""
 
     session_seconds: float = Field(10.0, ge=1, le=300, description="A replica silent for so long loses its work.")
 

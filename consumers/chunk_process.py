@@ -48,7 +48,7 @@ class ChunkProcess:
         self._stopping = stopping
         self._child: _Child | None = None
         self.notice = ""
-        """What the operator should know of model and settings, once it has started."""
+        """A notice for the operator about model and settings, once it has started."""
 
     def __enter__(self) -> ChunkProcess:
         return self
@@ -62,7 +62,7 @@ class ChunkProcess:
         return None if self._child is None else self._child.process.pid
 
     def start(self) -> None:
-        """Makes sure that it runs. What it dies of while it starts is no page's fault, so it is tried again.
+        """Makes sure that it runs. A death while it starts is no page's fault, so it is tried again.
 
         Raises:
             UsageError: model and settings do not go together.

@@ -74,7 +74,7 @@ class Watchdog:
         threading.Thread(target=self._watch, name="progress", daemon=True).start()
 
     def explain(self, reason: object) -> CirrostreamError:
-        """What to say of faust's crash: Fatal when its position is gone from the log, else another try may help."""
+        """The error for faust's crash: Fatal when its position is gone from the log, else another try may help."""
         try:
             committed = self._cluster.committed(self._group, self._topic)
             positions_of(self._group)(committed, self._cluster.log(self._topic).starts)

@@ -1,4 +1,4 @@
-"""What becomes of one batch of the `pages` topic: messages for the chunks topic, and dead letters for what is wrong."""
+"""Turns a batch of the `pages` topic into messages for the chunks topic, and dead letters for faulty records."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Chunking(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What to send for one record; `letter` when it is a dead letter."""
+    """The message for one record; `letter` when it is a dead letter."""
 
     record: PageRecord
     message: Message

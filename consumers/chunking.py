@@ -178,7 +178,7 @@ class Chunker:
         return bool(clean) and not any(window.start < seam < window.end for seam in tokens.seams)
 
     def _headers(self, titles: Sequence[str]) -> list[str]:
-        """What stands before the text in each page's chunks."""
+        """The prefix of the text in each page's chunks."""
         short = [title.strip()[:TITLE_CHARACTERS] for title in titles]
         encodings = self._tokenizer.encode_batch(short, add_special_tokens=False)
         return [self._header(_cut_title(title, its)) for title, its in zip(short, encodings, strict=True)]
@@ -199,7 +199,7 @@ class Chunker:
         return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.uint32)
 
     def _special_ids(self) -> tuple[Ids, Ids]:
-        """What the tokenizer's post-processor puts before and after a text, learnt from an example."""
+        """The tokens that the post-processor puts before and after a text, learnt from an example."""
         plain = self._ids_of("a").tolist()
         whole = self._tokenizer.encode("a").ids
         for at in range(len(whole) - len(plain) + 1):

@@ -1,4 +1,4 @@
-"""Which device computes, and what its errors mean: its memory is full, it is broken, or the input is at fault."""
+"""Chooses the device, and tells its errors apart: its memory is full, it is broken, or the input is at fault."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OUT_OF_MEMORY = re.compile(
     r"|UR_RESULT_ERROR_OUT_OF_RESOURCES|bad[_ ]alloc|invalid buffer size|posix_memalign|ran out of memory",
     re.IGNORECASE,
 )
-"""What back ends say when there is no memory: few of them have a class for it (tests/unit/consumers/test_devices.py has
+"""Texts of back ends when there is no memory: few of them have a class for it (tests/unit/consumers/test_devices.py has
 where each text comes from). Handles of cuBLAS and its kin are made at their first use; on a full device that fails, as
 "not initialized" where the library does not know why."""
 
@@ -110,4 +110,4 @@ def memory_of_others(device: torch.device) -> int:
 
 
 CONTEXT_BYTES = 1 << 30
-"""What this process' own CUDA context, kernels and library handles take outside torch's allocator, at most."""
+"""Memory of this process' own CUDA context, kernels and library handles outside torch's allocator, at most."""

@@ -35,7 +35,7 @@ GRACE_SECONDS = 5.0
 
 
 class EmbedSettings(ModelSettings, ServiceSettings):
-    """What an embedding replica takes."""
+    """Settings of an embedding replica."""
 
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: the first GPU, else the CPU.")
     dtype: DType = Field("auto", description="Precision; auto: the fastest that keeps cosine >= 0.999 to fp32.")
@@ -107,7 +107,7 @@ def run(source: BatchSource[ChunkedPage], stage: EmbedStage) -> None:
 
 
 class EmbedStage:
-    """What happens to one batch: decode, embed, publish; and what cannot be embedded goes to the dead letters."""
+    """Steps of one batch: decode, embed, publish; a page that cannot be embedded goes to the dead letters."""
 
     def __init__(
         self,
@@ -207,7 +207,7 @@ class EmbedStage:
             self._reject(raw, Rejected(error.reason, str(error)))
             return None
         if page.source.partition != raw.partition:
-            # What else may be wrong with its source the sink finds out: this stage may not even look at `pages`.
+            # Other faults of its source are found by the sink: this stage may not even look at `pages`.
             self._reject(raw, Rejected("forged_source", f"its source is {page.source}, its partition {raw.partition}"))
             return None
         return page

@@ -35,7 +35,7 @@ LOAD_SECONDS = 1_800.0
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What became of the pages given: those with vectors, in the order given, and the positions of the others."""
+    """The result for the pages given: those with vectors, in the order given, and the positions of the others."""
 
     pages: list[EmbeddedPage]
     failed: list[tuple[int, Rejected]]
@@ -51,7 +51,7 @@ class Embedder:
     max_tokens: int
     vector_type: Literal["f4", "f2"] = "f4"
     probes: tuple[Probe, ...] = ()
-    """What `dtype="auto"` measured, for the log; empty for an explicit dtype."""
+    """The measurements of `dtype="auto"`, for the log; empty for an explicit dtype."""
     stats: Stats = field(default_factory=Stats)
     pause: Pause = time.sleep
 
@@ -97,7 +97,7 @@ class Embedder:
 
     @property
     def device_name(self) -> str:
-        """What stands in the records: the GPU's name, else `device`."""
+        """The device's name in the records: the GPU's name, else `device`."""
         if self.encoder.device.type == "cuda":
             return torch.cuda.get_device_name(self.encoder.device)
         return self.device
@@ -163,7 +163,7 @@ class Embedder:
         return Embedded(embedded, sorted(failed.items(), key=lambda item: item[0]))
 
     def take_stats(self) -> Stats:
-        """What was done since the last call."""
+        """The work since the last call."""
         stats, self.stats = self.stats, Stats()
         return stats
 

@@ -33,7 +33,7 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one precision did on the probe."""
+    """The result of one precision on the probe."""
 
     dtype: str
     seconds: float

@@ -11,7 +11,7 @@ class DeviceBatch(NamedTuple):
 
     tokens: int
     padded_tokens: int
-    """What the device computed: `tokens` and the padding between them."""
+    """The device's work: `tokens` and the padding between them."""
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ Ids = NDArray[np.uint32]
 Flags = NDArray[np.bool_]
 
 _SPACES = np.array([chr(code).isspace() for code in range(0x3002)])
-"""Whether a code point is white space; none above U+3000 is."""
+"""True when a code point is white space; none above U+3000 is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def load_tokenizer(files: ModelFiles) -> Tokenizer:
 
 
 def is_word_by_word(tokenizer: Tokenizer) -> bool:
-    """Whether words are tokenised independently of their neighbours, so that tokens of a part are a part of the tokens.
+    """True when words are tokenised independently of their neighbours: tokens of a part are a part of the tokens.
 
     True for BERT's and XLM-R's kind. Not for those that see the space before a word as part of it (GPT-2, Gemma,
     Llama): there a window's first word is another token at the start of a text than in its middle.

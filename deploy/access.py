@@ -1,8 +1,8 @@
 """Lets GPU hosts elsewhere into a Kafka: `python -m deploy.access --password-file FILE`.
 
 It sets a user's password (SCRAM-SHA-512) and gives it the rights that embedders need (`--chunk`: chunkers, too), and no
-others: those that an earlier call or version gave it are taken back. What a host in wrong hands can do with them stands
-in SECURITY.md. Do it again to change the password.
+others: those that an earlier call or version gave it are taken back. SECURITY.md has the harm that
+a host in wrong hands can do with them. Do it again to change the password.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which rights each part of the pipeline needs in Kafka, and no more; for every model.
+"""The rights that each part of the pipeline needs in Kafka, and no more; for every model.
 
 None may create topics: with authorisation, topics are made once, by who may, and a stage that finds one missing ends
 with code 70 instead of making it with settings of its own.

@@ -1,4 +1,4 @@
-"""From our panels to Grafana's: one function a kind, and one for what all kinds have in common."""
+"""Translates our panels to Grafana's: one function a kind, and one for what all kinds have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a panel is, before Grafana: its question, its queries, what the answer means and what to do about it.
+"""A panel, before Grafana: its question, its queries, the meaning of the answer and what to do about it.
 
 Every panel says its unit, has a description for somebody who has never seen it, and leads to a section of the run book.
 """
@@ -79,7 +79,7 @@ class Panel:
     stacked: bool = False
     logarithmic: bool = False
     never: str = ""
-    """What to show in place of ten years and more."""
+    """The text in place of ten years and more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ RANGE = "$__range"
 STAGES = 'job="cirrostream"'
 """All of our processes but the exporter of the lag."""
 HERE = 'stage=~"$stage",instance=~"$replica"'
-"""What a dashboard's variables have chosen."""
+"""The choice of a dashboard's variables."""
 GROUP = 'group=~"$group"'
 
 FINISHED = "done|produced|sent|deleted|stale"
-"""What became of a page that a stage is done with. Not `changes`: a change that the live stage has looked at need not
+"""Fates of a page that a stage is done with. Not `changes`: a change that the live stage has looked at need not
 lead to a page."""
 MOST_LINES = 24
 """A chart of more lines says nothing; the worst ones are kept."""
@@ -36,7 +36,7 @@ def matching(*matchers: str) -> str:
 
 
 def rate(metric: str, window: str, by: str, *where: str) -> str:
-    """What a counter grows by in a second, summed by these labels."""
+    """A counter's growth in a second, summed by these labels."""
     return f"sum by ({by}) (rate(cirrostream_{metric}_total{matching(*where)}[{window}]))"
 
 

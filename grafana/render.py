@@ -113,7 +113,7 @@ def paths() -> dict[Path, str]:
 
 
 class RenderSettings(BaseSettings):
-    """What rendering takes."""
+    """Settings of the rendering."""
 
     model_config = SettingsConfigDict(env_prefix="CIRROSTREAM_RENDER_", extra="ignore", frozen=True)
 

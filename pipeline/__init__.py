@@ -1,1 +1,1 @@
-"""What all stages share. Imports nothing else of ours."""
+"""Code that all stages share. Imports nothing else of ours."""

@@ -1,4 +1,4 @@
-"""How processes of one machine find each other: each has a file in a folder, with the address of its /metrics."""
+"""Announcements, by which processes of one machine find each other: a file each, with the address of its /metrics."""
 
 from __future__ import annotations
 

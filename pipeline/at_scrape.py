@@ -41,7 +41,7 @@ Read = Callable[[], Iterable[Measured]]
 
 
 class AtScrape(Collector):
-    """Declared gauges with what `read` says of them. What it does not say, or not in time, is absent.
+    """Declared gauges with the values that `read` gives. One that it does not give, or not in time, is absent.
 
     A `read` that hangs keeps its thread, and no other is started before it returns: NVML on a GPU that fell off its bus
     and `statvfs` on a network disk that is away may not come back at all.

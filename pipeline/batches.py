@@ -3,7 +3,7 @@
 Between two batches the group may take partitions away or bring others (`pipeline.membership`). A partition that is gone
 takes its records with it, uncommitted: its new owner starts at the committed offset.
 
-What was in hand when a process died may be what killed it: `pipeline.elimination` says how such records are taken then,
+The records in hand when a process died may have killed it: `pipeline.elimination` says how such records are taken then,
 and which of them is the one.
 """
 
@@ -223,7 +223,7 @@ class BatchSource(Generic[T]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Leaves the group. What was in hand is under suspicion unless the end has nothing to do with it."""
+        """Leaves the group. The records in hand are under suspicion unless the end has nothing to do with them."""
         if not self._suspected and (error is None or isinstance(error, CirrostreamError | KeyboardInterrupt)):
             self._member.release()
         self.close()

@@ -1,4 +1,4 @@
-"""What a child process does at its start so that it harms nobody: an end with its parent, and a bound on its memory."""
+"""Limits that a child process sets itself at its start: an end with its parent, and a bound on its memory."""
 
 from __future__ import annotations
 

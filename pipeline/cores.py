@@ -1,4 +1,4 @@
-"""What this process has to compute with."""
+"""The cores and the memory that this process may use."""
 
 from __future__ import annotations
 

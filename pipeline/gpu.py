@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of the GPUs that this process may use; nothing at all where there is no driver.
+"""The GPUs that this process may use, by NVIDIA's driver; nothing at all where there is no driver.
 
 NVML numbers the GPUs of the host by their place on the bus and knows nothing of `CUDA_VISIBLE_DEVICES`, so that is
 applied here. CUDA itself sorts by speed unless `CUDA_DEVICE_ORDER=PCI_BUS_ID`: on a host with unlike GPUs only a UUID
@@ -18,7 +18,7 @@ from pipeline.at_scrape import Measured
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU now. What its driver does not tell (on a share of a GPU: nearly everything) is None."""
+    """One GPU now. A value that its driver does not tell (on a share of a GPU: nearly all) is None."""
 
     index: int
     """Of the host's, in the order of the bus, as `nvidia-smi` says it."""

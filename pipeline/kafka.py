@@ -117,7 +117,7 @@ class Cluster:
         return ",".join(map(str, self.servers))
 
     def client_config(self) -> dict[str, Any]:
-        """What every kafka-python client of this cluster is made with."""
+        """The settings of every kafka-python client of this cluster."""
         return {
             "bootstrap_servers": [str(server) for server in self.servers],
             "bootstrap_timeout_ms": BOOTSTRAP_TIMEOUT_MS,

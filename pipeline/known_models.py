@@ -20,7 +20,7 @@ class KnownModel:
     languages: frozenset[str]
     """Two-letter codes."""
     prompts: bool
-    """Whether questions and documents need prompts."""
+    """True when questions and documents need prompts."""
     licence: str
 
 

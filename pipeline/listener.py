@@ -1,4 +1,4 @@
-"""What a Kafka listener speaks, found out with one request: TLS or not, SASL or not, and which mechanisms.
+"""The protocol of a Kafka listener, found out with one request: TLS or not, SASL or not, and which mechanisms.
 
 A client with the wrong KAFKA_SECURITY_PROTOCOL sees a connection that closes or stays silent, and its library tells
 no more than a time-out. But every listener answers a SaslHandshake before anybody has logged in: with its mechanisms,
@@ -32,7 +32,7 @@ class Listener:
 
     tls: bool
     mechanisms: tuple[str, ...] = ()
-    """What it offers for a login; none: it wants no login."""
+    """Mechanisms that it offers for a login; none: it wants no login."""
     wants_certificate: bool = False
     """It ended the connection after the TLS handshake, as listeners do that want a client certificate."""
 
@@ -49,7 +49,7 @@ class Contradiction:
     setting: str
     right: str
     said: str
-    """What the listener is and what the setting says, to stand behind the listener's address."""
+    """A sentence on the listener and the setting, to stand behind the listener's address."""
 
 
 def contradiction(listener: Listener, protocol: str, mechanism: str) -> Contradiction | None:
@@ -64,7 +64,7 @@ def contradiction(listener: Listener, protocol: str, mechanism: str) -> Contradi
 
 
 def look_at(host: str, port: int, certificate: tuple[str, str] | None = None) -> Listener:
-    """What listens there; `certificate` (file, key file) is shown where TLS is spoken.
+    """The listener at an address; `certificate` (file, key file) is shown where TLS is spoken.
 
     Raises:
         OSError: nobody listens, or it does not answer.

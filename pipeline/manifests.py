@@ -1,4 +1,4 @@
-"""What a snapshot said: for each finished shard, the ids of its pages and what they looked like, kept in `progress`.
+"""Manifests of snapshots: for each finished shard, the ids of its pages and a hash of each, kept in `progress`.
 
 Dumps have no tombstones. That a page was deleted shows only in that a newer complete snapshot lacks it, and that a page
 is unchanged only in that its hashes are those of the snapshot before. 24 bytes a page, in records of at most 4.8 MB.

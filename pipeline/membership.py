@@ -87,7 +87,7 @@ class Membership:
         self.committed: dict[int, int] = {}
         """Where each partition of ours stands in Kafka."""
         self.marks: dict[int, Mark] = {}
-        """What is known of each: a mark is in Kafka before its records are in hand."""
+        """The mark of each: it is in Kafka before its records are in hand."""
         self._listener = _Assignment()
         self._consumer = cluster.consumer(
             group,
@@ -116,7 +116,7 @@ class Membership:
         return any(mark.careful for mark in self.marks.values())
 
     def is_joining(self) -> bool:
-        """Whether the group is rebalancing: then nothing but polls, long ones, until it has settled.
+        """True when the group is rebalancing: then nothing but polls, long ones, until it has settled.
 
         kafka-python 3.0.12 takes the result of a join only inside the poll that waits for it. A join that ends
         between two polls is started anew, which sets off the next rebalance, and with batches of seconds that never
@@ -358,7 +358,7 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         self.on_partitions_revoked(lost)
 
     def changes(self) -> tuple[set[TopicPartition], set[TopicPartition]]:
-        """What was gained and lost since the last call; a partition lost and regained is in both."""
+        """Partitions gained and lost since the last call; one lost and regained is in both."""
         with self._lock:
             changes = self._gained, self._lost
             self._gained, self._lost = set(), set()

@@ -47,7 +47,7 @@ DEAD_LETTERS = {
 """The reasons of each stage, so that their counters begin at 0: the first dead letter is the one to be woken for."""
 
 MEASUREMENTS = ("done", "died", "timed_out", "unreadable")
-"""What becomes of a measurement; the three latter are alike in that there is none."""
+"""Outcomes of a measurement; the three latter are alike in that there is none."""
 
 DISK = (
     Declared("cirrostream_disk_free_bytes", "Room left for this user on the file system of the data folder."),

@@ -1,7 +1,7 @@
-"""Reads what a sentence-transformers model says about itself, from its small JSON files alone.
+"""Reads a sentence-transformers model's configuration, from its small JSON files alone.
 
 Loading the model would tell the same, for 766 MB and 6 seconds; the chunk stage needs neither torch nor the weights.
-What is read, and its order of precedence, follows sentence-transformers 6 (`Transformer.load_config`, `Pooling`,
+The fields read, and their order of precedence, follow sentence-transformers 6 (`Transformer.load_config`, `Pooling`,
 `Dense`, `encode_document`), the older field names included.
 """
 

@@ -12,7 +12,7 @@ from pipeline.model_json import parse_json, read_json
 MODULES = frozenset({"Pooling", "Dense", "Normalize", "LayerNorm", "Dropout"}) | frozenset(
     {"WeightedLayerPooling", "WordWeights", "CNN", "LSTM"}
 )
-"""What may follow the transformer: all that needs nothing but its output."""
+"""Modules that may follow the transformer: all that need nothing but its output."""
 
 
 class Module(msgspec.Struct):

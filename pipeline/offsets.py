@@ -35,7 +35,7 @@ class TopicLog:
     starts: Mapping[int, int]
     ends: Mapping[int, int]
     leaderless: bool = False
-    """Whether a partition is left out."""
+    """True when a partition is left out."""
 
     @property
     def ranges(self) -> dict[int, tuple[int, int]]:
@@ -83,7 +83,7 @@ def topic_logs(cluster: Cluster, topics: Iterable[str]) -> dict[str, TopicLog]:
 
 
 def committed_offsets(cluster: Cluster, groups: Sequence[str]) -> dict[str, dict[TopicPartition, int]]:
-    """What each group has committed, in all topics; nothing for a group that has not, or that is not there."""
+    """The commits of each group, in all topics; none for a group that has not committed, or that is not there."""
     if not groups:
         return {}
     found = cluster.call(lambda: cluster.admin.list_group_offsets(list(groups)))

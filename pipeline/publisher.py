@@ -3,7 +3,7 @@
 Three traps of kafka-python's producer shape this file (`docs/decisions/0002-publisher.md`): it takes any amount of
 records into memory while a broker is away; after some errors it accepts sends for ever without sending; and `flush`
 says nothing of records that failed. So the bytes in flight are bounded, each future is looked at, and a producer that
-has stopped is replaced, with everything unacknowledged sent again in its old order. What was in fact written twice is
+has stopped is replaced, with everything unacknowledged sent again in its old order. Records written twice are
 harmless: order in the table comes from `source`.
 """
 
@@ -122,7 +122,7 @@ class Delivery:
 
     @property
     def done(self) -> bool:
-        """Whether all are acknowledged; never blocks."""
+        """True when all are acknowledged; never blocks."""
         return all(sent.future is not None and sent.future.succeeded() for sent in self._sent)
 
     @property
@@ -194,7 +194,7 @@ class Publisher:
         return Delivery(self, [self._send_new(message) for message in checked])
 
     def takes(self, message: Message) -> bool:
-        """Whether the message is no larger than its topic takes."""
+        """True when the message is no larger than its topic takes."""
         return message.size <= self._cluster.max_message_bytes(message.topic)
 
     @property
@@ -202,7 +202,7 @@ class Publisher:
         return self._bytes
 
     def close(self) -> None:
-        """Waits a moment for what is in flight, then ends the producer. What was not waited for may be lost."""
+        """Waits a moment for what is in flight, then ends the producer. The rest may be lost."""
         self._close(5)
 
     def abandon(self) -> None:
@@ -322,7 +322,7 @@ class Publisher:
             raise in_words(sent.future.exception, f"cannot write to {sent.message.topic}")
 
     def _is_too_large(self, sent: _Sent) -> bool:
-        """Whether the broker refused this record for its own size; its neighbours in the batch fail in the same words.
+        """True when the broker refused this record for its size; its neighbours in the batch fail in the same words.
 
         That happens only when somebody has made the topic's limit smaller since we asked.
         """

@@ -1,4 +1,4 @@
-"""What travels between the stages: one page, one message, in every topic.
+"""Records that travel between the stages: one page, one message, in every topic.
 
 A message is a msgpack map of a `msgspec.Struct`, so that a reader in any language finds the fields by name; its
 key is `wiki:page_id`. A record carries the number of its schema: `decode` tells a newer one, for which this process
@@ -152,7 +152,7 @@ class EmbeddedPage(msgspec.Struct, frozen=True, kw_only=True):
     vector_type: Literal["f4", "f2"] = "f4"
     vectors: bytes = b""
     device: str = ""
-    """What computed the vectors, such as `cpu` or `NVIDIA H200`."""
+    """The device that computed the vectors, such as `cpu` or `NVIDIA H200`."""
     dtype: str = ""
     """The precision they were computed in, such as `float32` or `bfloat16`."""
     chunks_offset: int | None = None
@@ -251,12 +251,12 @@ _PAGE_ID = re.compile(PAGE_ID_PATTERN)
 
 
 def valid_wiki(wiki: str) -> bool:
-    """Whether `wiki` may stand in a key, such as `enwiki`."""
+    """True when `wiki` may stand in a key, such as `enwiki`."""
     return _WIKI.match(wiki) is not None
 
 
 def valid_page_id(page_id: str) -> bool:
-    """Whether `page_id` may stand in a key: 1 to 256 characters, none of them a control character."""
+    """True when `page_id` may stand in a key: 1 to 256 characters, none of them a control character."""
     return _PAGE_ID.match(page_id) is not None
 
 

@@ -31,7 +31,7 @@ def _offsets(text: str) -> str:
 
 
 class ReplaySettings(ModelSettings, TableSettings):
-    """What a replay takes."""
+    """Settings of a replay."""
 
     stage: Literal["chunk", "embed", "lance"] = Field("chunk", description="chunk, embed or lance.")
     offsets: Annotated[str, AfterValidator(_offsets)] = Field(

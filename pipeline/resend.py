@@ -91,7 +91,7 @@ class Resender:
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """What was sent."""
+    """Counts of the pages that were sent."""
 
     pages: int
     deletions: int

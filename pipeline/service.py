@@ -1,4 +1,4 @@
-"""What every long-running process does alike: signals, /metrics and /healthz, a watchdog, exit codes.
+"""The frame of every long-running process: signals, /metrics and /healthz, a watchdog, exit codes.
 
 A stage that cannot work dies, with one line that says why; its supervisor starts it again. None idles half alive.
 """
@@ -149,7 +149,7 @@ class Service:
         os._exit(code)
 
     def _observe(self) -> None:
-        """What is asked for at a scrape alone: a loop that stalls cannot tell its own age."""
+        """Registers metrics that are read at a scrape alone: a loop that stalls cannot tell its own age."""
         metrics, stage = self.metrics, self.metrics.stage
         metrics.last_turn.follow(lambda: self._turned_on)
         metrics.loop_idle.follow(lambda: self.idle_seconds)

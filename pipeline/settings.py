@@ -136,7 +136,7 @@ def _reason(settings: type[BaseSettings], problem: ErrorDetails) -> str:
 
 
 class Settings(BaseSettings):
-    """What every command that touches the pipeline takes."""
+    """Settings of every command that touches the pipeline."""
 
     model_config = SettingsConfigDict(env_prefix="CIRROSTREAM_", extra="ignore", frozen=True)
 
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
 
 
 class ServiceSettings(Settings):
-    """What every long-running process takes."""
+    """Settings of every long-running process."""
 
     metrics_host: str = Field("127.0.0.1", description="Address that /metrics and /healthz are served on.")
     metrics_port: int = Field(9400, ge=0, le=65_535, description="Port for them; taken: the next free one; 0: any.")
@@ -165,7 +165,7 @@ class ServiceSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """What decides a model's topics: another value of any of these is another pipeline, side by side with the old."""
+    """Settings that decide a model's topics: another value of any of them is another pipeline beside the old."""
 
     model: str = Field(DEFAULT_MODEL, description="sentence-transformers model: a hub name or a folder.")
     revision: str | None = Field(None, description="Commit of the model on the hub; unset: its newest.")

@@ -32,7 +32,7 @@ OF_A_MODEL = ("chunks", "vectors")
 
 @dataclass(frozen=True, slots=True)
 class CorpusTopics:
-    """What all models share."""
+    """The topics that all models share."""
 
     pages: str
     progress: str
@@ -41,7 +41,7 @@ class CorpusTopics:
 
 @dataclass(frozen=True, slots=True)
 class ModelTopics:
-    """What one model, prompt and chunker setting has for itself."""
+    """The topics and groups of one model, prompt and chunker setting."""
 
     chunks: str
     vectors: str

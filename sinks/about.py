@@ -1,4 +1,4 @@
-"""What a table says about itself: which model its vectors are of, how its texts were cut, where they come from. Pure.
+"""A table's note about itself: the model of its vectors, the cuts of its texts, the origin of them. Pure.
 
 Its writer keeps this in the fence's JSON. A reader believes none of it that could do harm: it names no path and no
 code, and a model's name is used only when it looks like one on the hub (`named`).

@@ -31,7 +31,7 @@ class CleanUp:
     leases: int = 0
     """Leases that hold a version."""
     bytes: int = 0
-    """What only versions that leases hold need."""
+    """Files that only versions held by leases need."""
     ended: list[Held] = field(default_factory=list)
     """Leases that were ended, for what they hold is more than the bound."""
     void: list[tuple[str, str]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Where the texts of a table come from, as its writer keeps it in the fence: noted page by page while it writes.
+"""The origin of a table's texts, as its writer keeps it in the fence: noted page by page while it writes.
 
 A table that is older than this note is looked at once, in a sample of its rows.
 """

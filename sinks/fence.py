@@ -42,7 +42,7 @@ class UnknownPagesTopic(Fatal):
 
 
 class Fence(msgspec.Struct, frozen=True, kw_only=True):
-    """What the fence row says besides its stamp; kept as JSON in its column `fence`."""
+    """The content of the fence row besides its stamp; kept as JSON in its column `fence`."""
 
     schema: int = FENCE_SCHEMA
     model: str

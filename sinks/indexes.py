@@ -47,7 +47,7 @@ class Index:
     """Of a full-text index."""
 
     def config(self) -> BTree | Bitmap | LabelList | FTS:
-        """What LanceDB makes it by."""
+        """LanceDB's configuration of it."""
         match self.kind:
             case Kind.BTREE:
                 return BTree()
@@ -71,7 +71,7 @@ class Found:
     indexed: int = 0
     bytes: int = 0
     details: Mapping[str, object] = field(default_factory=dict)
-    """What it was made by: a full-text index's tokenizer."""
+    """The tokenizer of a full-text index."""
 
     @classmethod
     def of(cls, config: IndexConfig) -> Found:

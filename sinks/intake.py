@@ -1,4 +1,4 @@
-"""What comes out of `vectors`, checked before it is merged: afterwards nobody would find a bad vector again."""
+"""Checks records of `vectors` before they are merged: afterwards nobody would find a bad vector again."""
 
 from __future__ import annotations
 

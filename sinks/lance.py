@@ -208,7 +208,7 @@ def _table(
 
 
 def _measuring(settings: LanceSettings, files: ModelFiles, metrics: Metrics) -> Measuring:
-    """What measures the table beside this process, which has no torch and does not wait."""
+    """The measuring of the table beside this process, which has no torch and does not wait."""
     environment = measure_environment(settings, files)
     start = partial(MeasureProcess, environment, settings.measure_seconds) if settings.measure else None
     return Measuring(start, metrics)

@@ -1,7 +1,7 @@
 """Leases: how a reader that must see one version to its end keeps the writer from removing that version's files.
 
 A lease names a version, with the time it was committed, and expires by itself. The writer reads all leases before it
-removes old versions. What a lease says is not believed where the table can tell: a version that the table does not
+removes old versions. A lease is not believed where the table can tell: a version that the table does not
 have holds nothing, and none holds longer than 24 hours after it was last renewed.
 
 Never a Lance tag: one on an old version makes all clean-up fail.

@@ -1,6 +1,6 @@
 """Under which licence a text may be passed on: its publisher's, as far as the row of the table tells it.
 
-Wikimedia's wikis changed from CC BY-SA 3.0 to 4.0 on 7 June 2023. What is older than that is under 3.0, and but for
+Wikimedia's wikis changed from CC BY-SA 3.0 to 4.0 on 7 June 2023. Older text is under 3.0, and but for
 Wikivoyage's under the GFDL as well. https://foundation.wikimedia.org/wiki/Policy:Terms_of_Use
 """
 

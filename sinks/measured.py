@@ -6,7 +6,7 @@ import msgspec
 
 
 class LegWeights(msgspec.Struct, frozen=True, kw_only=True):
-    """What each leg's standard scores count for rows in one language, 0 to 1."""
+    """Weights of each leg's standard scores for rows in one language, 0 to 1."""
 
     vector: float = 1.0
     text: float = 1.0
@@ -23,7 +23,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found at one time."""
+    """The measurements of one time."""
 
     at: str
     """ISO 8601, UTC."""

@@ -14,7 +14,7 @@ AT_START = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "LANCEDB_LOG": "error",
 }
-"""What is read before any code of ours runs, so that whoever starts the process must set it.
+"""Variables that are read before any code of ours runs, so that whoever starts the process must set them.
 
 glibc keeps an arena a thread, and Arrow has many threads; it raises its threshold for memory that goes back to the
 system at once as soon as something large was freed, and Arrow's own allocator keeps what it had. Merges of 10,000 rows:

@@ -156,7 +156,7 @@ class Merger:
             log.warning("columns that were missing were added, empty in the rows that were there")
 
     def _attempt(self, rows: pa.Table, fence: pa.Table, way: Way) -> LibraryError | None:
-        """What LanceDB says of this merge; the fence alone knows whether it happened."""
+        """LanceDB's answer to this merge; the fence alone knows whether it happened."""
         try:
             with self.watch(f"a merge into table {self.name}", MERGE_SECONDS), library_errors():
                 schema = self.lance.schema  # asked each time: its user may add a column while we write

@@ -95,7 +95,7 @@ class Reader:
             raise no_answer(self.name, "read", error) from None
 
     def fence(self) -> Fence:
-        """What the fence row says. Raises Fatal when there is not exactly one."""
+        """The fence. Raises Fatal when there is not exactly one."""
         return read_fence(self.lance).fence
 
     def live_rows(self) -> int:

@@ -20,7 +20,7 @@ MAX_PAGE_BYTES = 128 * MIB
 """Of the rows of one page. A merge of so much peaks at 0.8 GB of resident memory, of twice as much at 1.3 to 1.8 GB."""
 
 BYTES_PER_ROW = 4096
-"""What a row of usual size has at most. A larger one counts as several: a batch of 10,000 has 41 MB, or one page."""
+"""The most bytes of a row of usual size. A larger one counts as several: a batch of 10,000 has 41 MB, or one page."""
 
 ROW_BYTES = 280
 """Of a row's numbers, offsets, hashes and dates, and of the columns that are empty in it."""
@@ -31,9 +31,9 @@ class RowBytes:
     """Bytes of a page's live rows; right within some percent."""
 
     own: int
-    """What each row has of its own: text, vector, numbers."""
+    """Bytes of each row's own columns: text, vector, numbers."""
     repeated: int
-    """What all of them repeat: title, address, categories, aliases, metadata, and its fields once more as facets."""
+    """Bytes that all of them repeat: title, address, categories, aliases, metadata, and the facets of its fields."""
 
     @property
     def total(self) -> int:

@@ -68,7 +68,7 @@ class VectorRule:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """What a table holds of a page: its newest version, and the number of every row, live or dead."""
+    """A page in a table: its newest version, and the number of every row, live or dead."""
 
     version: Version
     numbers: frozenset[int]
@@ -77,7 +77,7 @@ class StoredPage:
 
 
 def stored_pages(rows: pa.Table) -> dict[str, StoredPage]:
-    """What rows with the columns `page`, `id`, `n` and `source` tell of their pages."""
+    """The pages of rows with the columns `page`, `id`, `n` and `source`."""
     whole = pc.binary_join_element_wise(rows["page"], rows["n"].cast(pa.string()), "#")
     sound = pc.and_(pc.equal(whole, rows["id"]).fill_null(False), rows["source"].is_valid())
     damaged = set(rows["page"].filter(pc.invert(sound)).to_pylist())

@@ -24,7 +24,7 @@ REFILL = (
 
 @dataclass(frozen=True, slots=True)
 class PartitionOffsets:
-    """What Kafka has of one partition of `vectors`: its group's commit, its first offset, its next offset.
+    """One partition of `vectors` in Kafka: its group's commit, its first offset, its next offset.
 
     `end` is None where only a gap at the beginning matters.
     """

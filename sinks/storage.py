@@ -122,7 +122,7 @@ def quoted(text: str) -> str:
 
 
 def storage_fault(table: str, error: LibraryError) -> Fatal | None:
-    """What the operator must mend, if this error says so."""
+    """The fault that the operator must mend, if this error tells of one."""
     remedies = {
         "/_versions": "it vanished under its writer; if that was meant, start sinks.lance again: it tells what to do",
         "No space left": "the disk is full; make room, then start again: nothing was lost",

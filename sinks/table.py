@@ -43,12 +43,12 @@ LOOK_UP_PAGES = 1_000
 DELETE_PAGES = 100
 
 Impossible = Callable[[Version, int], bool]
-"""Whether no page in this partition of `pages` can have this version: a forged source got into the table."""
+"""True when no page in this partition of `pages` can have this version: a forged source got into the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one `write` did."""
+    """The result of one `write`."""
 
     pages: int
     stale: int

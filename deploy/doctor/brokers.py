@@ -1,4 +1,4 @@
-"""How the brokers are configured, where their defaults would hurt: forgotten offsets, one replica, small requests."""
+"""Checks the brokers' configuration where defaults would hurt: forgotten offsets, one replica, small requests."""
 
 from __future__ import annotations
 

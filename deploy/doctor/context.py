@@ -1,4 +1,4 @@
-"""What the checks look at, and what they learn for the checks after them."""
+"""The context of the checks: the system that they look at, and the findings that later checks need."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Context:
 
 
 def known(learned: T | None) -> T:
-    """What an earlier check must have set; raises LookupError when it has not, which is a mistake in `needs`."""
+    """A value that an earlier check must have set; raises LookupError when it has not, a mistake in `needs`."""
     if learned is None:
         raise LookupError("a check asked for what no check before it has found")
     return learned

@@ -43,7 +43,7 @@ def checks(only: str = "") -> list[Check]:
 
 
 def examine(chosen: Iterable[Check], context: Context) -> Iterator[Result]:
-    """The results, each as soon as it is known. What a check needs and did not get makes it a skipped one."""
+    """The results, each as soon as it is known. A check that did not get what it needs is skipped."""
     made: dict[str, Verdict] = {}
     try:
         for check in chosen:
@@ -58,7 +58,7 @@ def examine(chosen: Iterable[Check], context: Context) -> Iterator[Result]:
 
 
 def bounded(check: Check, context: Context) -> Finding:
-    """What the check finds within its time; whatever it raises is a failure with the check's remedy."""
+    """The check's finding within its time; whatever it raises is a failure with the check's remedy."""
     answers: list[Finding] = []
 
     def ask() -> None:
@@ -94,7 +94,7 @@ def _of_family(name: str, loaded: dict[str, Sequence[Check]]) -> Sequence[Check]
 
 
 def _needs(name: str, loaded: dict[str, Sequence[Check]]) -> Sequence[str]:
-    """What a check needs; a family that cannot be loaded has none of the checks that others need of it."""
+    """The checks that a check needs; a family that cannot be loaded has none of them."""
     return next((check.needs for check in _of_family(name, loaded) if check.name == name), ())
 
 

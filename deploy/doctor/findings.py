@@ -15,7 +15,7 @@ SECONDS = 20.0
 
 
 class Verdict(StrEnum):
-    """What a check comes to."""
+    """The outcome of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -27,7 +27,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; `remedy` is a command to type, or what to do where no command does it."""
+    """The result of one check; `remedy` is a command to type, or advice where no command does it."""
 
     verdict: Verdict
     found: str

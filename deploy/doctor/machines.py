@@ -25,7 +25,7 @@ def addresses(context: Context) -> list[Address]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this is an address of this machine that no other machine can mean."""
+    """True when this is an address of this machine that no other machine can mean."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -33,7 +33,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_local(location: str) -> bool:
-    """Whether only this machine sees it, as far as an address can tell: a shared file system looks the same."""
+    """True when only this machine sees it, as far as an address can tell: a shared file system looks the same."""
     return "://" not in location or location.startswith("file://")
 
 

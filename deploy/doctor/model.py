@@ -16,7 +16,7 @@ from sinks.rows import MAX_OFF_NORM
 
 TRIAL_S = 240.0
 RUNTIME_BYTES = 1_200_000_000
-"""What a replica takes besides its weights: torch, a batch, its activations (MiniLM on a CPU: 1.2 GB at its peak)."""
+"""Memory of a replica besides its weights: torch, a batch, its activations (MiniLM on a CPU: 1.2 GB at its peak)."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -102,7 +102,7 @@ def _memory(context: Context) -> Finding:
 
 
 def _container_room() -> int:
-    """What the container (control group, version 2) may still take; without a limit, far more than there is."""
+    """Bytes that the container (control group, version 2) may still take; without a limit, far more than there is."""
     try:
         limit = (CGROUP / "memory.max").read_text().strip()
         used = int((CGROUP / "memory.current").read_text())

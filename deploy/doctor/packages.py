@@ -53,7 +53,7 @@ def wrong(requirements: Iterable[str]) -> Iterator[str]:
 
 
 def local_kafka_lacks() -> Iterator[str]:
-    """What a Kafka on this machine wants and does not have."""
+    """Needs of a Kafka on this machine that are not met."""
     yield from wrong(declared()[2])
 
 

@@ -23,7 +23,7 @@ def _families(value: str) -> str:
 
 
 class DoctorSettings(RunSettings):
-    """What `python -m deploy.doctor` takes: the line of the run, and its own."""
+    """Settings of `python -m deploy.doctor`: the run's, and its own."""
 
     device: str = Field("auto", description="cpu, cuda, cuda:1, mps; auto: the first GPU, else the CPU.")
     dtype: DType = Field("auto", description="Precision; auto: the fastest that keeps cosine >= 0.999 to fp32.")

@@ -117,7 +117,7 @@ def _touched(what: str, columns: Columns, tags: list[str]) -> Finding:
 
 
 def _start(context: Context) -> Finding:
-    """What `sinks.lance` will say when it starts, from the same rules: topics made anew, records that are gone."""
+    """Foretells the start of `sinks.lance` by the same rules: topics made anew, records that are gone."""
     cluster, settings = known(context.cluster), context.settings
     pages, vectors = corpus_topics(settings).pages, topic_name(context, "vectors")
     try:

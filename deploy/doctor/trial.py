@@ -20,7 +20,7 @@ SENTENCE = "The lighthouse keeper wrote down the weather of every day."
 
 
 class TrialSettings(ModelSettings):
-    """What the trial reads from its environment; `deploy.doctor` gives it its own."""
+    """Settings that the trial reads from its environment; `deploy.doctor` gives it its own."""
 
     device: str = "auto"
     dtype: DType = "auto"

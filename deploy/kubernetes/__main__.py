@@ -15,15 +15,15 @@ from pipeline.terminal import say
 
 GENERATED = "# Written by `python -m deploy.kubernetes {name}`; a test compares it with the code.\n"
 BUCKET = re.compile(r"(s3|s3\+ddb|gs|az|abfss|oss)://[^/]+(/.*)?")
-"""What LanceDB takes for a bucket."""
+"""Addresses that LanceDB takes for a bucket."""
 
 
 class TopicsSettings(ModelSettings):
-    """What the names and configurations of the topics depend on."""
+    """Settings that the names and configurations of the topics depend on."""
 
 
 class UsersSettings(Settings):
-    """What the rights of the users depend on."""
+    """Settings that the rights of the users depend on."""
 
 
 class CheckSettings(TableSettings):

@@ -22,13 +22,13 @@ app = cli.new_app("Runs the whole pipeline on this machine, with a Kafka of its 
 
 
 class KafkaCommandSettings(Settings):
-    """What `kafka` takes."""
+    """Settings of `kafka`."""
 
     port: int = Field(9092, ge=0, le=65_535, description="Port for clients; taken or 0: any free one.")
 
 
 class ResetSettings(Settings):
-    """What `reset` takes."""
+    """Settings of `reset`."""
 
     yes: bool = Field(False, description="Really delete.")
 

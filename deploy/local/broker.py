@@ -34,10 +34,10 @@ def choose_ports(preferred: int = PREFERRED_PORT) -> Ports:
 def properties(ports: Ports, log_folder: Path) -> str:
     """`server.properties` for a node with these ports.
 
-    What differs from Kafka's defaults, and why: one replica of everything; records as large as ours; positions
-    of groups kept for a year (the default of 7 days forgets a group that is stopped between weekly dumps); no
-    topics by accident; segments small enough that trimming frees disk while a run is going on; a cleaner buffer
-    that fits in the small heap; sessions short enough for tests.
+    Settings that differ from Kafka's defaults, and why: one replica of everything; records as large as ours; positions
+        of groups kept for a year (the default of 7 days forgets a group that is stopped between weekly dumps); no
+        topics by accident; segments small enough that trimming frees disk while a run is going on; a cleaner buffer
+        that fits in the small heap; sessions short enough for tests.
     """
     settings: dict[str, object] = {
         "node.id": 1,

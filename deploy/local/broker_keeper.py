@@ -12,7 +12,7 @@ from pipeline.errors import Exit, Fatal
 
 
 class Broker(Protocol):
-    """What is asked of a broker; `LocalKafka` is one."""
+    """A broker, as its keeper needs it; `LocalKafka` is one."""
 
     log: Path
 

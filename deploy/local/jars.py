@@ -30,7 +30,7 @@ PARALLEL_DOWNLOADS = 6
 
 
 class JarLock(msgspec.Struct, frozen=True):
-    """What `kafka.lock.json` holds: the endpoint it was made from, and `group:artifact:version` -> SHA-256 in hex."""
+    """`kafka.lock.json`: the endpoint it was made from, and `group:artifact:version` -> SHA-256 in hex."""
 
     endpoint: str
     jars: dict[str, str]

@@ -1,4 +1,4 @@
-"""What the end of a process means: start it again, and when; or give up.
+"""Decides about a process that has ended: start it again, and when; or give up.
 
 Pure: exit code and clock in, action out.
 """
@@ -16,7 +16,7 @@ from pipeline.errors import Exit
 
 
 class Action(Enum):
-    """What to do about a process that has ended."""
+    """An action about a process that has ended."""
 
     FINISHED = "finished"
     RESTART = "restart"
@@ -66,7 +66,7 @@ class RestartPolicy:
     foreign: bool = False
     """Another's program: what it ends with is its last word, not what a library did over a record."""
     exhausted: bool = False
-    """Whether it was given up for having ended too often."""
+    """True when it was given up for having ended too often."""
     _ends: deque[tuple[float, int]] = field(default_factory=deque)
 
     def decide(self, code: int, now: float) -> Decision:

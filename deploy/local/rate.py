@@ -1,4 +1,4 @@
-"""How fast this machine will embed: measured by its last run, else a guess."""
+"""The rate at which this machine will embed: measured by its last run, else a guess."""
 
 from __future__ import annotations
 

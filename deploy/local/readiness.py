@@ -1,4 +1,4 @@
-"""Whether the table is ready for searches, which the sink tells: its indexes, columns and measurements are there."""
+"""Readiness of the table for searches, which the sink tells: its indexes, columns and measurements are there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_READY = (
 
 
 def table_is_ready(announce_dir: Path) -> bool | None:
-    """What the sink says now; None: it says nothing."""
+    """The sink's answer now; None: it gives none."""
     addresses = [process.address for process in announced(announce_dir) if process.service == "lance"]
     told = [reading.search_ready for reading in ask(addresses).values() if reading.search_ready is not None]
     return all(told) if told else None

@@ -1,4 +1,4 @@
-"""What a run did, as JSON for programs and Markdown for people."""
+"""The report of a run, as JSON for programs and Markdown for people."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ Replicas = Annotated[str, AfterValidator(_replicas)]
 
 
 class SupervisedSettings(ModelSettings):
-    """What every command takes that supervises stages. A stage's own settings (CIRROSTREAM_DEVICE, CIRROSTREAM_DTYPE,
+    """Settings of every command that supervises stages. A stage's own settings (CIRROSTREAM_DEVICE, CIRROSTREAM_DTYPE,
     …) reach it through the environment."""
 
     chunkers: int = Field(1, ge=1, le=256, description="Replicas of the chunk stage.")
@@ -48,14 +48,14 @@ class SupervisedSettings(ModelSettings):
         return str(value) if isinstance(value, int) else value
 
     def for_stages(self) -> dict[str, str]:
-        """What was chosen, as environment variables for the stages' processes; defaults are theirs to know."""
+        """The chosen settings, as environment variables for the stages' processes; defaults are theirs to know."""
         chosen = self.model_fields_set - NOT_FOR_STAGES
         values = {name: getattr(self, name) for name in sorted(chosen)}
         return {f"CIRROSTREAM_{name}".upper(): str(value) for name, value in values.items() if value is not None}
 
 
 class RunSettings(CirrusSettings, SupervisedSettings, TableSettings):
-    """What `python -m deploy.local run` takes."""
+    """Settings of `python -m deploy.local run`."""
 
     sources: list[str] = Field(
         [], description="Dump files, folders of them, or globs.", json_schema_extra={ARGUMENT: True}
@@ -73,7 +73,7 @@ class RunSettings(CirrusSettings, SupervisedSettings, TableSettings):
 
 
 class WorkersSettings(SupervisedSettings):
-    """What `python -m deploy.local workers` takes."""
+    """Settings of `python -m deploy.local workers`."""
 
     chunkers: int = Field(
         0, ge=0, le=256, description="Replicas of the chunk stage; a rented GPU host is for embedding, so none."
@@ -85,4 +85,4 @@ class WorkersSettings(SupervisedSettings):
 
 
 class DemoSettings(ModelSettings, TableSettings):
-    """What `python -m deploy.local demo` takes."""
+    """Settings of `python -m deploy.local demo`."""

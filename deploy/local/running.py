@@ -1,4 +1,4 @@
-"""Whether a Kafka runs on a data folder, and where it answers."""
+"""Finds the Kafka that runs on a data folder, and its address."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def running_kafka(data_dir: Path) -> str | None:
 
 
 def answers(bootstrap: str, timeout_s: float = 2.0) -> bool:
-    """Whether a broker there answers and takes requests: a fenced one, as at start, is not in its own list."""
+    """True when a broker there answers and takes requests: a fenced one, as at start, is not in its own list."""
     try:
         with _quiet_client():
             client = KafkaAdminClient(

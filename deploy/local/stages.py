@@ -38,7 +38,7 @@ MACHINE_ID = Path("/etc/machine-id")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the machine has to compute with."""
+    """Cores and GPUs of the machine."""
 
     cores: int
     gpus: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ def _worker(stage: str, module: str, number: int, environment: Mapping[str, str]
 def stage_environment(
     settings: SupervisedSettings, model: ModelFiles, bootstrap: str, announce_dir: Path
 ) -> dict[str, str]:
-    """What all stages share: this process' environment, the run's settings, the cluster, and one revision of the model.
+    """The environment that all stages share: this process', the run's settings, the cluster, one revision of the model.
 
     A hub's model gets its revision pinned: a commit there, in the middle of a run, would give the stages
     different topics. The wheel's and a folder's are what they are.

@@ -112,7 +112,7 @@ class Supervisor:
 
     @property
     def reading_is_over(self) -> bool:
-        """Whether every replica that has an end has come to it."""
+        """True when every replica that has an end has come to it."""
         return all(r.state in ("finished", "incomplete") for r in self.replicas if not r.plan.endless)
 
     @property

@@ -16,7 +16,7 @@ from deploy.local.running import claim_path
 from pipeline.errors import TryAgain, UsageError
 
 OURS = ("kafka", "lance", "logs", "prometheus", "reports", "run")
-"""What the runner and its stages write; whatever else is in the folder is not ours to delete."""
+"""Files of the runner and its stages; whatever else is in the folder is not ours to delete."""
 END_SECONDS = 75.0
 """Stages have 30 s, then Kafka 30 s."""
 

@@ -1,1 +1,1 @@
-"""What Prometheus records and when it calls: rules as code, and the files that they render to."""
+"""Prometheus' recordings and alerts: rules as code, and the files that they render to."""

@@ -52,7 +52,7 @@ def condition(windows: Windows) -> Group:
 
 def _replica_down(windows: Windows) -> Alert:
     down = f"up{{{STAGES}}} == 0"
-    # What a target was is in no label of `up`; the newest of what it told of itself says it.
+    # No label of `up` says which stage a target was; the newest of its own metrics does.
     was = f"max by (job, instance, stage) (last_over_time(cirrostream_last_turn_timestamp_seconds[{windows.of(60)}]))"
     return Alert(
         "CirrostreamReplicaDown",

@@ -1,4 +1,4 @@
-"""What is asked for often or over months: recorded, so that a chart of a year costs as little as one of an hour."""
+"""Recorded expressions, asked for often or over months: a chart of a year costs as little as one of an hour."""
 
 from __future__ import annotations
 

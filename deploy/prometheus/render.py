@@ -103,7 +103,7 @@ def _duration(text: str) -> str:
 
 
 class RulesSettings(BaseSettings):
-    """What rendering takes."""
+    """Settings of the rendering."""
 
     model_config = SettingsConfigDict(env_prefix="CIRROSTREAM_RULES_", extra="ignore", frozen=True)
 

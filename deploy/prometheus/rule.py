@@ -1,4 +1,4 @@
-"""What a rule is: an alert with all that the person who is called needs, or an expression that is recorded."""
+"""A rule: an alert with all that the person who is called needs, or an expression that is recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long something must last before somebody is told: all in proportion to one window."""
+"""The times that something must last before somebody is told: all in proportion to one window."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Windows:
     stuck_s: float = STUCK_S
 
     def seconds(self, minutes: float) -> float:
-        """What these minutes are when the window is not two minutes but another."""
+        """These minutes, in proportion to the window: they are meant for one of two minutes."""
         return minutes * 60 * self.stuck_s / STUCK_S
 
     def of(self, minutes: float) -> str:

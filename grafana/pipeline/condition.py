@@ -1,4 +1,4 @@
-"""How the replicas are, what goes wrong, and what it all costs."""
+"""Panels on the replicas' condition, on errors and on costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast it goes, how far behind it is, and when it will be done."""
+"""Panels on speed, lag and the time left."""
 
 from __future__ import annotations
 

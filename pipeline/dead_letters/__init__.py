@@ -1,4 +1,4 @@
-"""Where a record goes that no restart can help: kept whole, with the reason, and counted.
+"""Dead letters: records that no restart can help, kept whole, with the reason, and counted.
 
 A dead letter is awaited before its record is committed, so that a page is in the table or here at any moment. Many of
 them in a row mean that the fault is ours, not the input's: then going on would empty the corpus into the dead
@@ -65,7 +65,7 @@ class DeadLetter:
     model: str = ""
     """The tag of the model and settings whose pipeline could not process it; empty before `pages`, and of old."""
     odd: str = ""
-    """What is wrong with the headers it was read from: such a letter is listed and counted, and believed in nothing."""
+    """The fault in the headers it was read from: such a letter is listed and counted, and believed in nothing."""
 
     @classmethod
     def of(cls, record: Original, rejected: Rejected, source: Source | None = None, attempts: int = 1) -> Self:
@@ -133,7 +133,7 @@ def read(record: ConsumerRecord) -> tuple[str, DeadLetter]:
 
 
 def is_whole(record: ConsumerRecord) -> bool:
-    """Whether the original's bytes are in this record of the `dead_letters` topic: larger ones are not."""
+    """True when the original's bytes are in this record of the `dead_letters` topic: larger ones are not."""
     return "size" not in Headers(record.headers or ())
 
 

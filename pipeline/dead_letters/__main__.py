@@ -1,4 +1,4 @@
-"""What could not be processed, and another try: `python -m pipeline.dead_letters list|show|replay|purge`."""
+"""Lists dead letters and tries them again: `python -m pipeline.dead_letters list|show|replay|purge`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ ODD = "odd"
 
 
 class ListSettings(Settings):
-    """What `list` takes."""
+    """Settings of `list`."""
 
     limit: int = Field(100, ge=1, le=100_000, description="Most letters to print, newest last; all are counted.")
     json_output: bool = Field(False, description="One JSON document on stdout.", json_schema_extra={cli.FLAG: "--json"})
 
 
 class ShowSettings(Settings):
-    """What `show` takes."""
+    """Settings of `show`."""
 
     letter: str = Field(
         description="Its position, as `list` prints it: PARTITION@OFFSET.", json_schema_extra={cli.ARGUMENT: True}
@@ -45,7 +45,7 @@ class ShowSettings(Settings):
 
 
 class ReplaySettings(Settings):
-    """What `replay` takes."""
+    """Settings of `replay`."""
 
     letter: str = Field(
         "",
@@ -61,7 +61,7 @@ class ReplaySettings(Settings):
 
 
 class PurgeSettings(Settings):
-    """What `purge` takes."""
+    """Settings of `purge`."""
 
     before: AwareDatetime | None = Field(
         None, description="Only letters older than this moment, such as 2026-12-01T00:00:00Z."
@@ -199,7 +199,7 @@ class Row:
     source_offset: int
     attempts: int
     odd: str
-    """What is wrong with its headers; empty for a letter as our stages write them."""
+    """The fault in its headers; empty for a letter as our stages write them."""
 
 
 def _row(record: ConsumerRecord) -> Row:

@@ -22,7 +22,7 @@ from pipeline.resend import Newest, NewestRecords, Resender
 from pipeline.topics import CorpusTopics, topic_ids
 
 Fate = Literal["from_pages", "from_letter", "unproven", "superseded", "gone", "too_large", "not_kept", "odd"]
-"""What becomes of a letter: its page is sent as `pages` has it; as the letter has it, for it never came to `pages`; not
+"""The fate of a letter: its page is sent as `pages` has it; as the letter has it, for it never came to `pages`; not
 so, for whoever may write letters could have made it up, and nobody has said to believe it; a newer version is in
 `pages`, or in a letter of its own; the page is in `pages` no more, or the key is none of a page; it is still larger
 than `pages` takes; its bytes were too many to be kept in the letter; its headers are none of a letter."""
@@ -31,12 +31,12 @@ READERS = ("chunk", "embed", "lance")
 """The stages behind `pages`; any other lost the page before it came there."""
 
 Wanted = Callable[[ConsumerRecord, str, str], bool]
-"""Whether a record of `dead_letters` is meant, by its stage and its reason."""
+"""True when a record of `dead_letters` is meant, by its stage and its reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a letter says of its page, without the page."""
+    """A letter's claims about its page, without the page."""
 
     partition: int
     offset: int
@@ -44,14 +44,14 @@ class Letter:
     version: Source | None
     """Of the page; None: it never came to `pages`, or the record could not tell."""
     foreign: bool
-    """Whether the version is of a `pages` that was deleted since."""
+    """True when the version is of a `pages` that was deleted since."""
     came_to_pages: bool
     kept: bool
     last: bool
-    """Whether there is no later letter about the page."""
+    """True when there is no later letter about the page."""
     odd: bool
     is_page: bool
-    """Whether its key can be one of a page."""
+    """True when its key can be one of a page."""
 
     def fate(self, newest: Newest | None) -> Fate:
         if self.odd:
@@ -76,7 +76,7 @@ class Letter:
 
 @dataclass(slots=True)
 class Retried:
-    """What became of the letters, of which each page counts once: its newest."""
+    """The fates of the letters, of which each page counts once: its newest."""
 
     fates: Counter[Fate] = field(default_factory=Counter)
     overtaken: int = 0

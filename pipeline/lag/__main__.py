@@ -34,8 +34,8 @@ Steps = Callable[[Cluster], Callable[[], Sequence[Step]]]
 def lag(settings: LagSettings) -> int:
     """Serves the lag of the chunk, embed and lance groups on /metrics, until it is stopped.
 
-    It asks Kafka alone, so it needs no replica to be alive; one of it is enough for a pipeline. What the numbers mean,
-    and where they can mislead, is in docs/lag.md.
+    It asks Kafka alone, so it needs no replica to be alive; one of it is enough for a pipeline. docs/lag.md has the
+    meaning of the numbers, and where they can mislead.
     """
     steps = steps_of(settings)
     if settings.once or settings.json_output:
@@ -44,7 +44,7 @@ def lag(settings: LagSettings) -> int:
 
 
 def steps_of(settings: LagSettings) -> Steps:
-    """What to look at; the model is resolved here, once, and not at all when all models are wanted."""
+    """The steps to look at; the model is resolved here, once, and not at all when all models are wanted."""
     if settings.all_groups:
         return lambda cluster: Discovery(cluster, settings).steps
     chosen = model_steps(settings, model_files.resolve(settings, weights=False).tag)

@@ -1,4 +1,4 @@
-"""How old the first record is that each group has not committed past; remembered, because each look costs a read.
+"""Ages of the first records that groups have not committed past; remembered, because each look costs a read.
 
 A record is read again only when the position has moved on from it, and then at most every 15 s: until then its age is
 an upper bound, as what comes later in a log is younger. So a group that races along costs a few reads a
@@ -40,12 +40,12 @@ class _Seen:
 
 @dataclass(slots=True)
 class Ages:
-    """What is known of the first records; `wanted` says which to read now, `take` is told what was found."""
+    """The ages known so far; `wanted` says which records to read now, `take` is told the findings."""
 
     _seen: dict[Place, _Seen] = field(default_factory=dict)
 
     def wanted(self, backlogs: Iterable[Backlog], now: float) -> list[tuple[Place, Stretch]]:
-        """What to read, the most urgent first: what was never looked at, then what was longest ago."""
+        """The records to read, the most urgent first: those never looked at, then those longest ago."""
         urgent: list[tuple[float, Place, Stretch]] = []
         present: set[Place] = set()
         for backlog in backlogs:
@@ -97,7 +97,7 @@ class Ages:
 
 
 def _unread(backlog: Backlog) -> Iterator[tuple[Place, Stretch]]:
-    """What each partition with lag still has to read."""
+    """The unread part of each partition with lag."""
     position = backlog.position
     for partition, lag in backlog.lags.items():
         if lag:

@@ -157,7 +157,7 @@ class FirstRecords:
         return self._consumer.position(log, timeout_ms=POLL_MS) or 0
 
     def _is_decided(self, stretch: Stretch) -> bool:
-        """Whether no transaction is open before the end of the stretch."""
+        """True when no transaction is open before the end of the stretch."""
         stable = self._cluster.call(
             lambda: self._cluster.admin.list_partition_offsets(
                 {stretch.log: -1}, isolation_level=IsolationLevel.READ_COMMITTED

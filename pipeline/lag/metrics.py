@@ -80,7 +80,7 @@ class LagMetrics(Collector):
 
     @property
     def fresh(self) -> bool:
-        """Whether there is something to show."""
+        """True when there is something to show."""
         return self._view is not None and time.time() - self._view.at <= self._keep_s
 
     def describe(self) -> Iterable[GaugeMetricFamily]:

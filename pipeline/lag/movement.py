@@ -1,4 +1,4 @@
-"""How fast a group moves, and for how long a partition of it has not; as seen by this process, since its start."""
+"""Speed of a group, and the time that a partition of it has stood still; as seen by this process, since its start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a count grows, and how long what is left will take."""
+"""Rates of counts that grow, and the time that the rest will take."""
 
 from __future__ import annotations
 

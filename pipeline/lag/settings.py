@@ -11,7 +11,7 @@ from pipeline.settings import ModelSettings, ServiceSettings, TableSettings
 
 
 class LagSettings(ServiceSettings, ModelSettings, TableSettings):
-    """What the lag exporter takes."""
+    """Settings of the lag exporter."""
 
     every: float = Field(5.0, ge=0.5, le=3600, description="Ask Kafka again after so many seconds.")
     keep_seconds: float = Field(

@@ -1,4 +1,4 @@
-"""Where the groups stood at one moment: what the exporter shows and `--once` prints."""
+"""The groups' lag at one moment, as the exporter shows it and `--once` prints it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each leg is worth in each language of a table: the ranks that it gives to pages whose words are asked for."""
+"""The worth of each leg in each language of a table: the ranks that it gives to pages whose words are asked for."""
 
 from __future__ import annotations
 

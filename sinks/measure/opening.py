@@ -1,4 +1,4 @@
-"""What a measurement needs: the table, as a reader sees it, and its model."""
+"""Opens a measurement: the table, as a reader sees it, and its model."""
 
 from __future__ import annotations
 

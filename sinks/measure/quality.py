@@ -1,4 +1,4 @@
-"""How well each mode of search finds pages by questions that were made from them."""
+"""Quality of each mode of search: the ranks of pages for questions that were made from them."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ MOST_MEMORY = 4_096 * MIB
 
 
 class MeasureLimits(Settings):
-    """What one measurement may cost."""
+    """Bounds of one measurement."""
 
     measure_seconds: float = Field(
         900, ge=1, le=86_400, description="Longest time for one measurement; what it had no time for is left out."

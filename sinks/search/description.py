@@ -36,7 +36,7 @@ class IndexState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--about --json` prints."""
+    """The document that `--about --json` prints."""
 
     table: str
     location: str

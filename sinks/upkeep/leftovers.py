@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def stale_temporary_files(uri: str, before: float) -> list[Path]:
-    """What killed writers left behind in a table on local disk: `.tmp*` in `data`, last touched before this time.
+    """Files that killed writers left behind in a table on local disk: `.tmp*` in `data`, last touched before this time.
 
     Nothing else removes them: 20 kills left 1.7 GB.
     """

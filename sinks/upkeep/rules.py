@@ -90,7 +90,7 @@ class Step(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What there was with the index of one column."""
+    """The history of the index of one column."""
 
     failures: int = 0
     panics: int = 0
@@ -105,7 +105,7 @@ class Trouble:
 
 @dataclass(slots=True)
 class State:
-    """What has happened since which step; times are monotonic seconds, -inf for never."""
+    """Events since each step; times are monotonic seconds, -inf for never."""
 
     merges: int = 0
     """Merges since the last rebuild of the BTREEs."""
@@ -168,7 +168,7 @@ class State:
         self.lacking_since = min(self.lacking_since, now) if self.lacking else float("inf")
 
     def trouble(self, column: str) -> Trouble:
-        """What there was with the index of this column."""
+        """The history of the index of this column."""
         return self.troubles.get(column, Trouble())
 
     def next_index(self, now: float) -> Index | None:

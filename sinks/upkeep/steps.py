@@ -183,7 +183,7 @@ class Steps:
                 self._state.trained_rows = 0
 
     def _look(self) -> None:
-        """What the table has of indexes, and since when rows wait for them."""
+        """Reads the table's indexes, and since when rows wait for them."""
         state, lance = self._state, self._table.lance
         state.columns = frozenset(lance.schema.names)
         state.look(found_indexes(lance), self._clock())
@@ -254,7 +254,7 @@ class Steps:
 
 
 def state_at_start(table: Table, rules: UpkeepRules, now: float) -> State:
-    """What the writer before left to do, as far as the table tells."""
+    """The work that the writer before has left, as far as the table tells."""
     found = {tuple(index.columns): index for index in table.lance.list_indices()}
     state = State(changed=now, optimized=now, may_backfill=True)
     if any((index.column,) not in found or found[(index.column,)].num_unindexed_rows for index in KEYS):

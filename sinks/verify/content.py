@@ -34,7 +34,7 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """What does not hold for a page: the kind it is counted under, and the sentence for the reader."""
+    """A fault of a page: the kind it is counted under, and the sentence for the reader."""
 
     kind: str
     what: str
@@ -73,7 +73,7 @@ def _text_fault(text: str | None, version: int, rows: Sequence[StoredRow], unit:
 
 
 def _span_fault(text: str, live: Sequence[StoredRow], unit: Unit) -> Wrong | None:
-    """Whether the rows' spans cover the text, but for white space, and the rows have the text of their spans."""
+    """Checks that the rows' spans cover the text, but for white space, and the rows have the text of their spans."""
     start, covered = 0, 0
     for row in live:
         if not start <= row.start <= row.end <= len(text) or row.end <= covered:

@@ -88,7 +88,7 @@ class CorpusCheck:
             self.problems.add("changed meanwhile", f"{where} was replaced while this ran; verify once more")
 
     def check(self) -> Check:
-        """Whether every page is there, whole, in its newest version, or in the dead letters."""
+        """Checks that every page is there, whole, in its newest version, or in the dead letters."""
         deletions = len(self.pages) - self.pages.live
         figures = f"{self.pages.live:,} pages and {deletions:,} deletions, each whole in its newest version"
         if self.without_rows:

@@ -21,7 +21,7 @@ REMEDY = "how to have all made anew: docs/runbook.md, The proof fails"
 
 
 def derived_check(reader: Reader, rows: int = SAMPLE_ROWS) -> Check:
-    """Whether the derived columns of so many rows are what today's rules make; rows that have none yet are counted."""
+    """Checks that the derived columns of so many rows are those of today's rules; counts rows that have none yet."""
     names = reader.read(lambda lance: lance.schema.names)
     if not {"derived", *SOURCES}.issubset(names):
         live = reader.live_rows()

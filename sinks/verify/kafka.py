@@ -1,4 +1,4 @@
-"""What Kafka and the fence say of each other: lag, and the order of committed, fence and log end."""
+"""Checks Kafka against the fence: lag, and the order of committed, fence and log end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sinks.verify.report import Check, Problems
 
 
 def lag_check(cluster: Cluster, groups: Mapping[str, str]) -> Check:
-    """Whether every group (by name: its topic) has read its topic to the end."""
+    """Checks that every group (by name: its topic) has read its topic to the end."""
     problems = Problems()
     for group, topic in groups.items():
         committed = cluster.committed(group, topic)  # before the ends, or a lag could come out negative
@@ -24,7 +24,7 @@ def lag_check(cluster: Cluster, groups: Mapping[str, str]) -> Check:
 
 
 def offsets_check(fence: Fence, committed: Mapping[int, int], ends: Mapping[int, int]) -> Check:
-    """Whether in every partition committed <= fence <= log end."""
+    """Checks that in every partition committed <= fence <= log end."""
     problems = Problems()
     for partition, end in sorted(ends.items()):
         stored, done = fence.offsets.get(partition, 0), committed.get(partition, 0)
@@ -42,7 +42,7 @@ def offsets_check(fence: Fence, committed: Mapping[int, int], ends: Mapping[int,
 
 
 def fence_check(fence: Fence, fence_rows: int, pages_id: str, vectors_id: str, dimension: int) -> Check:
-    """Whether there is one fence, which belongs to the topics that exist and to the table's own vectors."""
+    """Checks that there is one fence, which belongs to the topics that exist and to the table's own vectors."""
     problems = Problems()
     if fence_rows != 1:
         problems.add(

@@ -84,7 +84,7 @@ class Letters:
         return letters
 
     def has(self, sent: Sent) -> bool:
-        """Whether this version of this page is accounted for here.
+        """True when this version of this page is accounted for here.
 
         A letter that cannot tell its version can be about one only that was sent before it was written, and to the
         partition that its own record came from.

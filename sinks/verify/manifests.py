@@ -1,4 +1,4 @@
-"""What the dumps said against what `pages` has, id by id: the way before the table, which the other checks prove."""
+"""Compares manifests of the dumps with `pages`, id by id: the way before the table, which the other checks prove."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Shard:
 
 
 def manifest_check(records: Iterable[ConsumerRecord], pages: NewestPages, pages_id: str) -> Check:
-    """Whether every page in the manifests of each wiki's newest snapshot has been sent; it may be deleted since.
+    """Checks that every page in the manifests of each wiki's newest snapshot has been sent; it may be deleted since.
 
     `records` is the topic `progress`. Kafka forgets a deletion after the topic's delete.retention.ms (35 days), so that
     a page of an older snapshot that was deleted long ago would look lost.

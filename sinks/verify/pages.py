@@ -1,4 +1,4 @@
-"""What `pages` says: the newest version of every page, in a form that 7 million of them fit in memory.
+"""The newest version of every page in `pages`, in a form that 7 million of them fit in memory.
 
 A page costs 19 bytes, and while a batch is sorted in about 80 (measured over a million), whatever its text is: a dict
 of Python objects would cost about 400.

@@ -51,7 +51,7 @@ class VerifySettings(ModelSettings, TableSettings):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is compared: the topics, and the table as it was when this began."""
+    """The subject of the comparison: the topics, and the table as it was when this began."""
 
     cluster: Cluster
     settings: VerifySettings

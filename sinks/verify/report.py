@@ -1,4 +1,4 @@
-"""What a verification found, and its three forms: a table for the terminal, JSON, Markdown."""
+"""The result of a verification in its three forms: a table for the terminal, JSON, Markdown."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class RowScan:
         self._take_vectors(batch["vector"], ids, pages)
 
     def checks(self) -> list[Check]:
-        """What held, and what did not."""
+        """The checks of the rows."""
         return [
             self.strangers.check("no extra rows", f"{self.rows:,} live rows, all of the newest versions in pages"),
             self.bad_ids.check("unique ids", f"{self.rows:,} ids"),
