@@ -101,5 +101,5 @@ def _unread(backlog: Backlog) -> Iterator[tuple[Place, Stretch]]:
     position = backlog.position
     for partition, lag in backlog.lags.items():
         if lag:
-            place = Place(backlog.step.group, backlog.topic_id, partition)
-            yield place, Stretch(backlog.step.topic, partition, position[partition], backlog.ends[partition])
+            place = Place(backlog.step.group, backlog.log.topic_id, partition)
+            yield place, Stretch(backlog.step.topic, partition, position[partition], backlog.log.ends[partition])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.kafka import Cluster
 from pipeline.lag.first_records import NONE_LEFT, FirstRecords, Stretch
-from pipeline.offsets import committed_offsets, of_topic, topic_logs
+from pipeline.offsets import TopicLog, committed_offsets, of_topic, topic_logs
 from pipeline.settings import TableSettings
 from pipeline.topics import corpus_topics, lance_group, model_topics
 
@@ -29,18 +29,14 @@ class Backlog:
 
     step: Step
     committed: Mapping[int, int]
-    starts: Mapping[int, int]
-    ends: Mapping[int, int]
-    topic_id: str = ""
+    log: TopicLog
     finished: frozenset[int] = frozenset()
     """Partitions where reading has shown that none of the offsets from the position on has a record."""
-    leaderless: bool = False
-    """Some partition has no leader now: what is in it is not known, and not counted."""
 
     @property
     def position(self) -> Mapping[int, int]:
         """Where the group goes on: at its commit, or without one, or with one that was trimmed, at the log's start."""
-        return {p: max(self.committed.get(p, 0), start) for p, start in self.starts.items()}
+        return {p: max(self.committed.get(p, 0), start) for p, start in self.log.starts.items()}
 
     @property
     def lags(self) -> Mapping[int, int]:
@@ -48,7 +44,7 @@ class Backlog:
 
         Never negative: a commit beyond the end, of a topic that was made anew, leaves nothing to do.
         """
-        return {p: 0 if p in self.finished else max(0, self.ends[p] - at) for p, at in self.position.items()}
+        return {p: 0 if p in self.finished else max(0, self.log.ends[p] - at) for p, at in self.position.items()}
 
     @property
     def lag(self) -> int:
@@ -89,14 +85,7 @@ class ClusterLog:
         committed = committed_offsets(self._cluster, sorted({step.group for step in steps}))
         logs = topic_logs(self._cluster, {step.topic for step in steps})
         return {
-            step: Backlog(
-                step,
-                of_topic(committed[step.group], step.topic),
-                logs[step.topic].starts,
-                logs[step.topic].ends,
-                logs[step.topic].topic_id,
-                leaderless=logs[step.topic].leaderless,
-            )
+            step: Backlog(step, of_topic(committed[step.group], step.topic), logs[step.topic])
             for step in steps
             if step.topic in logs
         }

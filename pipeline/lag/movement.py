@@ -17,6 +17,7 @@ class Movement:
 
     topic_id: str
     _rate: Rate = field(default_factory=lambda: Rate(WINDOW_S))
+    _minute: Rate = field(default_factory=Rate)
     _moved: int = 0
     _positions: Mapping[int, int] = field(default_factory=dict)
     _waiting_since: dict[int, float] = field(default_factory=dict)
@@ -36,10 +37,15 @@ class Movement:
                 self._waiting_since.setdefault(partition, now)
         self._positions = positions
         self._rate.take(self._moved, now)
+        self._minute.take(self._moved, now)
 
     @property
     def pace(self) -> Pace | None:
         return Pace.of(self._rate)
+
+    @property
+    def minute(self) -> Pace | None:
+        return Pace.of(self._minute)
 
     def stalled_s(self, partition: int, now: float) -> float:
         """Time since the group last moved here while it had something to do; 0 when it has nothing."""

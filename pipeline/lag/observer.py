@@ -11,7 +11,7 @@ from pipeline.lag.backlog import Backlog, ClusterLog, Step
 from pipeline.lag.first_records import FirstRecords
 from pipeline.lag.movement import Movement
 from pipeline.lag.view import GroupLag, LagView, PartitionLag
-from pipeline.offsets import TopicLog, group_members
+from pipeline.offsets import group_members
 
 READ_SECONDS = 2.0
 """What a look may spend on reading records; the offsets are there by then, and ages not read now are read next time."""
@@ -48,7 +48,8 @@ class Observer:
         return LagView(
             wall,
             tuple(self._group(step, marked.get(step), members[step.group], now, aged_at) for step in steps),
-            {step.topic: _log_of(marked.get(step)) for step in steps},
+            {step.topic: marked[step].log if step in marked else None for step in steps},
+            marked,
         )
 
     def close(self) -> None:
@@ -68,8 +69,8 @@ class Observer:
         for step, backlog in backlogs.items():
             key = (step.group, step.topic)
             before = self._movements.get(key)
-            same = before is not None and before.topic_id == backlog.topic_id
-            movements[key] = before if before is not None and same else Movement(backlog.topic_id)
+            same = before is not None and before.topic_id == backlog.log.topic_id
+            movements[key] = before if before is not None and same else Movement(backlog.log.topic_id)
             movements[key].take(backlog, now)
         self._movements = movements
 
@@ -82,18 +83,14 @@ class Observer:
                 partition,
                 backlog.committed.get(partition),
                 lag,
-                self._age_s(Place(step.group, backlog.topic_id, partition), lag, wall),
+                self._age_s(Place(step.group, backlog.log.topic_id, partition), lag, wall),
                 movement.stalled_s(partition, now),
             )
             for partition, lag in sorted(backlog.lags.items())
         )
-        return GroupLag(step, members, partitions, movement.pace)
+        return GroupLag(step, members, partitions, movement.pace, movement.minute, backlog.done)
 
     def _age_s(self, place: Place, lag: int, wall: float | None) -> float | None:
         if wall is None:
             return None
         return self._ages.age_s(place, wall) if lag else 0.0
-
-
-def _log_of(backlog: Backlog | None) -> TopicLog | None:
-    return None if backlog is None else TopicLog(backlog.topic_id, backlog.starts, backlog.ends, backlog.leaderless)

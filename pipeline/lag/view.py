@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
-from pipeline.lag.backlog import Step
+from pipeline.lag.backlog import Backlog, Step
 from pipeline.lag.rates import Pace, time_left
 from pipeline.offsets import TopicLog
 
@@ -34,7 +34,10 @@ class GroupLag:
     members: int
     partitions: tuple[PartitionLag, ...]
     pace: Pace | None
-    """None before there were two looks, or when there is no topic."""
+    """Over 5 minutes; None before there were two looks, or when there is no topic."""
+    minute: Pace | None = None
+    done: int = 0
+    """Records behind the group, from the log's first on."""
 
     @property
     def lag(self) -> int:
@@ -76,6 +79,8 @@ class LagView:
     """In Unix time."""
     groups: tuple[GroupLag, ...]
     topics: Mapping[str, TopicLog | None]
+    backlogs: Mapping[Step, Backlog] = field(default_factory=dict)
+    """Without those whose topic is not there."""
 
     def progress(self) -> Iterator[Progress]:
         """Each group whose topic exists."""

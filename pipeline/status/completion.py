@@ -60,10 +60,10 @@ class Completion:
         while self._reached < len(self._steps):
             step = self._steps[self._reached]
             backlog = backlogs[step]
-            if backlog.leaderless:
+            if backlog.log.leaderless:
                 return False
-            ends = self.ends.setdefault(step, backlog.ends)
-            if self._is_behind(log, replace(backlog, ends=ends), now):
+            ends = self.ends.setdefault(step, backlog.log.ends)
+            if self._is_behind(log, replace(backlog, log=replace(backlog.log, ends=ends)), now):
                 return False
             self._reached, self._idle_since = self._reached + 1, now
         return now - self._quiet_since >= self._quiet_s and now - self._idle_since >= self._idle_s
@@ -73,7 +73,7 @@ class Completion:
         if not before or any(_is_more(before[step], backlog) for step, backlog in backlogs.items()):
             self._reached, self.ends, self._still = 0, {}, None
         first = self._steps[0]
-        if not before or backlogs[first].ends != before[first].ends:
+        if not before or backlogs[first].log.ends != before[first].log.ends:
             self._quiet_since = now
 
     def _is_behind(self, log: Log, backlog: Backlog, now: float) -> bool:
@@ -85,8 +85,8 @@ class Completion:
         if now - self._still[2] < STANDSTILL_S:
             return True
         self._still = (self._reached, backlog.done, now)
-        return log.has_records(backlog.step.topic, backlog.position, backlog.ends)
+        return log.has_records(backlog.step.topic, backlog.position, backlog.log.ends)
 
 
 def _is_more(before: Backlog, after: Backlog) -> bool:
-    return after.ends != before.ends or after.done < before.done
+    return after.log.ends != before.log.ends or after.done < before.done

@@ -48,20 +48,20 @@ class StageStatus:
     """A stage with its replicas; None is what a stage does not have, or nobody knows."""
 
     stage: str
-    topic: str
-    group: str
-    items: int | None
-    minute: Pace | None
-    five: Pace | None
-    since_start: Pace | None
-    lag: int | None
-    lag_s: float | None
-    eta_s: float | None
-    members: int | None
+    topic: str = ""
+    group: str = ""
+    items: int | None = None
+    minute: Pace | None = None
+    five: Pace | None = None
+    since_start: Pace | None = None
+    lag: int | None = None
+    lag_s: float | None = None
+    eta_s: float | None = None
+    members: int | None = None
     """Of its group, as Kafka counts them: it also knows replicas that we cannot ask."""
-    partitions: tuple[PartitionLag, ...]
-    partitions_stalled: int
-    replicas: tuple[ReplicaView, ...]
+    partitions: tuple[PartitionLag, ...] = ()
+    partitions_stalled: int = 0
+    replicas: tuple[ReplicaView, ...] = ()
     tokens: Tokens | None = None
     """Where they are known."""
     share: float | None = None

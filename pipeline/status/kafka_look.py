@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pipeline.errors import CirrostreamError, Fatal, TryAgain, one_line
 from pipeline.kafka import Cluster
 from pipeline.kafka_errors import translated
-from pipeline.lag.backlog import Backlog, ClusterLog, Step
+from pipeline.lag.backlog import ClusterLog, Step
 from pipeline.lag.observer import READ_SECONDS, Observer
 from pipeline.lag.rates import Pace, Rate
-from pipeline.lag.view import GroupLag, LagView
+from pipeline.lag.view import GroupLag
 from pipeline.offsets import topic_logs
 from pipeline.status.completion import Completion
 
@@ -23,21 +23,10 @@ END_LOOK_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class GroupView:
-    """A reading stage at one moment."""
-
-    lag: GroupLag
-    """Its `pace` is that of the last 5 minutes."""
-    done: int
-    """Records behind the group, from the log's first on."""
-    minute: Pace | None
-
-
-@dataclass(frozen=True, slots=True)
 class KafkaView:
     """What was seen last; empty before the first look."""
 
-    groups: tuple[GroupView, ...] = ()
+    groups: tuple[GroupLag, ...] = ()
     """Without those whose topic is not there."""
     pages: int = 0
     """Records that ever went into `pages`."""
@@ -88,7 +77,6 @@ class KafkaLook(threading.Thread):
         self._observer = Observer(cluster)
         self._letters = letters
         self._read_seconds = read_seconds
-        self._minutes = {step: Rate() for step in steps}
         self._pages = Rate(), Rate(300)
         self._completion = completion
         self._look_s = LOOK_S
@@ -124,33 +112,18 @@ class KafkaLook(threading.Thread):
         seen = self._observer.look(self.steps, self._read_seconds)
         letters = topic_logs(self._cluster, [self._letters]).get(self._letters)
         now = time.monotonic()
-        backlogs = {group.step: backlog for group in seen.groups if (backlog := _backlog(group, seen)) is not None}
-        missing = tuple(step.topic for step in self.steps if step not in backlogs)
-        pages = sum(backlogs[self.steps[0]].ends.values()) if self.steps[0] in backlogs else 0
+        first = seen.topics.get(self.steps[0].topic)
+        pages = sum(first.ends.values()) if first is not None else 0
         for rate in self._pages:
             rate.take(pages, now)
+        missing = tuple(step.topic for step in self.steps if step not in seen.backlogs)
         return KafkaView(
-            groups=tuple(self._group(seen, backlog, now) for backlog in backlogs.values()),
+            groups=tuple(group for group in seen.groups if group.step in seen.backlogs),
             pages=pages,
             pages_minute=Pace.of(self._pages[0]),
             pages_five=Pace.of(self._pages[1]),
             dead_letters=sum(letters.ends.values()) - sum(letters.starts.values()) if letters is not None else None,
             missing=missing,
-            done=not missing and completion is not None and completion.turn(self._log, backlogs, now),
+            done=not missing and completion is not None and completion.turn(self._log, seen.backlogs, now),
             looked_at=now,
         )
-
-    def _group(self, seen: LagView, backlog: Backlog, now: float) -> GroupView:
-        minute = self._minutes[backlog.step]
-        minute.take(backlog.done, now)
-        lag = next(group for group in seen.groups if group.step == backlog.step)
-        return GroupView(lag, backlog.done, Pace.of(minute))
-
-
-def _backlog(group: GroupLag, seen: LagView) -> Backlog | None:
-    """The same as the completion rule has it; None where there is no topic."""
-    log = seen.topics.get(group.step.topic)
-    if log is None:
-        return None
-    committed = {p.partition: p.committed for p in group.partitions if p.committed is not None}
-    return Backlog(group.step, committed, log.starts, log.ends, log.topic_id, leaderless=log.leaderless)

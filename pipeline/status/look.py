@@ -11,7 +11,8 @@ from itertools import accumulate
 from typing import Protocol
 
 from pipeline.errors import TryAgain
-from pipeline.lag.rates import Pace, duration, time_left
+from pipeline.lag.rates import Pace, duration
+from pipeline.lag.view import GroupLag
 from pipeline.status.document import (
     PRODUCERS,
     READERS,
@@ -25,7 +26,7 @@ from pipeline.status.document import (
     present,
     until_drained,
 )
-from pipeline.status.kafka_look import GroupView, KafkaLook, KafkaView
+from pipeline.status.kafka_look import KafkaLook, KafkaView
 from pipeline.status.replicas import Ahead, Replicas, ReplicaView
 from pipeline.status.scrape import ask
 from pipeline.status.targets import MOST_REPLICAS, Target
@@ -117,7 +118,7 @@ class Look:
         kafka = self._kafka.view
         if self._first is None and kafka.looked_at is not None:
             self._first = kafka
-        ahead = {group.lag.step.stage: self._ahead(group) for group in kafka.groups}
+        ahead = {group.step.stage: self._ahead(group) for group in kafka.groups}
         stages = self._shared(self._stages(kafka, self.replicas.views(ahead, now, time.time())), kafka)
         phase, counted = phase_of(kafka, stages), self.replicas.total()
         readers = [stage for stage in stages if stage.lag is not None]
@@ -139,35 +140,37 @@ class Look:
             share=readers[-1].share if readers else None,
         )
 
-    def _ahead(self, group: GroupView) -> Ahead:
-        stalled = any(partition.stalled_s >= self._stuck_s for partition in group.lag.partitions)
-        return Ahead(behind=group.lag.lag > 0, stalled=stalled)
+    def _ahead(self, group: GroupLag) -> Ahead:
+        stalled = any(partition.stalled_s >= self._stuck_s for partition in group.partitions)
+        return Ahead(behind=group.lag > 0, stalled=stalled)
 
     def _stages(self, kafka: KafkaView, views: Sequence[ReplicaView]) -> list[StageStatus]:
         """The producers, the readers in their order, and whatever else was found."""
-        groups = {group.lag.step.stage: group for group in kafka.groups}
+        groups = {group.step.stage: group for group in kafka.groups}
         of = {stage: tuple(v for v in views if v.stage == stage) for stage in dict.fromkeys(v.stage for v in views)}
-        read = {step.stage for step in self._kafka.steps} | of.keys()
-        producers = [self._producers(stage, kafka, of) for stage in PRODUCERS if stage in of or stage == "produce"]
-        readers = [self._reader(stage, groups.get(stage), of) for stage in READERS if stage in read]
-        others = [_stage(stage or "?", of[stage]) for stage in of if stage not in (*PRODUCERS, *READERS)]
-        return [*producers, *readers, *others]
+        expected = {"produce", *(step.stage for step in self._kafka.steps)}
+        known = [stage for stage in (*PRODUCERS, *READERS) if stage in expected or stage in of]
+        found = []
+        for stage in (*known, *(stage for stage in of if stage not in known)):
+            replicas = of.get(stage, ())
+            bare = StageStatus(stage or "?", replicas=replicas, since_start=_together(replicas))
+            if stage == "produce":
+                found.append(self._reading(bare, kafka))
+            else:
+                found.append(self._working_off(bare, groups[stage]) if stage in groups else bare)
+        return found
 
-    def _producers(self, stage: str, kafka: KafkaView, of: Mapping[str, tuple[ReplicaView, ...]]) -> StageStatus:
+    def _reading(self, bare: StageStatus, kafka: KafkaView) -> StageStatus:
         """All producers together fill `pages`; its row is the first one's."""
-        if stage != "produce":
-            return _stage(stage, of[stage])
-        sent, left, eta_s = kafka.pages - self._before(), self._unread(kafka), None
-        found = _stage(stage, of.get(stage, ()), items=sent, minute=kafka.pages_minute, five=kafka.pages_five)
-        if left is not None:
-            eta_s = time_left(left, found.pace.per_second if found.pace is not None else 0.0)
-        return replace(found, lag=left, eta_s=eta_s)
+        sent, left = kafka.pages - self._before(), self._unread(kafka)
+        found = replace(bare, items=sent, minute=kafka.pages_minute, five=kafka.pages_five, lag=left)
+        return found if left is None else replace(found, eta_s=found.time_for())
 
     def _before(self, stage: str = "") -> int:
         """Records that were done when a run began, by a stage or by the producers; a view of all counts them too."""
         if self._source is None or self._first is None:
             return 0
-        done = {group.lag.step.stage: group.done for group in self._first.groups}
+        done = {group.step.stage: group.done for group in self._first.groups}
         return done.get(stage, 0) if stage else self._first.pages
 
     def _unread(self, kafka: KafkaView) -> int | None:
@@ -189,27 +192,20 @@ class Look:
     def _is_whole(self, stage: StageStatus) -> bool:
         return stage.lag is not None and (self._source is None or self._source.pages is not None)
 
-    def _reader(self, stage: str, group: GroupView | None, of: Mapping[str, tuple[ReplicaView, ...]]) -> StageStatus:
-        replicas = of.get(stage, ())
-        if group is None:
-            return _stage(stage, replicas)
-        lag, step = group.lag, group.lag.step
-        found = StageStatus(
-            stage=stage,
-            topic=step.topic,
-            group=step.group,
-            items=group.done - self._before(stage),
+    def _working_off(self, bare: StageStatus, group: GroupLag) -> StageStatus:
+        found = replace(
+            bare,
+            topic=group.step.topic,
+            group=group.step.group,
+            items=group.done - self._before(bare.stage),
             minute=group.minute,
-            five=self._longer(lag.pace, step.group),
-            since_start=_together(replicas),
-            lag=lag.lag,
-            lag_s=lag.age_s,
-            eta_s=None,
-            members=lag.members,
-            partitions=lag.partitions,
-            partitions_stalled=sum(partition.stalled_s >= self._stuck_s for partition in lag.partitions),
-            replicas=replicas,
-            tokens=self._tokens(lag.lag, replicas) if stage == "embed" else None,
+            five=self._longer(group.pace, group.step.group),
+            lag=group.lag,
+            lag_s=group.age_s,
+            members=group.members,
+            partitions=group.partitions,
+            partitions_stalled=sum(partition.stalled_s >= self._stuck_s for partition in group.partitions),
+            tokens=self._tokens(group.lag, bare.replicas) if bare.stage == "embed" else None,
         )
         return replace(found, eta_s=found.time_for())
 
@@ -251,19 +247,6 @@ class Look:
 
 def _by_reason(counts: Mapping[str, float]) -> dict[str, int]:
     return {reason: int(number) for reason, number in sorted(counts.items())}
-
-
-def _stage(
-    stage: str,
-    replicas: tuple[ReplicaView, ...],
-    *,
-    items: int | None = None,
-    minute: Pace | None = None,
-    five: Pace | None = None,
-) -> StageStatus:
-    """A stage that reads no topic, or one that is not there."""
-    since_start = _together(replicas)
-    return StageStatus(stage, "", "", items, minute, five, since_start, None, None, None, None, (), 0, replicas)
 
 
 def _together(replicas: Sequence[ReplicaView]) -> Pace | None:

@@ -40,7 +40,7 @@ EMBED = Step("embed", "chunks.m", "embed.m")
 
 
 def backlog(committed: Mapping[int, int], end: int = 100, start: int = 0, topic_id: str = "first") -> Backlog:
-    return Backlog(EMBED, committed, {0: start}, {0: end}, topic_id)
+    return Backlog(EMBED, committed, TopicLog(topic_id, {0: start}, {0: end}))
 
 
 # What lag is.
@@ -173,7 +173,7 @@ def test_a_topic_that_was_made_anew_inherits_nothing() -> None:
 
 def test_partitions_that_were_not_reached_come_first_the_next_time() -> None:
     ages = Ages()
-    many = Backlog(EMBED, {}, dict.fromkeys(range(100), 0), dict.fromkeys(range(100), 10), "first")
+    many = Backlog(EMBED, {}, TopicLog("first", dict.fromkeys(range(100), 0), dict.fromkeys(range(100), 10)))
     served: set[int] = set()
     for turn in range(10):
         for place, stretch in ages.wanted([many], AGAIN_S * turn)[:10]:

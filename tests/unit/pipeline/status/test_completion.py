@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.lag.backlog import Backlog, Step
+from pipeline.offsets import TopicLog
 from pipeline.status.completion import STANDSTILL_S, Completion
 
 CHUNK = Step("chunk", "pages", "chunk.m")
@@ -34,13 +35,8 @@ class WrittenLog:
         starts = self.starts.get(step.topic, [0, 0])
         leaderless = step.topic in self.leaderless
         known = 1 if leaderless else 2
-        return Backlog(
-            step,
-            self.committed.get(step.group, {}),
-            dict(enumerate(starts[:known])),
-            dict(enumerate(self.ends[step.topic][:known])),
-            leaderless=leaderless,
-        )
+        starts_and_ends = (dict(enumerate(offsets[:known])) for offsets in (starts, self.ends[step.topic]))
+        return Backlog(step, self.committed.get(step.group, {}), TopicLog("id", *starts_and_ends, leaderless))
 
     def has_records(self, topic: str, start: Mapping[int, int], ends: Mapping[int, int]) -> bool:
         self.probes += 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import Fatal, TryAgain
-from pipeline.lag.backlog import Step
+from pipeline.lag.backlog import Backlog, Step
 from pipeline.lag.view import GroupLag, LagView, PartitionLag
 from pipeline.offsets import TopicLog
 from pipeline.status import kafka_look
@@ -52,7 +52,8 @@ def watched(
 def seen(committed: int, *, leaderless: bool = False) -> LagView:
     partition = PartitionLag(0, committed, 5 - committed, None, 0.0)
     log = TopicLog("id", {0: 0}, {0: 5}, leaderless)
-    return LagView(0.0, (GroupLag(CHUNK, 1, (partition,), None),), {"pages": log})
+    backlog = Backlog(CHUNK, {0: committed}, log)
+    return LagView(0.0, (GroupLag(CHUNK, 1, (partition,), None),), {"pages": log}, {CHUNK: backlog})
 
 
 def test_kafka_is_asked_once_a_second_and_more_often_only_when_a_run_waits_for_its_end(

@@ -14,7 +14,7 @@ from pipeline.lag.rates import Pace
 from pipeline.lag.view import GroupLag, PartitionLag
 from pipeline.status import look as looks
 from pipeline.status.document import Source, Status
-from pipeline.status.kafka_look import GroupView, KafkaView
+from pipeline.status.kafka_look import KafkaView
 from pipeline.status.look import Look, Pipeline
 from pipeline.status.readings import Reading
 from pipeline.status.screen import Lines
@@ -57,10 +57,8 @@ class Site:
         before = self.pages
         for step in STEPS:
             before -= self.lags[step.stage]
-            lag = GroupLag(
-                step, 1, (PartitionLag(0, before, self.lags[step.stage], None, 0.0),), Pace(self.pace, 100.0)
-            )
-            groups.append(GroupView(lag, before, pace))
+            partition = PartitionLag(0, before, self.lags[step.stage], None, 0.0)
+            groups.append(GroupLag(step, 1, (partition,), Pace(self.pace, 100.0), pace, before))
         return KafkaView(tuple(groups), self.pages, pace, pace, 0, looked_at=time.monotonic())
 
     def take(self, pages: int, chunk: int, embed: int, lance: int) -> Status:
