@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.local.report import last_rate
+import msgspec
+
+from deploy.local.report import Report
 from deploy.local.stages import Machine
 
 ROWS_PER_SECOND_A_CORE = 35.0
@@ -24,3 +26,16 @@ def expected_rate(reports: Path, model: str, machine: Machine) -> tuple[float, s
         return rate, f"{rate:,.0f} rows/s on {len(machine.gpus)} GPU(s), not measured here"
     rate = ROWS_PER_SECOND_A_CORE * machine.cores
     return rate, f"{rate:,.0f} rows/s on {machine.cores} cores, not measured here"
+
+
+def last_rate(folder: Path, model: str) -> float | None:
+    """Chunks a second that the embed stage made in the newest run that embedded a fair number with this model."""
+    for path in sorted(folder.glob("run-*.json"), reverse=True):
+        try:
+            report = msgspec.json.decode(path.read_bytes(), type=Report)
+        except (OSError, msgspec.DecodeError):
+            continue
+        embed = report.stages.get("embed")
+        if report.model == model and embed is not None and embed.chunks >= 500 and report.seconds > 0:
+            return embed.chunks / report.seconds
+    return None

@@ -92,19 +92,6 @@ def write(report: Report, folder: Path, started: datetime) -> Path:
     return path
 
 
-def last_rate(folder: Path, model: str) -> float | None:
-    """Chunks a second that the embed stage made in the newest run that embedded a fair number with this model."""
-    for path in sorted(folder.glob("run-*.json"), reverse=True):
-        try:
-            report = msgspec.json.decode(path.read_bytes(), type=Report)
-        except (OSError, msgspec.DecodeError):
-            continue
-        embed = report.stages.get("embed")
-        if report.model == model and embed is not None and embed.chunks >= 500 and report.seconds > 0:
-            return embed.chunks / report.seconds
-    return None
-
-
 def markdown(report: Report) -> str:
     """The report for people."""
     ledger = report.ledger

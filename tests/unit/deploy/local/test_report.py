@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.local.report import Report, StageReport, last_rate, markdown, write
+from deploy.local.rate import last_rate
+from deploy.local.report import Report, StageReport, markdown, write
 from producers.account import Ledger
 
 

@@ -22,14 +22,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
 
 from pipeline.lag import report
+from pipeline.lag.__main__ import LagSettings
 from pipeline.lag.ages import AGAIN_S, DOUBT_S, Ages, Place
 from pipeline.lag.backlog import Backlog, Step
 from pipeline.lag.discovery import Discovery, steps_of_all
 from pipeline.lag.first_records import NONE_LEFT, First, Stretch
 from pipeline.lag.metrics import LagMetrics
-from pipeline.lag.movement import WINDOW_S, Movement
+from pipeline.lag.observer import WINDOW_S, Movement
 from pipeline.lag.rates import Pace
-from pipeline.lag.settings import LagSettings
 from pipeline.lag.view import GroupLag, LagView, PartitionLag, Progress
 from pipeline.offsets import TopicLog
 from pipeline.settings import TableSettings
