@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
 from pipeline.cli import command, new_app, run
+from pipeline.cores import usable_cores
 from pipeline.errors import UsageError
 from pipeline.records import valid_wiki
 from pipeline.rejected import Rejected
@@ -23,7 +24,7 @@ from producers.reader import Entry, Tick
 from producers.run.runner import run_source
 from producers.run.shards import FileNames, Origin, Shard
 from producers.run.source import FileSettings, Source
-from producers.wikimedia.export_xml import NotAnExport, Site, read_site
+from producers.wikimedia.export_xml import ExportedPage, NotAnExport, Site, read_site
 from producers.wikimedia.exported_pages import ExportedPages
 from producers.wikimedia.parser import MarkupParser
 from producers.wikimedia.settings import Namespaces, numbers_of
@@ -69,6 +70,14 @@ class WikitextSettings(FileSettings):
         return Origin(self.wiki or named.wiki, named.snapshot)
 
 
+class _Found(NamedTuple):
+    """A page of the file on its way through the parser."""
+
+    after: Position
+    page: ExportedPage | Rejected
+    notes: list[str]
+
+
 class WikitextReader:
     """One file of an export: file → pages of XML → wikitext → pages.
 
@@ -79,6 +88,7 @@ class WikitextReader:
         self._shard = shard
         self._dump = DumpFile(shard.path)
         self._settings = settings
+        self._damage: Damaged | None = None
 
     @property
     def bytes_read(self) -> int:
@@ -90,22 +100,40 @@ class WikitextReader:
         site = site_of(self._shard.path)
         wiki = wiki_of(self._shard.path, site, self._settings.wiki, origin.wiki)
         namespaces = numbers_of(self._settings.namespaces)
-        with MarkupParser(site.names) as parser:
-            pages = ExportedPages(wiki, site, origin.snapshot, namespaces, lambda text: parser.parse(text, tick))
-            try:
-                for found in read_pages(self._blocks(tick), start):
-                    notes: list[str] = []
-                    page = (
-                        Rejected(found.malformed, damaged=True) if found.data is None else pages.read(found.data, notes)
-                    )
-                    yield Entry(found.after, page, tuple(notes))
-            except EndMissing:
-                raise Damaged("cut off", self.bytes_read, "it ends without </mediawiki>") from None
+        pages = ExportedPages(wiki, site, origin.snapshot, namespaces)
+        with MarkupParser(site.names, workers=parsers(self._settings)) as parser:
+            for found, parsed in parser.parse_all(self._wanted(pages, start, tick), tick):
+                yield Entry(found.after, pages.page(found.page, parsed, found.notes), tuple(found.notes))
+        if self._damage is not None:
+            raise self._damage
+
+    def _wanted(self, pages: ExportedPages, start: Position, tick: Tick) -> Iterator[tuple[_Found, str | Rejected]]:
+        """The pages of the file, and the wikitext to parse; a damage is kept until they all have been parsed."""
+        self._damage = None
+        try:
+            for found in read_pages(self._blocks(tick), start):
+                notes: list[str] = []
+                if found.data is None:
+                    page: ExportedPage | Rejected = Rejected(found.malformed, damaged=True)
+                else:
+                    page = pages.wanted(found.data, notes)
+                yield _Found(found.after, page, notes), page if isinstance(page, Rejected) else page.wikitext
+        except EndMissing:
+            self._damage = Damaged("cut off", self.bytes_read, "it ends without </mediawiki>")
+        except Damaged as damage:
+            self._damage = damage
 
     def _blocks(self, tick: Tick) -> Iterator[bytes]:
         for block in self._dump.blocks():
             yield block
             tick()
+
+
+def parsers(settings: WikitextSettings) -> int:
+    """Processes that parse the wikitext of one file: the cores, shared with the files that are read meanwhile."""
+    cores = usable_cores()
+    alone = settings.limit is not None or (len(settings.sources) == 1 and Path(settings.sources[0]).is_file())
+    return max(1, cores // (1 if alone else settings.processes or cores))
 
 
 def site_of(path: Path) -> Site:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
@@ -14,8 +13,6 @@ from producers.wikimedia.export_xml import ExportedPage, Site, read_page
 from producers.wikimedia.parser_child import Parsed
 from producers.wikimedia.sites import page_url, site
 
-Parse = Callable[[str], Parsed | Rejected]
-
 
 @dataclass(frozen=True, slots=True)
 class ExportedPages:
@@ -25,17 +22,20 @@ class ExportedPages:
     site: Site
     snapshot: str
     namespaces: frozenset[int]
-    parse: Parse
 
-    def read(self, xml: bytes, notes: list[str]) -> Page | Rejected:
+    def wanted(self, xml: bytes, notes: list[str]) -> ExportedPage | Rejected:
         """The page in what stands between `<page>` and `</page>`, or why there is none; what was wrong and left out is
         added to `notes`."""
         exported = _decoded(xml, notes)
         if exported is None:
             return Rejected("not_xml", damaged=True)
-        if reason := self._unwanted(exported):
-            return Rejected(reason)
-        parsed = self.parse(exported.wikitext)
+        reason = self._unwanted(exported)
+        return Rejected(reason) if reason else exported
+
+    def page(self, exported: ExportedPage | Rejected, parsed: Parsed | Rejected, notes: list[str]) -> Page | Rejected:
+        """The page with its wikitext, parsed meanwhile, or the first reason why there is none."""
+        if isinstance(exported, Rejected):
+            return exported
         if isinstance(parsed, Rejected):
             return parsed
         if not parsed.text:

@@ -94,16 +94,17 @@ class MarkupParser:
         """The page's part that its wikitext gives, or why there is none; calls `tick`, which may raise, meanwhile."""
         return _wait(self._threads.submit(self._parse, wikitext), tick)
 
-    def parse_all(
-        self, pages: Iterable[tuple[T, str | None]], tick: Tick
-    ) -> Iterator[tuple[T, Parsed | Rejected | None]]:
-        """Each page with what `parse` says of its wikitext, in the order given; with None where it is None.
+    def parse_all(self, pages: Iterable[tuple[T, str | Rejected]], tick: Tick) -> Iterator[tuple[T, Parsed | Rejected]]:
+        """Each page with what `parse` says of its wikitext, or as it was rejected before, in the order given.
 
         Pages are taken a few ahead of those given out.
         """
-        waiting: deque[tuple[T, Future[Parsed | Rejected] | None]] = deque()
+        waiting: deque[tuple[T, Future[Parsed | Rejected] | Rejected]] = deque()
         for page, wikitext in pages:
-            waiting.append((page, None if wikitext is None else self._threads.submit(self._parse, wikitext)))
+            if not isinstance(wikitext, Rejected):
+                waiting.append((page, self._threads.submit(self._parse, wikitext)))
+            else:
+                waiting.append((page, wikitext))
             if len(waiting) > self._ahead:
                 yield _taken(waiting, tick)
         while waiting:
@@ -119,11 +120,9 @@ class MarkupParser:
             self._idle.put(child)
 
 
-def _taken(
-    waiting: deque[tuple[T, Future[Parsed | Rejected] | None]], tick: Tick
-) -> tuple[T, Parsed | Rejected | None]:
+def _taken(waiting: deque[tuple[T, Future[Parsed | Rejected] | Rejected]], tick: Tick) -> tuple[T, Parsed | Rejected]:
     page, answer = waiting.popleft()
-    return page, None if answer is None else _wait(answer, tick)
+    return page, answer if isinstance(answer, Rejected) else _wait(answer, tick)
 
 
 def _wait(answer: Future[Parsed | Rejected], tick: Tick) -> Parsed | Rejected:

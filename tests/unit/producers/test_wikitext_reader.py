@@ -21,7 +21,7 @@ from producers.bytes.blocks import Damaged
 from producers.bytes.lines import BEGINNING, Position
 from producers.run.shards import Origin, find_shards
 from producers.wikimedia.export_xml import Site
-from producers.wikitext import WIKITEXT_NAMES, WikitextReader, WikitextSettings, origin_of, site_of, wiki_of
+from producers.wikitext import WIKITEXT_NAMES, WikitextReader, WikitextSettings, origin_of, parsers, site_of, wiki_of
 from tests.reading import Counted, Passed, shard_of
 
 SETTINGS = WikitextSettings()
@@ -184,6 +184,39 @@ def test_an_export_without_its_end_is_cut_off_and_gives_what_it_has(tmp_path: Pa
         assert damage.value.kind == "cut off"
         assert reader.ledger.produced == len(found) >= 1
         assert reader.ledger.balanced
+
+
+def test_the_pages_before_the_damage_are_given_out_though_many_are_parsed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.wikitext.usable_cores", lambda: 4)
+    path = export(tmp_path, [page(number) for number in range(1, 31)])
+    cut = tmp_path / "cut.xml.bz2"
+    cut.write_bytes(bz2.compress(path.read_bytes()[:-100]))
+    reader = reader_of(cut, settings=WikitextSettings(sources=[str(cut)]))
+    found: list[Passed] = []
+    with pytest.raises(Damaged):
+        found.extend(reader.read())
+    assert [one.page.page_id for one in found if one.page is not None] == [str(number) for number in range(1, 30)]
+
+
+@pytest.mark.parametrize(
+    ("sources", "chosen", "expected"),
+    [
+        (["one"], {}, 8),
+        (["one", "two"], {}, 1),
+        (["one", "two"], {"processes": 2}, 4),
+        (["."], {}, 1),
+        (["."], {"limit": 5}, 8),
+    ],
+)
+def test_a_file_has_the_cores_that_no_other_file_is_read_with(
+    sources: list[str], chosen: dict[str, int], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.wikitext.usable_cores", lambda: 8)
+    (tmp_path / "one").touch()
+    settings = WikitextSettings(sources=[str(tmp_path / source) for source in sources], **chosen)
+    assert parsers(settings) == expected
 
 
 @pytest.mark.parametrize(
