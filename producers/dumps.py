@@ -12,10 +12,10 @@ from rich import box
 from rich.table import Table
 
 from pipeline.addresses import without_secrets
+from pipeline.bars import open_display
 from pipeline.cli import FLAG, command, new_app, run
 from pipeline.errors import Exit
 from pipeline.terminal import Console, write_json
-from producers.fetch.display import download_display
 from producers.fetch.downloads import Downloads
 from producers.fetch.file import look
 from producers.fetch.http import HttpFiles
@@ -75,7 +75,7 @@ def dumps(settings: DumpsSettings) -> int:
 def _download(server: HttpFiles, snapshot: Snapshot, folder: Path) -> list[int | None]:
     log: Any = structlog.get_logger()
     log.info("downloading", wiki=snapshot.wiki, snapshot=snapshot.date, shards=len(snapshot.files), to=str(folder))
-    with Downloads(server, snapshot.files, folder) as downloads, download_display(log) as display:
+    with Downloads(server, snapshot.files, folder) as downloads, open_display(log) as display:
         while not downloads.exhausted:
             downloads.take(0.25)
             display.show(downloads.progress())

@@ -52,12 +52,12 @@ class _Item:
 class Downloads:
     """Downloads `files` into `folder` and gives out their paths.
 
-        with Downloads(server, files, folder, wanted=lambda name: name not in finished) as downloads:
+        with Downloads(server, files, folder, wanted=lambda file: file.name not in finished) as downloads:
             for path in downloads:
                 read(path)
                 downloads.release(path)
 
-    A caller with other things to do asks `take()` instead. `wanted(name)` false: the file is neither downloaded nor
+    A caller with other things to do asks `take()` instead. `wanted(file)` false: the file is neither downloaded nor
     given out. Without it all files are, except with `delete_after` those that an earlier run released. With
     `delete_after`, every path must be released in the end: at most `ahead_bytes` lie here, read or not.
     Leaving the block ends the downloads at once; what has come of a file stays for the next time.
@@ -69,7 +69,7 @@ class Downloads:
         files: Sequence[RemoteFile],
         folder: Path,
         *,
-        wanted: Callable[[str], bool] | None = None,
+        wanted: Callable[[RemoteFile], bool] | None = None,
         delete_after: bool = False,
         ahead_bytes: int = 8 * GIB,
         free: Callable[[Path], int] = free_bytes,
@@ -81,7 +81,7 @@ class Downloads:
         self._free = free
         self._items = [_Item(file, PartFile(self._folder / file.place)) for file in files]
         for item in self._items:
-            if not (wanted(item.name) if wanted else self._is_wanted(item)):
+            if not (wanted(item.file) if wanted else self._is_wanted(item)):
                 item.state = "unwanted"
         self._rate = Rate()
         self._changed = threading.Condition()
@@ -146,7 +146,7 @@ class Downloads:
 
     def progress(self) -> DownloadProgress:
         """How all of it stands now."""
-        files = tuple(FileProgress(item.name, item.state, item.have, item.size) for item in self._wanted)
+        files = tuple(FileProgress(item.file.place, item.state, item.have, item.size) for item in self._wanted)
         received = sum(item.part.received for item in self._items)
         rate = self._rate.after(self._server.clock.now(), received)
         return DownloadProgress(files, len(self._items) - len(files), received, rate)

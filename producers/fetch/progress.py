@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.bars import Bar
+
 DownloadState = Literal["waiting", "fetching", "here", "given", "released", "failed", "unwanted"]
 """`here`: whole and not yet asked for; `given`: being read; `unwanted`: neither downloaded nor read this time."""
 
@@ -16,10 +18,15 @@ RATE_SECONDS = 20.0
 class FileProgress:
     """One file."""
 
-    name: str
+    place: str
+    """Its path below the downloads' folder."""
     state: DownloadState
     have: int
     size: int | None
+
+    @property
+    def name(self) -> str:
+        return self.place.rsplit("/", 1)[-1]
 
     @property
     def done(self) -> bool:
@@ -52,6 +59,27 @@ class DownloadProgress:
     @property
     def eta_seconds(self) -> float | None:
         return (self.size - self.have) / self.bytes_per_second if self.bytes_per_second > 0 else None
+
+    def bars(self) -> dict[str, Bar]:
+        """A bar for each file that is coming and one for all."""
+        coming = {f.place: Bar(f.name, f.have, f.size) for f in self.files if f.state == "fetching"}
+        return {**coming, "": self.bar("all files")}
+
+    def bar(self, name: str) -> Bar:
+        """A bar for all files."""
+        note = f"{self.finished}/{len(self.files)} files, {self.bytes_per_second / 1e6:,.1f} MB/s"
+        return Bar(name, self.have, self.size, note)
+
+    def lines(self) -> dict[str, dict[str, object]]:
+        """The values of a line of the log."""
+        values: dict[str, object] = {
+            "files_here": self.finished,
+            "files": len(self.files),
+            "percent": round(100 * self.have / max(1, self.size), 1),
+            "bytes_per_second": round(self.bytes_per_second),
+            "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
+        }
+        return {"downloading": values}
 
 
 class Rate:

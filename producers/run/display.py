@@ -3,123 +3,63 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich import box
-from rich.progress import TaskID
 from rich.table import Table
 
-from pipeline.terminal import Console, byte_bars
+from pipeline.bars import Bar
 from producers.account import Ledger
 from producers.run.account import RunAccount, ShardAccount
 
 if TYPE_CHECKING:
     from producers.fetch.progress import DownloadProgress
 
-LINE_SECONDS = 5.0
 SHARDS_SHOWN = 24
 """A table of more finished shards than this hides what matters."""
 
 
-class Display(Protocol):
-    """Shows an account while it changes."""
+@dataclass(frozen=True, slots=True)
+class RunStanding:
+    """A run as it stands: a bar for each shard being read and one for all, in bytes of the files."""
 
-    def show(self, account: RunAccount, downloads: DownloadProgress | None) -> None: ...
+    account: RunAccount
+    downloads: DownloadProgress | None
 
-    def __enter__(self) -> Display: ...
+    def bars(self) -> dict[str, Bar]:
+        reading = {key: shard for key, shard in self.account.shards.items() if shard.state == "reading"}
+        bars = {key: _bar(shard) for key, shard in reading.items()}
+        if self.downloads is not None:
+            bars["downloads"] = self.downloads.bar("downloads")
+        note = f"{self.account.ledger.produced:,} pages, {self.account.pages_per_second:,.0f}/s"
+        return {**bars, "": Bar(f"all {len(self.account.shards)} shards", self._done, self._size, note)}
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None: ...
+    def lines(self) -> dict[str, dict[str, object]]:
+        shards = self.account.shards.values()
+        rate = self._done / max(0.001, time.monotonic() - self.account.started_at)
+        producing: dict[str, object] = {
+            "shards_finished": sum(shard.state in ("finished", "skipped") for shard in shards),
+            "shards": len(shards),
+            "pages": self.account.ledger.produced,
+            "pages_per_second": round(self.account.pages_per_second, 1),
+            "percent": round(100 * self._done / max(1, self._size), 1),
+            "eta_seconds": round((self._size - self._done) / rate) if rate else None,
+        }
+        downloading = {} if self.downloads is None else self.downloads.lines()
+        return {**downloading, "producing": producing}
 
+    @property
+    def _done(self) -> int:
+        return sum(shard.bytes_read for shard in self.account.shards.values())
 
-class Bars:
-    """A bar for each shard being read and one for all, in bytes of the files."""
-
-    def __init__(self, console: Console) -> None:
-        self._bars = byte_bars(console)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def show(self, account: RunAccount, downloads: DownloadProgress | None) -> None:
-        for key, shard in account.shards.items():
-            if shard.state == "reading":
-                self._update(
-                    key,
-                    short_name(shard.shard.name),
-                    shard.bytes_read,
-                    shard.shard.size,
-                    f"{shard.ledger.produced:,} pages",
-                )
-            elif key in self._tasks:
-                self._bars.remove_task(self._tasks.pop(key))
-        done = sum(shard.bytes_read for shard in account.shards.values())
-        size = sum(shard.shard.size for shard in account.shards.values())
-        pages = f"{account.ledger.produced:,} pages, {account.pages_per_second:,.0f}/s"
-        if downloads is not None:
-            files = (
-                f"{downloads.finished} of {len(downloads.files)} files, {downloads.bytes_per_second / 1e6:,.1f} MB/s"
-            )
-            self._update("downloads", "downloads", downloads.have, downloads.size, files)
-        self._update("", f"all {len(account.shards)} shards", done, size, pages)
-
-    def _update(self, key: str, name: str, done: int, size: int, note: str) -> None:
-        if key not in self._tasks:
-            self._tasks[key] = self._bars.add_task(name, total=size, note=note)
-        self._bars.update(self._tasks[key], completed=done, note=note)
+    @property
+    def _size(self) -> int:
+        return sum(shard.shard.size for shard in self.account.shards.values())
 
 
-class Lines:
-    """A structured log line every 5 s."""
-
-    def __init__(self, log: Any) -> None:
-        self._log = log
-        self._shown_at = time.monotonic()
-
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def show(self, account: RunAccount, downloads: DownloadProgress | None) -> None:
-        if time.monotonic() - self._shown_at < LINE_SECONDS:
-            return
-        self._shown_at = time.monotonic()
-        done = sum(shard.bytes_read for shard in account.shards.values())
-        size = sum(shard.shard.size for shard in account.shards.values())
-        rate = done / max(0.001, time.monotonic() - account.started_at)
-        if downloads is not None:
-            self._log.info(
-                "downloading",
-                files_here=downloads.finished,
-                files=len(downloads.files),
-                percent=round(100 * downloads.have / max(1, downloads.size), 1),
-                bytes_per_second=round(downloads.bytes_per_second),
-                eta_seconds=None if downloads.eta_seconds is None else round(downloads.eta_seconds),
-            )
-        self._log.info(
-            "producing",
-            shards_finished=sum(s.state in ("finished", "skipped") for s in account.shards.values()),
-            shards=len(account.shards),
-            pages=account.ledger.produced,
-            pages_per_second=round(account.pages_per_second, 1),
-            percent=round(100 * done / max(1, size), 1),
-            eta_seconds=round((size - done) / rate) if rate else None,
-        )
-
-
-def open_display(log: Any) -> Display:
-    """Bars where stderr is a terminal, else lines of this log."""
-    console = Console(stderr=True)
-    return Bars(console) if console.is_terminal else Lines(log)
+def _bar(shard: ShardAccount) -> Bar:
+    return Bar(short_name(shard.shard.name), shard.bytes_read, shard.shard.size, f"{shard.ledger.produced:,} pages")
 
 
 def ledger_table(account: RunAccount) -> Table:

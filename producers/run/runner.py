@@ -14,6 +14,7 @@ from typing import Generic
 
 import msgspec
 
+from pipeline.bars import open_display
 from pipeline.cores import usable_cores
 from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain, UsageError
 from pipeline.kafka import READ_SECONDS, Cluster
@@ -21,7 +22,7 @@ from pipeline.service import Service
 from pipeline.terminal import report_console, write_json
 from pipeline.topics import CorpusTopics, ensure_corpus
 from producers.run.account import RunAccount, result
-from producers.run.display import ledger_table, open_display
+from producers.run.display import RunStanding, ledger_table
 from producers.run.processes import Event, ShardJob, ShardProcesses
 from producers.run.progress import PagesTopic, Progress, Rivals, begin, read_progress
 from producers.run.queue import Expected, ShardQueue, open_queue
@@ -117,7 +118,7 @@ class FileRun(Generic[S]):
 
     def _go_on(self, shard: Shard, found: Found, service: Service) -> Progress:
         afresh = begin(shard, self.run_id, self.options, found.pages)
-        before = found.progress.get(shard.key)
+        before = _recorded(shard, found.progress)
         if before is None or self.settings.again:
             return afresh
         if difference := before.fits(shard, self.options, found.pages.id):
@@ -125,7 +126,7 @@ class FileRun(Generic[S]):
             return afresh
         if not before.finished:
             service.log.info("goes on", shard=shard.name, line=before.line)
-        return msgspec.structs.replace(before, run=self.run_id, finished=self.is_whole(before))
+        return msgspec.structs.replace(before, run=self.run_id, shard=shard.name, finished=self.is_whole(before))
 
     def _found(self, cluster: Cluster, queue: ShardQueue, mine: frozenset[str], service: Service) -> Found:
         topics = ensure_corpus(cluster, self.settings)
@@ -156,7 +157,7 @@ class FileRun(Generic[S]):
                     account.overtake(rival)
                 if service.stopping.is_set() or account.hopeless:
                     processes.stop()
-                display.show(account, jobs.queue.downloads)
+                display.show(RunStanding(account, jobs.queue.downloads))
 
     def _tell(self, account: RunAccount) -> None:
         if self.settings.json_output:
@@ -182,7 +183,9 @@ class _Jobs:
             before = found.progress.get(expected.key)
             if expected.key in found.mine and expected.key not in self.account.shards and run.is_done(before, found):
                 assert before is not None  # noqa: S101 - or it would not be done
-                was = Shard(run.source.name, expected.path, expected.origin, before.size, before.checksum)
+                was = Shard(
+                    run.source.name, expected.path, expected.origin, before.size, before.checksum, expected.folders
+                )
                 self.account.add(was, before)
         done = {key for key, shard in self.account.shards.items() if shard.state == "skipped"}
         queue.choose(lambda key: key in found.mine and key not in done)
@@ -226,6 +229,13 @@ class _Jobs:
     def _left(self) -> int | None:
         """Pages that the limit leaves."""
         return None if self._limit is None else max(0, self._limit - self.account.ledger.produced)
+
+
+def _recorded(shard: Shard, progress: Mapping[str, Progress | None]) -> Progress | None:
+    """Progress in this very file, also when it was read with others beside it; else what is under its key."""
+    records = filter(None, map(progress.get, (shard.key, *shard.other_keys)))
+    own = (record for record in records if (record.size, record.checksum) == (shard.size, shard.checksum))
+    return next(own, progress.get(shard.key))
 
 
 def _mine(settings: FileSettings, expected: Sequence[Expected]) -> frozenset[str]:

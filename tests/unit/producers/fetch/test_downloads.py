@@ -338,7 +338,7 @@ def test_shards_are_given_in_order_while_later_ones_still_come(server: DumpServe
 
 def test_only_wanted_shards_are_downloaded(server: DumpServer, download: Download) -> None:
     paths = server.add_dump(WIKI, DATE, [shard(number) for number in range(4)])
-    with download.downloads(paths, wanted=lambda name: not name.endswith("-00002.json.bz2")) as downloads:
+    with download.downloads(paths, wanted=lambda file: not file.name.endswith("-00002.json.bz2")) as downloads:
         assert len(list(downloads)) == 3
         assert downloads.progress().unwanted == 1
     assert server.asked("GET", paths[2]) == server.asked("HEAD", paths[2]) == 0
