@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from producers.fetch.downloads import Downloads
 from producers.fetch.mirror import find_snapshot
@@ -12,7 +13,7 @@ from producers.fetch.remote_file import FileServer, RemoteFile
 from producers.fetch.settings import GIB, DownloadSettings
 from producers.fetch.store import find_remote
 from producers.run.queue import Expected
-from producers.run.shards import FileNames, Shard, open_shard, shard_key
+from producers.run.shards import FileNames, Shard, folders_in_names, name_with, open_shard, shard_key
 from producers.run.source import FileSettings
 
 
@@ -44,11 +45,11 @@ class DownloadQueue:
         self._server = server
         self._files = files
         self._folder = (settings.data_dir / "dumps").resolve()
-        paths = [self._folder / file.place for file in files]
-        origins = [names.origin(path) for path in paths]
+        folders = folders_in_names([self._folder / file.place for file in files], names)
         self.expected = [
-            Expected(path, origin, shard_key(names.kind, origin, path.name))
-            for path, origin in zip(paths, origins, strict=True)
+            Expected(path, origin, shard_key(names.kind, origin, name_with(path, count)), count)
+            for path, count in folders.items()
+            for origin in (names.origin(path),)
         ]
         self._stack = ExitStack()
         self._wanted: Callable[[str], bool] = lambda _: True
@@ -61,12 +62,12 @@ class DownloadQueue:
         delete_after, ahead = False, 8.0
         if isinstance(self._settings, DownloadSettings):
             delete_after, ahead = self._settings.delete_after, self._settings.download_ahead_gib
-        keys = {expected.path.name: expected.key for expected in self.expected}
+        keys = {expected.path: expected.key for expected in self.expected}
         downloads = Downloads(
             self._server,
             self._files,
             self._folder,
-            wanted=lambda name: self._wanted(keys[name]),
+            wanted=lambda file: self._wanted(keys[self._folder / file.place]),
             delete_after=delete_after,
             ahead_bytes=int(ahead * GIB),
         )
@@ -82,7 +83,10 @@ class DownloadQueue:
 
     def take(self) -> Shard | None:
         path = self._downloads.take() if self._downloads is not None else None
-        return None if path is None else open_shard(path, self._names)
+        if path is None:
+            return None
+        folders = next(expected.folders for expected in self.expected if expected.path == path)
+        return replace(open_shard(path, self._names), folders=folders)
 
     def release(self, shard: Shard) -> None:
         if self._downloads is not None:

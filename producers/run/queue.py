@@ -22,6 +22,8 @@ class Expected(NamedTuple):
     """Its place now, or once it is downloaded."""
     origin: Origin
     key: str
+    folders: int = 0
+    """Folders that are part of its name; see `Shard`."""
 
 
 class ShardQueue(Protocol):
@@ -94,7 +96,7 @@ class LocalQueue:
 
     @property
     def expected(self) -> Sequence[Expected]:
-        return [Expected(shard.path, shard.origin, shard.key) for shard in self.here]
+        return [Expected(shard.path, shard.origin, shard.key, shard.folders) for shard in self.here]
 
     def choose(self, wanted: Callable[[str], bool]) -> None:
         chosen = [shard for shard in self.here if wanted(shard.key)]

@@ -103,26 +103,32 @@ def find_shards(sources: Iterable[str], names: FileNames) -> list[Shard]:
     paths = dict.fromkeys(path for source in sources for path in _paths(source, names))
     if not paths:
         raise UsageError(f"no source: name {names.what}s, folders or globs, such as data/sample")
-    same_name: dict[str, dict[tuple[int, str], Shard]] = {}
+    versions: dict[tuple[str, int, str], Shard] = {}
     for shard in (open_shard(path, names) for path in paths):
-        same_name.setdefault(shard.key, {}).setdefault((shard.size, shard.checksum), shard)
-    found = {shard.path: shard for versions in same_name.values() for shard in _told_apart(list(versions.values()))}
-    return [found[path] for path in paths if path in found]
+        versions.setdefault((shard.key, shard.size, shard.checksum), shard)
+    folders = folders_in_names([shard.path for shard in versions.values()], names)
+    return [replace(shard, folders=folders[shard.path]) for shard in versions.values()]
 
 
-def _told_apart(shards: list[Shard]) -> list[Shard]:
-    """Different files of one name."""
-    if len(shards) > 1 and shards[0].origin.snapshot:
-        raise UsageError(
-            f"{shards[0].path} and {shards[1].path} are different files of one name, which their progress is kept "
-            "under: name one of them, or rename it"
-        )
-    folders = folders_needed([shard.path for shard in shards])
-    return [replace(shard, folders=folders) for shard in shards]
+def folders_in_names(paths: Iterable[Path], names: FileNames) -> dict[Path, int]:
+    """How many folders above it belong to each file's name: as many as tell it from others of the same name.
+
+    Raises:
+        UsageError: two of one name are of one snapshot, where a name says all.
+    """
+    same_name: dict[tuple[Origin, str], list[Path]] = {}
+    for path in paths:
+        same_name.setdefault((names.origin(path), path.name), []).append(path)
+    for (origin, _), twins in same_name.items():
+        if len(twins) > 1 and origin.snapshot:
+            raise UsageError(
+                f"{twins[0]} and {twins[1]} are different files of one name, which their progress is kept under: "
+                "name one of them, or rename it"
+            )
+    return {path: _folders_needed(twins) for twins in same_name.values() for path in twins}
 
 
-def folders_needed(paths: Sequence[Path]) -> int:
-    """How many folders above these files tell them apart, all of one name."""
+def _folders_needed(paths: Sequence[Path]) -> int:
     depths = range(max(len(path.parts) for path in paths))
     return next(depth for depth in depths if len({name_with(path, depth) for path in paths}) == len(paths))
 

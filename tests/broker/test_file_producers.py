@@ -170,3 +170,21 @@ def test_files_of_another_kind_than_their_names_are_told_and_those_beside_them_a
     (tmp_path / "wide.jsonl").write_text(line % "wide")
     commands.run("jsonl", "--wiki", "notes", tmp_path)
     assert sorted(page.page_id for page in commands.pages().values()) == ["marked", "packed", "plain", "wide"]
+
+
+def test_files_of_one_name_in_several_folders_are_all_read_and_none_again(commands: Commands, tmp_path: Path) -> None:
+    for config in ("20231101.aa", "20231101.bb"):
+        (tmp_path / config).mkdir()
+        table = pa.table({"id": [f"{config}-1"], "text": ["A mill stands by the river."]})
+        pq.write_table(table, tmp_path / config / "train-00000-of-00001.parquet")
+    alone, _ = commands.run("parquet", "--wiki", "mills", tmp_path / "20231101.aa")
+    assert [shard["shard"] for shard in alone["shards"]] == ["train-00000-of-00001.parquet"]
+    both, _ = commands.run("parquet", "--wiki", "mills", tmp_path)
+    assert {shard["shard"]: shard["state"] for shard in both["shards"]} == {
+        "20231101.aa/train-00000-of-00001.parquet": "skipped",
+        "20231101.bb/train-00000-of-00001.parquet": "finished",
+    }
+    assert both["sent_now"] == 1
+    again, _ = commands.run("parquet", "--wiki", "mills", tmp_path / "20231101.bb")
+    assert again["sent_now"] == 0
+    assert sorted(page.page_id for page in commands.pages().values()) == ["20231101.aa-1", "20231101.bb-1"]
