@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults lint format bench dashboards docs clean
+.PHONY: help setup demo check test test-without-kafka faults lint format bench dashboards docs clean
 
 # PyTorch without NVIDIA's libraries, for a new environment: make setup TORCH=cpu
 TORCH ?=
@@ -15,9 +15,15 @@ endif
 # Tried in this order. Your own: make setup PYTHON=/path/to/python3.12
 PYTHON ?= python3.13 python3.12 python3.11 python3
 
+# The tests run in as many processes as there are cores, at most four; each that needs a Kafka starts one.
+WORKERS ?= logical
+# They start some hundred interpreters, each of which would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 comma := ,
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
 SUPPORTED := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 help:  ## What there is to make
@@ -28,8 +34,14 @@ setup: $(VENV)/.test  ## Install everything that the other targets need
 demo: $(VENV)/.demo  ## Real Wikipedia text through the whole pipeline, and three searches
 	$(BIN)/python -m deploy.local demo
 
-test: $(VENV)/.test  ## All tests but the long ones
-	$(BIN)/python -m pytest -m "not faults"
+check: $(VENV)/.test  ## Before each commit: lint, and the tests that need no Kafka, in three minutes
+	$(MAKE) --no-print-directory --jobs 2 lint test-without-kafka
+
+test-without-kafka: $(VENV)/.test
+	$(PYTEST) -m "not faults and not broker"
+
+test: $(VENV)/.test  ## All tests but the long ones, in ten minutes
+	$(PYTEST) -m "not faults"
 
 faults: $(VENV)/.test  ## The long tests: processes are killed and stopped while they work
 	$(BIN)/python -m pytest -m faults

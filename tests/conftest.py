@@ -26,10 +26,18 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("cirrostream")
 
+BROKER = ROOT / "tests" / "broker"
 OURS = ("CIRROSTREAM_", "KAFKA_")
 
 SettingsEnv = Callable[..., dict[str, str]]
 """`settings_env(unit="lead", …)`: see the fixture."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs a Kafka: `make check` leaves it out."""
+    for item in items:
+        if BROKER in item.path.parents or "kafka" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.broker)
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ def test_commands_and_environment_variables_that_are_named_exist(document: Path)
         assert importlib.util.find_spec(module), f"{document.name} names python -m {module}"
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert (
-        set(re.findall(r"\bmake (setup|demo|test|lint|bench|faults|clean|format|soak|dashboards|docs)\b", text))
+        set(re.findall(r"\bmake (setup|demo|check|test|lint|bench|faults|clean|format|soak|dashboards|docs)\b", text))
         <= targets
     )
     assert set(COMMAND.findall(text)) <= commands(), document.name
