@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from functools import cache
 
 
 @cache
 def version() -> str:
     """This package's version; `unknown` in a checkout that was never installed."""
+    import importlib.metadata  # loads a parser of mail: listing the commands does without
+
     try:
         return importlib.metadata.version("cirrostream")
     except importlib.metadata.PackageNotFoundError:
