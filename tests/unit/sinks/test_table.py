@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,14 @@ def test_a_new_version_with_fewer_chunks_leaves_exactly_its_own(tmp_path: Path) 
     assert contents(table) == {"enwiki:1": texts(embedded("enwiki:1", 7, 2))}
     assert (written.rows, written.dead_rows) == (2, 2)
     assert dead_rows(table) == ["enwiki:1#2", "enwiki:1#3"]
+
+
+def test_a_new_table_has_files_whose_columns_of_one_value_are_read_at_once(tmp_path: Path) -> None:
+    table = new_table(tmp_path)
+    table.write([embedded("enwiki:1", 1, 2)], {0: 2})
+    table.lance.optimize()
+    files = list(tmp_path.rglob("data/*.lance"))
+    assert {struct.unpack("<HH", file.read_bytes()[-8:-4]) for file in files} == {(2, 1)}
 
 
 def test_a_new_version_with_more_chunks_revives_dead_rows(tmp_path: Path) -> None:
