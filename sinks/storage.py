@@ -28,14 +28,18 @@ Pause = Callable[[float], None]
 
 
 def connect(
-    location: str, *, consistency: timedelta = timedelta(0), index_cache_bytes: int = CACHE_BYTES
+    location: str,
+    *,
+    consistency: timedelta = timedelta(0),
+    index_cache_bytes: int = CACHE_BYTES,
+    metadata_cache_bytes: int = CACHE_BYTES,
 ) -> lancedb.DBConnection:
     """LanceDB's folder or bucket, with caches small enough for a process that lives for months.
 
     Raises:
         Fatal: there can be none at that place.
     """
-    session = lancedb.Session(index_cache_size_bytes=index_cache_bytes, metadata_cache_size_bytes=CACHE_BYTES)
+    session = lancedb.Session(index_cache_size_bytes=index_cache_bytes, metadata_cache_size_bytes=metadata_cache_bytes)
     try:
         with library_errors():
             return lancedb.connect(location, read_consistency_interval=consistency, session=session)

@@ -15,7 +15,7 @@ from sinks.measure.clock import Deadline
 from sinks.measure.scores import TOP, rank_of, weights
 from sinks.measured import LegWeights
 from sinks.reader import Reader
-from sinks.search.asked import Asked
+from sinks.search.asked import Asked, unindexed_rows
 from sinks.search.fusion import Candidate
 from sinks.search.legs import text_leg, vector_leg
 from sinks.search.made_questions import MadeQuestion, SampledPage, made_questions
@@ -49,7 +49,7 @@ class Legs:
         pool: Executor,
     ) -> Legs:
         """The legs of a search over this table."""
-        asked = Asked(reader, state)
+        asked = Asked(reader, state, unindexed=unindexed_rows(reader))
         return cls(
             vector=lambda question: vector_leg(asked, encode(question), metric),
             text=lambda question: text_leg(asked, question, pool),

@@ -24,7 +24,7 @@ def plans(asked: Asked, words: str, vector: NDArray[np.float32] | None, metric: 
     """
     queries: dict[str, Callable[[Any], Any]] = {}
     if vector is not None:
-        queries["vector"] = lambda lance: vector_query(lance, asked, vector, metric, asked.where)
+        queries["vector"] = lambda lance: vector_query(lance, asked, vector, metric)
     if words:
         queries |= {
             column: partial(words_query, asked=asked, words=words, column=column) for column in asked.state.asked

@@ -10,7 +10,6 @@ from lancedb.table import LanceTable
 from rapidfuzz import fuzz
 
 from sinks.names import folded
-from sinks.rows import is_live
 from sinks.search.asked import CANDIDATES, Asked, Row, candidate_of
 from sinks.search.fusion import LIKE, Candidate
 from sinks.search.legs import words_query
@@ -34,7 +33,7 @@ def names_leg(asked: Asked, question: str) -> list[Candidate]:
     name = folded(question)
     if not name:
         return []
-    columns = asked.columns("name", "names")
+    columns = asked.columns("names")
     exact = f"name = {quoted(name)}"
     if not asked.state.names_index and asked.state.rows <= WHOLE_ROWS:
         rows = asked.reader.read(partial(rows_with_names, asked, columns))
@@ -42,8 +41,8 @@ def names_leg(asked: Asked, question: str) -> list[Candidate]:
         condition = f"{exact} AND ({asked.where})" if asked.where else exact
         rows = asked.reader.read(lambda lance: _found(lance, condition, columns))
         rows += _like(asked, name, columns)
-    unique = {row["id"]: row for row in rows if is_live(row["n"], row["start"])}
-    found = [candidate_of(row, like) for row in unique.values() if (like := likeness(name, row)) > LIKE]
+    unique = {row["id"]: row for row in rows}
+    found = [candidate_of(row, like, "") for row in unique.values() if (like := likeness(name, row)) > LIKE]
     return sorted(found, key=lambda candidate: (-candidate.score, candidate.id))[: asked.limit]
 
 
@@ -70,10 +69,10 @@ def _named(asked: Asked, name: str, fuzziness: int, columns: Sequence[str], lanc
 
 def likeness(name: str, row: Mapping[str, Any]) -> float:
     """How like a folded name is to the names of a page: the share of letters that stay in place, 1 more for all."""
-    title = row.get("name") or ""
+    title, *aliases = (row.get("names") or "").split("\n")
     if name == title:
         return 2.0
     best = fuzz.ratio(name, title) / 100 if title else 0.0
-    for alias in (row.get("names") or "").split("\n"):
+    for alias in aliases:
         best = max(best, ALIAS * (2.0 if alias == name else fuzz.ratio(name, alias) / 100))
     return best

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,8 +14,9 @@ from pipeline.errors import UsageError
 from pipeline.model_config import Metric
 from pipeline.model_files import ModelFiles
 from sinks.reader import Reader
+from sinks.rows import is_live
 from sinks.search.answers import Answer, By, Hit, LegReport, Mode
-from sinks.search.asked import CANDIDATES, Asked
+from sinks.search.asked import CANDIDATES, Asked, Row, unindexed_rows
 from sinks.search.cross_encoder import CrossEncoderReranker, find_reranker
 from sinks.search.encoder import QuestionEncoder
 from sinks.search.explain import plans
@@ -44,6 +46,10 @@ LEGS: Mapping[Mode, tuple[Leg, ...]] = {
     "vector": ("vector",),
     "text": ("text", "names"),
 }
+
+
+Ran = tuple[Mapping[Leg, Sequence[Candidate]], list[LegReport]]
+"""The candidates of each leg that answered, and a report of every leg."""
 
 
 class Encoder(Protocol):
@@ -167,16 +173,32 @@ class Search:
         chosen = filters or Filters()
         state = self._states.now()
         where = condition_in(state, chosen, self.reader.name)
-        asked = Asked(self.reader, state, where, max(CANDIDATES, k if by == "chunk" else 2 * k))
+        asked = Asked(
+            self.reader,
+            state,
+            where,
+            max(CANDIDATES, k if by == "chunk" else 2 * k),
+            languages=mode != "vector" and state.weighs_by_language,
+            unindexed={} if mode == "vector" else unindexed_rows(self.reader),
+        )
         late = None if deadline_ms is None else start + deadline_ms / 1000
         useless = {
             leg: why for leg in LEGS[mode] if (why := useless_because(leg, state, loaded=self._encoder is not None))
         }
-        work = {leg: self._work(leg, asked, asked_for) for leg in LEGS[mode] if leg not in useless}
-        found, reports = run_legs(self._pools, work, late)
+
+        def run(asked: Asked) -> Ran:
+            work = {leg: self._work(leg, asked, asked_for) for leg in LEGS[mode] if leg not in useless}
+            return run_legs(self._pools, work, late)
+
+        found, reports, best, rows = self._best(asked, run, mode, by, max(k, RERANKED) if self._reranker else k)
         reports += [LegReport(name=leg, state="left out", why=why) for leg, why in useless.items()]
-        pages = self._fused(found, state, mode, by)
-        hits, rerank = self._hits(asked_for, pages, k, late)
+        if self._reranker is not None and best:
+            first, report = reranked(
+                self._pools["rerank"], self._reranker, asked_for, best[:RERANKED], rows=rows, late=late
+            )
+            best = [*first, *best[RERANKED:]]
+            reports.append(report)
+        hits = [_hit(rank, page, rows) for rank, page in enumerate(best[:k], start=1)]
         return Answer(
             question=asked_for,
             table=self.reader.name,
@@ -188,7 +210,7 @@ class Search:
             hits=hits,
             by=by,
             filters=chosen.shown(),
-            legs=[*reports, *rerank],
+            legs=reports,
             notes=[*self._notes, *limits_of(state, mode, found, chosen)],
             plan=self._plans(asked, asked_for, found) if explain else {},
         )
@@ -214,9 +236,14 @@ class Search:
         where = condition_in(state, chosen, self.reader.name)
         # Its own page, which is left out, may be all that is near.
         asked = Asked(self.reader, state, where, max(CANDIDATES, 2 * k) + (row["n_chunks"] or 0))
-        candidates = vector_leg(asked, np.array(row["vector"], np.float32), self._metric)
-        others = [candidate for candidate in candidates if candidate.page != row["page"]]
-        hits, _ = self._hits(chunk, self._fused({"vector": others}, state, "vector", by), k, None, rerank=False)
+        vector = np.array(row["vector"], np.float32)
+
+        def run(asked: Asked) -> Ran:
+            candidates = vector_leg(asked, vector, self._metric)
+            others = [candidate for candidate in candidates if candidate.page != row["page"]]
+            return {"vector": others}, [LegReport(name="vector", state="ran", candidates=len(candidates))]
+
+        _, [report], best, rows = self._best(asked, run, "vector", by, k)
         seconds = round(time.perf_counter() - start, 4)
         return Answer(
             question=chunk,
@@ -226,10 +253,10 @@ class Search:
             wiki=_wiki(chosen),
             k=k,
             seconds=seconds,
-            hits=hits,
+            hits=[_hit(rank, page, rows) for rank, page in enumerate(best, start=1)],
             by=by,
             filters=chosen.shown(),
-            legs=[LegReport(name="vector", state="ran", seconds=seconds, candidates=len(candidates))],
+            legs=[msgspec.structs.replace(report, seconds=seconds)],
         )
 
     def titles(self, typed: str, *, k: int = 10, filters: Filters | None = None) -> list[str]:
@@ -263,23 +290,23 @@ class Search:
             return alone("vector", found.get("vector", ()), by_page=by == "page")
         return fuse(found, state.measured.weights, by_page=by == "page")
 
-    def _hits(
-        self, question: str, fused: Sequence[Fused], k: int, late: float | None, *, rerank: bool = True
-    ) -> tuple[list[Hit], list[LegReport]]:
-        """The first `k` as hits, ordered anew by the reranker where there is one."""
-        reranker = self._reranker if rerank else None
-        best = list(fused[: max(k, RERANKED) if reranker else k])
-        columns = [name for name in READ if name in self._states.now().columns]
+    def _best(
+        self, asked: Asked, run: Callable[[Asked], Ran], mode: Mode, by: By, count: int
+    ) -> tuple[Mapping[Leg, Sequence[Candidate]], list[LegReport], list[Fused], dict[str, Row]]:
+        """What the legs found, their reports, and the first pages or chunks with their rows, by id.
+
+        Somebody may have given a text or a vector to a row that is not live. The legs are asked once more then, with a
+        condition against such rows, which makes every question several times as slow.
+        """
+        found, reports = run(asked)
+        best = self._fused(found, asked.state, mode, by)[:count]
+        columns = [name for name in READ if name in asked.state.columns]
         wanted = {one.id: one.place for page in best for one in (page, *page.others[:PASSAGES])}
         rows = {key: completed(row) for key, row in rows_at(self.reader, wanted, columns).items()}
-        best = [page for page in best if page.id in rows]  # the others have gone meanwhile
-        reports: list[LegReport] = []
-        if reranker is not None and best:
-            pool, first = self._pools["rerank"], best[:RERANKED]
-            first, report = reranked(pool, reranker, question, first, rows=rows, late=late)
-            best = [*first, *best[RERANKED:]]
-            reports.append(report)
-        return [_hit(rank, page, rows) for rank, page in enumerate(best[:k], start=1)], reports
+        if not asked.only_live and not all(is_live(row["n"], row["start"]) for row in rows.values()):
+            return self._best(asked.of_live_rows(), run, mode, by, count)
+        # Those that have no row have gone meanwhile.
+        return found, reports, [page for page in best if page.id in rows], rows
 
 
 def _wiki(filters: Filters) -> str:

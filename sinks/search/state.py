@@ -72,6 +72,11 @@ class State:
         return tuple(name for name in self.text if name not in self.asked)
 
     @property
+    def weighs_by_language(self) -> bool:
+        """True when the legs' weights are not the same in all languages."""
+        return len({(one.vector, one.text) for one in self.measured.weights.values()}) > 1
+
+    @property
     def nprobes(self) -> int:
         return self.measured.nprobes or NPROBES
 

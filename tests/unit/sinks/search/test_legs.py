@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 from lancedb.index import FTS, BTree, IvfRq
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from sinks.languages import TEXT_COLUMNS
 from sinks.measured import LegWeights, Measured
 from sinks.reader import Reader
 from sinks.search import Answer, Filters, Search, state
+from sinks.search.answers import Mode
 from sinks.search.pool import DaemonPool
 from sinks.search.rows import rows_at
 from sinks.table import Table
@@ -252,6 +254,24 @@ def test_rows_that_were_moved_meanwhile_are_read_by_their_ids(place: Path) -> No
         found = rows_at(reader, wanted, ["id", "title"])
         assert {key: row["title"] for key, row in found.items()} == {f"{of[0]}#0": of[1] for of in PAGES}
     assert rows_at(reader, {}, ["id"]) == rows_at(reader, {"enwiki:77#0": -1}, ["id"]) == {}
+
+
+@pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
+def test_a_row_that_is_not_live_is_never_shown_whatever_somebody_gave_it(
+    tmp_path: Path, encoder: EncoderOf, mode: Mode
+) -> None:
+    table = filled(tmp_path, indexed=False)
+    like = table.lance.search().where("id = 'enwiki:1#0'").to_arrow().to_pylist()[0]
+    for number, name in ((None, "mine"), (-7, "other"), (5, "dead")):
+        row = like | {"id": f"{name}#1", "n": number, "start": None, "end": None}
+        table.lance.add(pa.Table.from_pylist([row], schema=table.lance.schema))
+    with opened(tmp_path, encoder) as search:
+        for filters in (Filters(), Filters(wiki=("enwiki",))):
+            answer = search.answer("snow that falls in winter", mode=mode, filters=filters)
+            assert first(answer) == "enwiki:1"
+            assert {hit.id for hit in answer.hits} <= {f"{key}#0" for key, *_ in PAGES}
+            assert set(states(answer).values()) == {"ran"}
+        assert search.similar("enwiki:1#0").hits[0].id in {f"{key}#0" for key, *_ in PAGES}
 
 
 def test_a_filter_that_keeps_few_rows_finds_them_however_far_the_question_is(tmp_path: Path) -> None:
