@@ -29,9 +29,9 @@ class _Kind(NamedTuple):
     what: str
     start: re.Pattern[bytes]
     suffix: str = ""
-    """Of a file that is read as it is, under the right name."""
+    """Of files of this kind, which are read as they are."""
     unpack: str = ""
-    """Command that takes a file of this kind and prints what can be read."""
+    """Command that takes a file of this kind and prints what is in it."""
 
 
 def _magic(what: str, start: bytes, suffix: str = "", unpack: str = "") -> _Kind:
@@ -39,8 +39,8 @@ def _magic(what: str, start: bytes, suffix: str = "", unpack: str = "") -> _Kind
 
 
 _KINDS = (
-    _Kind("compressed with gzip", re.compile(rb"\x1f\x8b\x08"), ".gz"),
-    _Kind("compressed with bzip2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), ".bz2"),
+    _Kind("compressed with gzip", re.compile(rb"\x1f\x8b\x08"), ".gz", "gzip -dc"),
+    _Kind("compressed with bzip2", re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"), ".bz2", "bzip2 -dc"),
     _magic("a Parquet file, which `python -m producers.parquet` reads", b"PAR1", ".parquet"),
     _magic("compressed with xz", b"\xfd7zXZ\0", unpack="xz -dc"),
     _magic("compressed with zstd", b"\x28\xb5\x2f\xfd", unpack="zstd -dc"),
@@ -78,18 +78,18 @@ def mismatch(name: str, head: bytes, *, inside: bool = False) -> str:
     found = next((kind for kind in _KINDS if kind.start.match(head)), None)
     if found is None:
         return "" if inside else _text_in_disguise(path, head)
-    if found.suffix and found.suffix == path.suffix and not inside:
+    if found.suffix == path.suffix and not inside:
         return ""
-    if found.suffix and not inside:
-        stem = path.stem if packed or found.suffix not in _PACKED else name
-        return f"it is {found.what}: `{_renamed(path, stem + found.suffix)}`"
     if not found.suffix and not found.unpack:
         return f"it is {found.what}"
-    unpack = f"{found.unpack} {shlex.quote(name)}"
-    if inside:
-        unpack = " | ".join(filter(None, (f"{_UNPACK[path.suffix]} {shlex.quote(name)}", found.unpack)))
-    target = "new-" + (path.stem if packed else name) + (found.suffix if inside else "")
-    return f"{'in it' if inside else 'it'} is {found.what}: `{unpack} > {shlex.quote(target)}`"
+    if not inside and found.suffix and path.suffix != ".parquet":
+        stem = path.stem if packed or found.suffix not in _PACKED else name
+        return f"it is {found.what}: `{_renamed(path, stem + found.suffix)}`"
+    outer = [_UNPACK[path.suffix]] if inside else []
+    first, *then = filter(None, (*outer, found.unpack))
+    command = " | ".join((f"{first} {shlex.quote(name)}", *then))
+    target = "new-" + (path.stem if packed else name) + ("" if found.unpack else found.suffix)
+    return f"{'in it' if inside else 'it'} is {found.what}: `{command} > {shlex.quote(target)}`"
 
 
 def _text_in_disguise(path: PurePath, head: bytes) -> str:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import one_line
-from producers.bytes.blocks import Damaged
+from producers.bytes.blocks import Damaged, WrongKind
+from producers.bytes.kinds import HEAD_BYTES, mismatch
 from producers.fields.mapping import Record
 
 BATCH_BYTES = 4 * 1024 * 1024
@@ -87,7 +88,10 @@ class ParquetRows:
 
     def _damaged(self, error: Exception) -> Damaged:
         with self.path.open("rb") as file:
-            begins = file.read(len(MAGIC)) == MAGIC
+            head = file.read(HEAD_BYTES)
+            if wrong := mismatch(self.path.name, head):
+                return WrongKind(wrong)
+            begins = head.startswith(MAGIC)
             size = file.seek(0, 2)
             file.seek(max(0, size - len(MAGIC)))
             ends = file.read() == MAGIC

@@ -14,7 +14,7 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.records import Page
 from producers.account import Ledger
-from producers.bytes.blocks import Damaged
+from producers.bytes.blocks import Damaged, WrongKind
 from producers.bytes.lines import Position
 from producers.fields.parquet_rows import ParquetRows
 from producers.fields.settings import MappingSettings
@@ -125,6 +125,21 @@ def test_a_cut_off_file_and_one_that_is_no_parquet_are_damaged(tmp_path: Path) -
             passed(reader_of(path))
         assert damage.value.kind == kind
         check_columns(path, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b'{"id": "1", "text": "A text."}', "it is text, and no Parquet file: `mv a.parquet a.jsonl`"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS .* `git lfs pull` fetches it"),
+        (b"<html><body>Not found</body></html>", "it is a page of HTML"),
+    ],
+)
+def test_a_file_that_is_no_parquet_says_what_it_is(tmp_path: Path, content: bytes, sentence: str) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(content)
+    with pytest.raises(WrongKind, match=sentence):
+        passed(reader_of(path))
 
 
 def test_damage_inside_costs_what_stands_behind_it(tmp_path: Path) -> None:
