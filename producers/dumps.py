@@ -17,10 +17,10 @@ from pipeline.cli import FLAG, command, new_app, run
 from pipeline.errors import Exit
 from pipeline.terminal import Console, write_json
 from producers.fetch.downloads import Downloads
-from producers.fetch.file import look
 from producers.fetch.http import HttpFiles
 from producers.fetch.mirror import Snapshot, find_snapshot
 from producers.fetch.settings import MirrorSettings
+from producers.fetch.transfer import look
 
 
 class DumpsSettings(MirrorSettings):

@@ -14,7 +14,7 @@ from pipeline.errors import UsageError
 from pipeline.lag.rates import duration
 from pipeline.settings import kafka_settings
 from producers.cirrus import CIRRUS_NAMES
-from producers.fetch.disk_space import free_bytes
+from producers.fetch.downloads import free_bytes
 from producers.fetch.settings import LATEST
 from producers.run.shards import Shard, find_shards
 

@@ -6,6 +6,7 @@ nobody has read yet.
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,18 +15,26 @@ from typing import Any
 
 import structlog
 
-from pipeline.errors import CirrostreamError, Fatal, one_line
+from pipeline.errors import CirrostreamError, Fatal, UsageError, one_line
 from producers.fetch import part_file
 from producers.fetch.clock import Stopped
-from producers.fetch.disk_space import free_bytes, require_space
-from producers.fetch.file import look, obtain
-from producers.fetch.gate import CONNECTIONS
+from producers.fetch.http import CONNECTIONS
 from producers.fetch.part_file import PartFile
 from producers.fetch.progress import DownloadProgress, DownloadState, FileProgress, Rate
 from producers.fetch.remote_file import FileServer, RemoteFile
 from producers.fetch.settings import GIB
+from producers.fetch.transfer import look, obtain
 
 STOP_SECONDS = 5.0
+MARGIN_BYTES = GIB
+"""To leave free: Kafka, the table and the logs write as well."""
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where the folder is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 @dataclass(slots=True)
@@ -180,7 +189,7 @@ class Downloads:
         if self._delete_after:
             needed = min(needed, max(self._ahead_bytes, *sizes, 0))
         advice = "free some" if self._delete_after else "free some, or let --delete-after delete what is read"
-        require_space(self._folder, needed, advice, self._free)
+        _require_space(self._folder, needed, advice, self._free)
 
     def _next_given(self) -> _Item | None:
         """The first that is not given out, if it is here; one that failed stands in nobody's way."""
@@ -229,3 +238,13 @@ class Downloads:
         with self._changed:
             item.state, self._error = state, self._error or error
             self._changed.notify_all()
+
+
+def _require_space(folder: Path, needed: int, advice: str, free: Callable[[Path], int]) -> None:
+    """Raises UsageError, with the advice, when `needed` bytes and the margin do not fit."""
+    left = free(folder)
+    if needed and needed + MARGIN_BYTES > left:
+        raise UsageError(
+            f"{folder}: {needed / GIB:,.1f} GiB to download and {MARGIN_BYTES / GIB:g} GiB to spare do not fit into "
+            f"the {left / GIB:,.1f} GiB that are free: {advice}, or choose another --data-dir"
+        )

@@ -7,13 +7,13 @@ import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
 import httpx
 import structlog
 
 from pipeline.errors import one_line
 from producers.fetch.clock import StopClock
-from producers.fetch.gate import gate_of
 from producers.fetch.part_file import PartFile
 from producers.fetch.remote_file import NotThere, Refused, RemoteFile, Unavailable, Version
 from producers.fetch.retry import Retries, rest_asked
@@ -21,7 +21,11 @@ from producers.fetch.retry import Retries, rest_asked
 LISTING_BYTES = 8 * 1024 * 1024
 """A listing of all of Wikimedia's wikis has about 0.3 MB."""
 
+CONNECTIONS = 2
+"""To one server at once; public ones ask for no more."""
+
 CONNECT_SECONDS = 20.0
+_LOOK_SECONDS = 0.2
 _PARTIAL, _RANGE_WRONG = 206, 416
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})")
 
@@ -101,7 +105,7 @@ class HttpFiles:
 
     @contextlib.contextmanager
     def _answer(self, method: str, address: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        gate = gate_of(address)
+        gate = _gate_of(address)
         with gate.connection(self.clock):
             try:
                 with self._client.stream(method, address, headers=headers) as response, self._stoppable(response):
@@ -194,3 +198,42 @@ def _correct_size(response: httpx.Response, part: PartFile) -> None:
         part.discard()
         raise Unavailable(f"{response.url}: the server has another version now; starting over")
     part.correct(part.have)
+
+
+class _Gate:
+    """One server's connections, and silence when it asks for it."""
+
+    def __init__(self, connections: int = CONNECTIONS) -> None:
+        self._free = threading.BoundedSemaphore(connections)
+        self._rest_until = 0.0
+
+    @contextlib.contextmanager
+    def connection(self, clock: StopClock) -> Iterator[None]:
+        """Held from before a connection is opened until after it is closed. Raises Stopped."""
+        clock.check()
+        while not self._free.acquire(timeout=_LOOK_SECONDS):
+            clock.check()
+        try:
+            while (left := self._rest_until - clock.now()) > 0:
+                clock.sleep(left)
+            yield
+        finally:
+            self._free.release()
+
+    def rest(self, seconds: float, clock: StopClock) -> None:
+        """Opens no connection for so long: a server that says so to one request means all."""
+        self._rest_until = max(self._rest_until, clock.now() + seconds)
+
+
+# The one state that belongs to the process and not to an object: a server counts connections by the address that they
+# come from, whoever opened them here.
+_GATES: dict[str, _Gate] = {}
+_LOCK = threading.Lock()
+
+
+def _gate_of(address: str) -> _Gate:
+    """The gate of the server that this address is on."""
+    parts = urlsplit(address)
+    server = f"{parts.hostname}:{parts.port or parts.scheme}"
+    with _LOCK:
+        return _GATES.setdefault(server, _Gate())

@@ -60,11 +60,6 @@ class Names(Protocol):
     def fits(self, path: Path) -> bool: ...
 
 
-def is_remote(source: str) -> bool:
-    """Whether a source is an address rather than a path."""
-    return _ADDRESS.match(source) is not None
-
-
 def find_remote(source: str, names: Names) -> tuple[StoreFiles, tuple[RemoteFile, ...]]:
     """The files of this kind that an address means: a file, a folder with all below it, or a glob.
 

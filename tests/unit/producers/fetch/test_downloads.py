@@ -21,8 +21,7 @@ from pipeline import logs
 from pipeline.errors import CheckFailed, CirrostreamError, Exit, Fatal, TryAgain, UsageError
 from producers import dumps
 from producers.bytes.kinds import edge_fault
-from producers.fetch.disk_space import MARGIN_BYTES
-from producers.fetch.downloads import Downloads
+from producers.fetch.downloads import MARGIN_BYTES, Downloads
 from producers.fetch.http import HttpFiles
 from producers.fetch.part_file import PartFile, is_whole, read_marker
 from producers.fetch.progress import Rate
