@@ -40,7 +40,7 @@ from pipeline.model_card import languages_warning
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.replay import set_back
 from pipeline.settings import kafka_settings
-from pipeline.status.document import Source
+from pipeline.status.whole import Source
 from pipeline.terminal import say_aside, write_json
 from pipeline.topics import ensure_corpus, ensure_model
 from producers.cirrus import CIRRUS_NAMES

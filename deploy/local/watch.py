@@ -17,11 +17,12 @@ from pipeline.kafka import Cluster
 from pipeline.lag.backlog import Step
 from pipeline.settings import ModelSettings
 from pipeline.status.completion import Completion
-from pipeline.status.document import Source, Status
+from pipeline.status.document import Status
 from pipeline.status.kafka_look import KafkaLook, KafkaView
 from pipeline.status.look import Look, Pipeline
 from pipeline.status.readings import Reading
 from pipeline.status.targets import Target
+from pipeline.status.whole import Source
 
 LOOK_S = 1.0
 END_S = 3.0

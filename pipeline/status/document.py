@@ -33,17 +33,6 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """The documents of a run, beside what Kafka knows of them."""
-
-    done_before: int = 0
-    """Pages that earlier runs have sent."""
-    pages: int | None = None
-    """All that there will be, as estimated; None: not known."""
-    tokens_a_page: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class StageStatus:
     """A stage with its replicas; None is what a stage does not have, or nobody knows."""
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import accumulate
 from typing import Protocol
 
 from pipeline.errors import TryAgain
@@ -17,7 +16,6 @@ from pipeline.status.document import (
     PRODUCERS,
     READERS,
     Prices,
-    Source,
     StageStatus,
     Status,
     Tokens,
@@ -30,6 +28,7 @@ from pipeline.status.kafka_look import KafkaLook, KafkaView
 from pipeline.status.replicas import Ahead, Replicas, ReplicaView
 from pipeline.status.scrape import ask
 from pipeline.status.targets import MOST_REPLICAS, Target
+from pipeline.status.whole import Source, Whole
 
 FIRST_LOOK_S = 30.0
 OLD_S = 10.0
@@ -80,9 +79,8 @@ class Look:
         self._targets = targets
         self._prices = prices
         self._stuck_s = stuck_s
-        self._source = source
-        self._first: KafkaView | None = None
-        self._lock = threading.Lock()
+        self._whole = Whole(source)
+        self._lock = threading.RLock()
         self.replicas = Replicas(stuck_s)
         self._began = time.monotonic()
 
@@ -99,8 +97,7 @@ class Look:
 
     def await_end(self) -> None:
         """From now on a run's source is at its end: what was sent is the whole, and all is done when that is."""
-        if self._source is not None:
-            self._source = replace(self._source, pages=0)
+        self._whole.end()
         self._kafka.await_end()
 
     def ask(self) -> float:
@@ -114,12 +111,13 @@ class Look:
 
     def take(self) -> Status:
         """Asks the replicas now, and puts beside it what Kafka said last."""
-        now = self.ask()
-        kafka = self._kafka.view
-        if self._first is None and kafka.looked_at is not None:
-            self._first = kafka
+        with self._lock:
+            return self._take(self.ask(), self._kafka.view)
+
+    def _take(self, now: float, kafka: KafkaView) -> Status:
+        self._whole.begin(kafka)
         ahead = {group.step.stage: self._ahead(group) for group in kafka.groups}
-        stages = self._shared(self._stages(kafka, self.replicas.views(ahead, now, time.time())), kafka)
+        stages = self._whole.shared(self._stages(kafka, self.replicas.views(ahead, now, time.time())), kafka)
         phase, counted = phase_of(kafka, stages), self.replicas.total()
         readers = [stage for stage in stages if stage.lag is not None]
         return Status(
@@ -162,42 +160,16 @@ class Look:
 
     def _reading(self, bare: StageStatus, kafka: KafkaView) -> StageStatus:
         """All producers together fill `pages`; its row is the first one's."""
-        sent, left = kafka.pages - self._before(), self._unread(kafka)
-        found = replace(bare, items=sent, minute=kafka.pages_minute, five=kafka.pages_five, lag=left)
+        left = self._whole.unread(kafka)
+        found = replace(bare, items=self._whole.sent(kafka), minute=kafka.pages_minute, five=kafka.pages_five, lag=left)
         return found if left is None else replace(found, eta_s=found.time_for())
-
-    def _before(self, stage: str = "") -> int:
-        """Records that were done when a run began, by a stage or by the producers; a view of all counts them too."""
-        if self._source is None or self._first is None:
-            return 0
-        done = {group.step.stage: group.done for group in self._first.groups}
-        return done.get(stage, 0) if stage else self._first.pages
-
-    def _unread(self, kafka: KafkaView) -> int | None:
-        """Documents of the source that are still to come; None: nobody knows."""
-        if self._source is None or self._source.pages is None:
-            return None
-        return max(0, self._source.pages - self._source.done_before - (kafka.pages - self._before()))
-
-    def _shared(self, stages: Sequence[StageStatus], kafka: KafkaView) -> list[StageStatus]:
-        """The stages with their shares of the whole: what is not left to any stage up to there."""
-        sent = kafka.pages - self._before() + (self._source.done_before if self._source is not None else 0)
-        whole = sent + (self._unread(kafka) or 0)
-        left = accumulate(stage.lag or 0 for stage in stages)
-        return [
-            replace(stage, share=max(0.0, 1 - rest / whole) if whole and self._is_whole(stage) else None)
-            for stage, rest in zip(stages, left, strict=True)
-        ]
-
-    def _is_whole(self, stage: StageStatus) -> bool:
-        return stage.lag is not None and (self._source is None or self._source.pages is not None)
 
     def _working_off(self, bare: StageStatus, group: GroupLag) -> StageStatus:
         found = replace(
             bare,
             topic=group.step.topic,
             group=group.step.group,
-            items=group.done - self._before(bare.stage),
+            items=group.done - self._whole.done_before(bare.stage),
             minute=group.minute,
             five=self._longer(group.pace, group.step.group),
             lag=group.lag,
@@ -219,7 +191,8 @@ class Look:
         mean = known.tokens / known.records
         pages, tokens = cut.records - embedded.records, cut.tokens - embedded.tokens
         waiting = lag * (tokens / pages if pages >= ENOUGH_PAGES and tokens > 0 else mean)
-        told = self._source.tokens_a_page if self._source is not None else None
+        source = self._whole.source
+        told = source.tokens_a_page if source is not None else None
         return Tokens(sum(pace.per_second for pace in paces if pace is not None), waiting, told or mean)
 
     def _longer(self, own: Pace | None, group: str) -> Pace | None:

@@ -13,13 +13,14 @@ from pipeline.lag.backlog import Step
 from pipeline.lag.rates import Pace
 from pipeline.lag.view import GroupLag, PartitionLag
 from pipeline.status import look as looks
-from pipeline.status.document import Source, Status
+from pipeline.status.document import Status
 from pipeline.status.kafka_look import KafkaView
 from pipeline.status.look import Look, Pipeline
 from pipeline.status.readings import Reading
 from pipeline.status.screen import Lines
 from pipeline.status.table import draw, line
 from pipeline.status.targets import Target
+from pipeline.status.whole import Source
 from pipeline.terminal import Console
 
 STEPS = [Step("chunk", "pages", "c"), Step("embed", "chunks", "e"), Step("lance", "vectors", "l")]
