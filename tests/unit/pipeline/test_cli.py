@@ -130,6 +130,23 @@ def test_a_log_level_means_the_same_in_any_case(level: str, monkeypatch: pytest.
         logging.getLogger().setLevel(before)
 
 
+def test_what_kafka_python_says_of_every_look_at_a_group_of_fausts_is_no_news(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It cannot read what their members say of themselves, and nobody wants to know it every second."""
+    level, handlers = logging.getLogger().level, logging.getLogger().handlers[:]
+    try:
+        logs.configure()
+        logging.getLogger("kafka.admin._groups").warning("Unable to decode member_metadata for DescribedGroup(…)/m-1")
+        logging.getLogger("kafka.admin._groups").warning("something else")
+        said = capsys.readouterr().err
+    finally:
+        logging.getLogger().handlers[:] = handlers
+        logging.getLogger().setLevel(level)
+    assert "something else" in said
+    assert "member_metadata" not in said
+
+
 def test_a_word_that_is_no_log_level_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIRROSTREAM_LOG_LEVEL", "verbose")
     code, output = run(lambda _: 0)
