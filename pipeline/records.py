@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -43,6 +44,12 @@ class SchemaTooNew(CirrostreamError):
     """The record was written by a newer Cirrostream; this process is to be upgraded, which may be just happening."""
 
     exit_code = Exit.TRY_AGAIN
+
+
+def utc_timestamp(moment: datetime) -> str:
+    """A time with its zone as `Page.timestamp` has it: UTC, to the second, the year in four digits also before 1000,
+    where `strftime` writes fewer. Raises OverflowError for one that is before year 1 in UTC, or after 9999."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ class _AnyActionLine(msgspec.Struct):
     index: msgspec.Raw
 
 
-_action = msgspec.json.Decoder(_ActionLine)
+_action = msgspec.json.Decoder(_ActionLine, strict=False)
 _any_action = msgspec.json.Decoder(_AnyActionLine)
 
 

@@ -102,6 +102,22 @@ def repair_text(data: bytes | bytearray) -> bytes | None:
     return None if repaired == data else repaired
 
 
+# Strings whole, so that no word inside one is taken for a number.
+_STRING_OR_NO_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?(?:NaN|Infinity)\b', re.DOTALL)
+
+
+def repair_numbers(data: bytes | bytearray) -> bytes | None:
+    """The bytes with `{}`, a value of no field's type, for NaN and Infinity, which JSON has not and Python writes; None
+    when there is neither."""
+    repaired = _STRING_OR_NO_NUMBER.sub(_without_no_number, bytes(data))
+    return None if repaired == data else repaired
+
+
+def _without_no_number(token: re.Match[bytes]) -> bytes:
+    found = token.group()
+    return found if found.startswith(b'"') else b"{}"
+
+
 def _without_lone_surrogate(escape: re.Match[bytes]) -> bytes:
     found = escape.group()
     return rb"\ufffd" if len(found) == _LONE_SURROGATE_LENGTH else found

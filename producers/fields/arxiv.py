@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
+from pipeline.records import utc_timestamp
 from producers.fields.mapping import Record, Reshaping
 
 _PARAGRAPH = re.compile(r"\n[ \t]+|\n{2,}")
@@ -73,4 +73,4 @@ def _versions(value: object, notes: list[str]) -> list[str]:
 
 def _moment(created: str) -> str:
     """`Mon, 2 Apr 2007 19:18:42 GMT`, as in mail."""
-    return parsedate_to_datetime(created).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc_timestamp(parsedate_to_datetime(created))

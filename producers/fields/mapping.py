@@ -10,11 +10,11 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
-from pipeline.records import Page, text_hash, valid_page_id
+from pipeline.records import Page, text_hash, utc_timestamp, valid_page_id
 from pipeline.rejected import Rejected
 
 Record = Mapping[str, object]
@@ -202,7 +202,7 @@ def as_timestamp(value: object) -> str | None:
             return moment.date().isoformat()
         if moment.tzinfo is None:
             return moment.isoformat(timespec="seconds")
-        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return utc_timestamp(moment)
     except (ValueError, OverflowError):
         return None
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from pipeline.records import utc_timestamp
 from producers.api.settings import WikiSettings, web_address
 
 PUBLIC_STREAM = "https://stream.wikimedia.org/v2/stream/mediawiki.page_change.v1"
@@ -18,10 +19,9 @@ def _moment(value: str) -> str:
         return value
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
+        return utc_timestamp(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+    except (ValueError, OverflowError):
         raise ValueError("a time such as 2026-11-15 or 2026-11-15T06:00:00Z") from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class LiveSettings(WikiSettings):

@@ -2,8 +2,8 @@
 
 Only the fields that we need are ever built: skipping the rest (half of a document is its wikitext) is what makes
 msgspec twice as fast as a full parser here. A document of the expected types takes one pass. One with a wrong type
-takes a second, in which an optional field that is wrong is left out and noted, and only a wrong id, title or text
-loses the page.
+takes a second, in which a number may be written as text and a whole number with a point, a category may be an object
+with a name, an optional field that is wrong is left out and noted, and only a wrong id, title or text loses the page.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 import msgspec.structs
 
 from pipeline.rejected import Rejected
-from producers.bytes.lines import NOT_JSON, repair_text
+from producers.bytes.lines import NOT_JSON, repair_numbers, repair_text
 
 
 class Redirect(msgspec.Struct):
@@ -23,6 +23,12 @@ class Redirect(msgspec.Struct):
 
     title: str | None = None
     namespace: int | None = 0
+
+
+class _Named(msgspec.Struct):
+    """A category as an object, such as Wikimedia Enterprise writes it."""
+
+    name: str
 
 
 class Document(msgspec.Struct):
@@ -57,6 +63,7 @@ _raw_document: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_RawDocument)
 _field_types: dict[str, Any] = {f.name: f.type for f in msgspec.structs.fields(Document)}
 
 _REQUIRED = ("title", "text")
+_NUMBERS = ("page_id", "namespace", "version", "incoming_links", "popularity_score")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -80,14 +87,28 @@ def _decode_tolerantly(data: bytes | bytearray, notes: list[str]) -> Document | 
     document = Document()
     for name, wanted in _field_types.items():
         try:
-            setattr(document, name, msgspec.json.decode(getattr(raw, name), type=wanted))
+            setattr(document, name, msgspec.json.decode(getattr(raw, name), type=wanted, strict=name not in _NUMBERS))
         except _UNREADABLE:
             if name in _REQUIRED:
                 return Rejected("bad_type")
-            if name == "redirect":
-                document.redirect = _good_redirects(getattr(raw, name))
+            if _in_parts(document, name, getattr(raw, name)):
+                continue
             notes.append(name)
     return document
+
+
+def _in_parts(document: Document, name: str, value: msgspec.Raw) -> bool:
+    """Takes what can be read of a list; false when that is not all of it."""
+    if name == "redirect":
+        document.redirect, whole = _read_each(value, Redirect)
+        return whole
+    if name == "category":
+        named, whole = _read_each(value, str | _Named)
+        document.category = (
+            [one if isinstance(one, str) else _without_prefix(one.name) for one in named] if whole else None
+        )
+        return whole
+    return False
 
 
 class _OwnId(msgspec.Struct):
@@ -97,27 +118,35 @@ class _OwnId(msgspec.Struct):
 def own_id(data: bytes | bytearray) -> str:
     """The id that a document gives itself, whatever else is wrong with it; empty when it gives none."""
     try:
-        found = msgspec.json.decode(data, type=_OwnId).page_id
+        found = msgspec.json.decode(data, type=_OwnId, strict=False).page_id
     except _UNREADABLE:
         return ""
     return "" if found is None else str(found)
 
 
 def _decode_repaired(data: bytes | bytearray, notes: list[str]) -> Document | Rejected:
-    repaired = repair_text(data)
-    if repaired is None:
+    numbered = repair_numbers(data)
+    repaired = repair_text(numbered or data)
+    if repaired is not None:
+        notes.append("text_encoding")
+    elif numbered is None:
         return Rejected(NOT_JSON, damaged=True)
-    notes.append("text_encoding")
-    return _decode_tolerantly(repaired, notes)
+    return _decode_tolerantly(repaired or numbered or data, notes)
 
 
-def _good_redirects(raw: msgspec.Raw) -> list[Redirect]:
-    """The readable entries of a list of which some are not."""
-    good = []
+def _without_prefix(name: str) -> str:
+    """As all other categories are; objects have it in their names."""
+    return name.removeprefix("Category:")
+
+
+def _read_each(value: msgspec.Raw, wanted: Any) -> tuple[list[Any], bool]:
+    """The readable entries of a list, and whether these are all."""
     try:
-        for entry in msgspec.json.decode(raw, type=list[msgspec.Raw]):
-            with suppress(*_UNREADABLE):
-                good.append(msgspec.json.decode(entry, type=Redirect))
+        entries = msgspec.json.decode(value, type=list[msgspec.Raw])
     except _UNREADABLE:
-        return []
-    return good
+        return [], False
+    good = []
+    for entry in entries:
+        with suppress(*_UNREADABLE):
+            good.append(msgspec.json.decode(entry, type=wanted, strict=False))
+    return good, len(good) == len(entries)

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from pipeline.errors import UsageError
-from pipeline.records import valid_wiki
+from pipeline.records import utc_timestamp, valid_wiki
 from sinks.derived import MAX_FACET, facet
 from sinks.languages import counts_as
 from sinks.storage import quoted
@@ -246,8 +246,7 @@ def _moment(flag: str, text: object) -> str:
         moment = datetime.fromisoformat(given)
         if moment.microsecond and flag == "--since":
             moment = moment.replace(microsecond=0) + timedelta(seconds=1)
-        zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return zoned.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+        return utc_timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         raise UsageError(
             f"{flag} {_short(text)} is no date: give one as 2026-11-15, or a date and time as 2026-11-15T12:00:00Z"

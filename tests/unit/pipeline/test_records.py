@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,7 @@ from pipeline.records import (
     decode,
     encode,
     text_hash,
+    utc_timestamp,
     valid_page_id,
     valid_wiki,
 )
@@ -139,3 +141,9 @@ def test_a_schema_that_no_release_has_is_poison(schema: int) -> None:
     for data in (encode(msgspec.structs.replace(PAGE, schema=schema)), msgspec.msgpack.encode({"schema": schema})):
         with pytest.raises(UnknownSchema, match="which no release has"):
             decode(data, Page)
+
+
+def test_a_year_before_1000_has_four_digits_in_a_timestamp() -> None:
+    assert utc_timestamp(datetime.fromisoformat("0476-09-04T12:00:00.5+01:00")) == "0476-09-04T11:00:00Z"
+    with pytest.raises(OverflowError):
+        utc_timestamp(datetime.fromisoformat("0001-01-01T00:00:00+01:00"))

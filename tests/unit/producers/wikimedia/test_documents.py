@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.records import Page, decode, encode, text_hash
 from pipeline.rejected import Rejected
-from producers.bytes.lines import repair_text
+from producers.bytes.bulk import read_entries
+from producers.bytes.lines import Line, Position, repair_text
 from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.settings import DocumentRules
 from tests.dumps import document, dumped
@@ -162,6 +163,62 @@ def test_a_bad_optional_field_costs_only_itself(field: str, bad: object, page_fi
     assert found.notes == [field]
     assert found.page.text == document(12)["text"]
     assert decode(encode(found.page), Page) == found.page
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "page_field", "value"),
+    [
+        ("page_id", 12.0, "page_id", "12"),
+        ("namespace", "0", "namespace", 0),
+        ("namespace", 0.0, "namespace", 0),
+        ("version", "7", "revision", 7),
+        ("version", 7.0, "revision", 7),
+        ("incoming_links", "3", "incoming_links", 3),
+        ("popularity_score", "0.25", "popularity_score", 0.25),
+        ("redirect", [{"title": "A", "namespace": "0"}, {"title": "B", "namespace": "4"}], "aliases", ("A",)),
+        (
+            "category",
+            [{"name": "Weirs"}, {"name": "Category:Mills", "url": "x"}, "Rivers"],
+            "categories",
+            ("Weirs", "Mills", "Rivers"),
+        ),
+    ],
+)
+def test_numbers_as_text_whole_numbers_with_a_point_and_categories_as_objects_are_read(
+    field: str, written: object, page_field: str, value: object
+) -> None:
+    found = read(document(12) | {field: written})
+    assert isinstance(found, Read)
+    assert (getattr(found.page, page_field), found.notes) == (value, [])
+
+
+def test_an_action_names_a_whole_number_with_a_point_too() -> None:
+    lines = [b'{"index": {"_id": 12.0}}', dumped(document(12, "legacy"))]
+    (entry,) = read_entries(Line(line, Position(number, number)) for number, line in enumerate(lines, 1))
+    assert entry.action is not None
+    assert entry.action.page_id == "12"
+
+
+@pytest.mark.parametrize("word", [b"NaN", b"Infinity", b"-Infinity"])
+@pytest.mark.parametrize(
+    ("field", "notes"), [("popularity_score", ["popularity_score"]), ("extra", []), ("category", ["category"])]
+)
+def test_what_python_writes_for_no_number_costs_its_field(word: bytes, field: str, notes: list[str]) -> None:
+    written = document(12) | {"text": 'Python says "NaN, Infinity" \\ here.', field: ["?"]}
+    found = read(dumped(written).replace(b'["?"]', word))
+    assert isinstance(found, Read)
+    assert (found.page.text, found.notes) == ('Python says "NaN, Infinity" \\ here.', notes)
+
+
+def test_no_number_for_a_title_and_broken_text_beside_one_are_told() -> None:
+    assert read(dumped(document(12, title="?")).replace(b'"?"', b"NaN")) == Rejected("bad_type")
+    found = read(
+        dumped(document(12) | {"popularity_score": "?", "opening_text": "!"})
+        .replace(b'"?"', b"NaN")
+        .replace(b"!", b"\xff")
+    )
+    assert isinstance(found, Read)
+    assert (found.page.opening_text, found.notes) == ("\ufffd", ["text_encoding", "popularity_score"])
 
 
 def test_the_good_redirects_of_a_list_stay_when_one_is_bad() -> None:
