@@ -32,7 +32,7 @@ import psutil
 from deploy.local.kafka import LocalKafka
 from pipeline.cores import usable_cores
 from pipeline.settings import MIB
-from producers.bytes.blocks import DumpFile
+from producers.bytes.blocks import PackedFile
 
 SNAPSHOT = "20261115"
 TEXT_CHARACTERS = 3_200
@@ -172,7 +172,7 @@ def busy_cores(count: int) -> Iterator[None]:
 
 def decompress(path: Path) -> int:
     """The least work of any reader, with the producer's own blocks."""
-    return sum(len(block) for block in DumpFile(path).blocks())
+    return sum(len(block) for block in PackedFile(path).blocks())
 
 
 def produce(bootstrap: str, folder: Path, namespace: str, processes: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from pipeline.records import Page
 from pipeline.rejected import Rejected
-from producers.bytes.blocks import SUFFIXES, DumpFile, read_ahead
+from producers.bytes.blocks import PACKINGS, PackedFile, read_ahead
 from producers.bytes.bulk import BulkEntry, read_entries
 from producers.bytes.lines import MAX_LINE_BYTES, Position, read_lines
 from producers.fetch.settings import DownloadSettings
@@ -56,7 +56,9 @@ def _in_folder(path: Path) -> bool:
     return not path.name.endswith(".json") or any(pattern.match(path.name) for pattern in _NAMES)
 
 
-CIRRUS_NAMES = FileNames("cirrus", "dump file", SUFFIXES, origin_of, _in_folder)
+_SUFFIXES = tuple(plain + packed for plain in (".json", ".ndjson") for packed in PACKINGS)
+
+CIRRUS_NAMES = FileNames("cirrus", "dump file", _SUFFIXES, origin_of, _in_folder)
 
 
 def _categories(value: str) -> str:
@@ -128,7 +130,7 @@ class CirrusReader:
     """One shard of a dump, in either layout: file → lines → entries → pages."""
 
     def __init__(self, shard: Shard, settings: CirrusSettings) -> None:
-        self._dump = DumpFile(shard.path)
+        self._dump = PackedFile(shard.path)
         self._max_line_bytes = settings.max_line_bytes
         self._documents = DocumentReader(shard.origin.wiki, shard.origin.snapshot, settings.rules)
 

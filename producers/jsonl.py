@@ -12,7 +12,7 @@ from pydantic import Field
 from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from pipeline.rejected import Rejected
-from producers.bytes.blocks import Damaged, DumpFile
+from producers.bytes.blocks import PACKINGS, Damaged, PackedFile
 from producers.bytes.lines import LINE_TOO_LONG, MAX_LINE_BYTES, NOT_JSON, Line, Position, read_lines, repair_text
 from producers.fields.mapping import FieldMapping, SeenIds, field
 from producers.fields.settings import MappingSettings
@@ -25,7 +25,7 @@ LINES_LOOKED_AT = 100
 FIELDS_SHOWN = 40
 
 _LINES = (".jsonl", ".ndjson")
-_SUFFIXES = tuple(plain + packed for plain in (*_LINES, ".json") for packed in ("", ".gz", ".bz2"))
+_SUFFIXES = tuple(plain + packed for plain in (*_LINES, ".json") for packed in PACKINGS)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LINES_OF = {b"[": "jq -c '.[]'", b"{": "jq -c ."}
 """By what a file begins with that is one array, or objects over several lines: the command that makes lines."""
@@ -51,7 +51,7 @@ class JsonlReader:
     """One file of records, one a line: file → lines → records → pages."""
 
     def __init__(self, shard: Shard, settings: JsonlSettings) -> None:
-        self._dump = DumpFile(shard.path)
+        self._dump = PackedFile(shard.path)
         self._max_line_bytes = settings.max_line_bytes
         self._mapping = settings.mapping
         self._seen = SeenIds()
@@ -120,7 +120,7 @@ def check_fields(path: Path, mapping: FieldMapping, max_line_bytes: int) -> None
 
 def _first_lines(path: Path, max_line_bytes: int) -> Iterator[bytes]:
     try:
-        for line in islice(read_lines(DumpFile(path).blocks(), max_bytes=max_line_bytes), LINES_LOOKED_AT):
+        for line in islice(read_lines(PackedFile(path).blocks(), max_bytes=max_line_bytes), LINES_LOOKED_AT):
             if line.data is not None and line.data.strip():
                 yield bytes(line.data)
     except (Damaged, OSError):

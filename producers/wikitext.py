@@ -17,7 +17,7 @@ from pipeline.errors import UsageError
 from pipeline.records import valid_wiki
 from pipeline.rejected import Rejected
 from pipeline.wiki_name import WikiNameOrNone
-from producers.bytes.blocks import Damaged, DumpFile, WrongKind
+from producers.bytes.blocks import Damaged, PackedFile, WrongKind
 from producers.bytes.lines import Position
 from producers.bytes.xml import EndMissing, read_pages
 from producers.reader import Entry, Tick
@@ -86,7 +86,7 @@ class WikitextReader:
 
     def __init__(self, shard: Shard, settings: WikitextSettings) -> None:
         self._shard = shard
-        self._dump = DumpFile(shard.path)
+        self._dump = PackedFile(shard.path)
         self._settings = settings
         self._damage: Damaged | None = None
 
@@ -144,7 +144,7 @@ def site_of(path: Path) -> Site:
         Damaged: it ends, or is broken, before its head is over.
     """
     try:
-        return read_site(DumpFile(path).blocks())
+        return read_site(PackedFile(path).blocks())
     except (NotAnExport, WrongKind) as error:
         raise UsageError(f"{path}: no MediaWiki export: {error}") from None
 

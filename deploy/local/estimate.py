@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.lag.rates import duration
 from pipeline.model_card import language_code
 from pipeline.rejected import Rejected
-from producers.bytes.blocks import Damaged, DumpFile
+from producers.bytes.blocks import Damaged, PackedFile
 from producers.bytes.bulk import read_entries
 from producers.bytes.lines import read_lines
 from producers.cirrus import CirrusReader
@@ -166,7 +166,7 @@ def _spread(shards: Sequence[Shard]) -> list[Shard]:
 
 def _read(shard: Shard, settings: RunSettings) -> tuple[_Sample, int]:
     """The shard's beginning, and how many compressed bytes it was."""
-    dump, sample = DumpFile(shard.path), _Sample()
+    dump, sample = PackedFile(shard.path), _Sample()
     reader = CirrusReader(shard, settings)
     with suppress(Damaged, OSError):  # the producer says it, with its place
         for entry in read_entries(read_lines(_beginning(dump), max_bytes=settings.max_line_bytes)):
@@ -181,7 +181,7 @@ def _read(shard: Shard, settings: RunSettings) -> tuple[_Sample, int]:
     return sample, dump.bytes_read
 
 
-def _beginning(dump: DumpFile) -> Iterator[bytes]:
+def _beginning(dump: PackedFile) -> Iterator[bytes]:
     for block in dump.blocks():
         yield block
         if dump.bytes_read >= SAMPLE_BYTES:

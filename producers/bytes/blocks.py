@@ -1,4 +1,4 @@
-"""A dump file as blocks of decompressed bytes, read forwards with bounded memory.
+"""Files as blocks of decompressed bytes, read forwards with bounded memory.
 
 Wikimedia's bz2 files may be many streams one after the other, and so may a gzip file be. Python's own file objects
 are of no use here: `bz2.open` takes garbage behind a stream for the end of the file, and a read that meets the damage
@@ -30,8 +30,8 @@ BLOCK_BYTES = 4 * 1024 * 1024
 smaller: bz2 takes the interpreter back four times for the first MiB of a block and once for the next three, and waits
 for it where another thread makes pages. With 1 MiB a shard took 6 to 7 % longer."""
 
-PLAIN_SUFFIXES = (".json", ".ndjson")
-SUFFIXES = tuple(plain + packed for plain in PLAIN_SUFFIXES for packed in ("", ".bz2", ".gz"))
+PACKINGS = ("", ".bz2", ".gz")
+"""Endings behind that of the format: how a file may be compressed."""
 
 
 class Damaged(Exception):
@@ -80,8 +80,8 @@ _ISAL_ERROR: Any = igzip_lib.IsalError  # its stub takes the class for an instan
 _DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {".bz2": _bunzip2, ".gz": _gunzip}
 
 
-class DumpFile:
-    """One file of a dump, by its suffix bz2, gzip or plain; `bytes_read` is how far the file itself has been read."""
+class PackedFile:
+    """A file that is bz2, gzip or plain, by its suffix; `bytes_read` is how far the file itself has been read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

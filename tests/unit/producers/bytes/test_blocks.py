@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from producers.bytes import blocks
-from producers.bytes.blocks import BLOCK_BYTES, READ_BYTES, Damaged, DumpFile
+from producers.bytes.blocks import BLOCK_BYTES, READ_BYTES, Damaged, PackedFile
 
 Compress = Callable[[bytes], bytes]
 FORMATS = [pytest.param(bz2.compress, ".json.bz2", id="bz2"), pytest.param(gzip.compress, ".json.gz", id="gz")]
@@ -26,7 +26,7 @@ def read(path: Path) -> tuple[bytes, Damaged | None]:
     """What came out, and the damage that it ended in."""
     out = bytearray()
     try:
-        for block in DumpFile(path).blocks():
+        for block in PackedFile(path).blocks():
             assert len(block) <= BLOCK_BYTES
             out += block
     except Damaged as damage:
@@ -147,7 +147,7 @@ def test_streams_of_nothing_are_read_in_time_that_grows_with_their_number(
 @pytest.mark.parametrize(("compress", "suffix"), FORMATS)
 def test_whoever_reads_a_file_of_nothing_is_asked_meanwhile(tmp_path: Path, compress: Compress, suffix: str) -> None:
     path = written(tmp_path, suffix, compress(b"") * (2 * READ_BYTES // len(compress(b"")) + 1))
-    assert list(DumpFile(path).blocks()) == [b""] * 3
+    assert list(PackedFile(path).blocks()) == [b""] * 3
 
 
 @pytest.mark.parametrize(("compress", "suffix"), FORMATS)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from producers.bytes.blocks import DumpFile, WrongKind
+from producers.bytes.blocks import PackedFile, WrongKind
 from producers.bytes.kinds import HEAD_BYTES, mismatch
 
 LINE = '{"id": "1", "text": "Über den Fluss führt eine Brücke."}\n'
@@ -123,11 +123,11 @@ def test_what_the_sentence_says_to_type_makes_a_file_that_can_be_read(
     path = tmp_path / f"my notes.jsonl{suffix}"
     path.write_bytes(pack(inner))
     with pytest.raises(WrongKind) as wrong:
-        list(DumpFile(path).blocks())
+        list(PackedFile(path).blocks())
     command = str(wrong.value).split("`")[1]
     subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=60)
     made = tmp_path / shlex.split(command)[-1]
-    assert b"".join(DumpFile(made).blocks()).decode("utf-8-sig") == LINE
+    assert b"".join(PackedFile(made).blocks()).decode("utf-8-sig") == LINE
 
 
 @pytest.mark.parametrize(
@@ -137,5 +137,5 @@ def test_nothing_of_such_a_file_is_given_out(tmp_path: Path, name: str, content:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(WrongKind) as wrong:
-        next(DumpFile(path).blocks())
+        next(PackedFile(path).blocks())
     assert (wrong.value.kind, wrong.value.byte) == ("corrupt", 0)
