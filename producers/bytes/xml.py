@@ -95,7 +95,8 @@ def read_head(blocks: Iterable[bytes]) -> ET.Element:
             f"it says that it is in {encoding}, and exports are read in UTF-8: "
             f"`iconv -f {encoding} -t UTF-8 FILE | sed 's/ encoding=.{encoding}.//' > FILE.xml` makes that of it"
         )
-    # The parser is told the encoding: in another one, a document type could look like anything.
+    # The parser itself looks for a document type: in UTF-16, which it takes for that whatever it is told, the bytes of
+    # one look otherwise.
     parser = ET.XMLParser(target=_NoDocumentType(), encoding="utf-8")  # noqa: S314 - no document type, so no entities
     try:
         parser.feed(head + b"</mediawiki>")
