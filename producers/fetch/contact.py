@@ -16,6 +16,7 @@ from pydantic import AfterValidator
 
 from pipeline.errors import UsageError
 
+_OURS = re.compile(r"https?://(?:www\.)?github\.com/cirrostream(?:[/?#].*)?", re.IGNORECASE)
 _REACHABLE = re.compile(r"[^\s@()<>]+@[^\s@()<>]+\.[^\s@()<>]+|https?://[^\s()<>]+")
 
 
@@ -23,6 +24,8 @@ def _contact(value: str) -> str:
     # Printable ASCII only: it becomes a header, where a line break would start another one.
     if value and (len(value) > 200 or not value.isascii() or not _REACHABLE.fullmatch(value)):
         raise ValueError("an e-mail address or an https:// address, such as you@example.org")
+    if _OURS.fullmatch(value):
+        raise ValueError("the address of this project, not of you: whoever is asked would write to the wrong people")
     return value
 
 
