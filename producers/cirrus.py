@@ -12,7 +12,6 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from pipeline.cli import command, new_app, run
-from pipeline.errors import UsageError
 from pipeline.records import Page
 from pipeline.rejected import Rejected
 from producers.bytes.blocks import PACKINGS, PackedFile, read_ahead
@@ -23,14 +22,13 @@ from producers.reader import Entry, Tick, blank_lines
 from producers.run.shards import FileNames, Origin, Shard
 from producers.run.source import Source
 from producers.snapshots.finish import finish
-from producers.snapshots.gate import SnapshotGate
+from producers.snapshots.listed import ListedGate, ListedRun
 from producers.snapshots.settings import FinishSettings, SnapshotSettings
 from producers.snapshots.snapshot_run import SnapshotRun
 from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.fields import own_id
 from producers.wikimedia.settings import DocumentRules, DocumentSettings
-
-MAX_PAGES_FILE = 512 * 1024 * 1024
+from producers.wikimedia.titles import read_titles
 
 _NAMES = (
     re.compile(r"(?P<wiki>[a-z0-9_-]+)_(?:content|general|file)-(?P<snapshot>\d{8})(?:-\d+)?\."),
@@ -66,18 +64,9 @@ def _categories(value: str) -> str:
 
 
 def read_pages_file(path: Path) -> frozenset[str]:
-    """The ids and titles in a file, one a line; titles as the wiki shows them, or with `_` for a space.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        if path.stat().st_size > MAX_PAGES_FILE:
-            raise UsageError(f"{path}: larger than {MAX_PAGES_FILE:,} bytes, which is no list of pages")
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from None
-    return frozenset(line.strip().replace("_", " ") for line in lines if line.strip())
+    """The ids and titles in a file, one a line; titles as the wiki shows them, or with `_` for a space, in any Unicode
+    form. Raises UsageError when it cannot be read."""
+    return frozenset(title.replace("_", " ") for title in read_titles(path) if title)
 
 
 class CirrusSettings(SnapshotSettings, DownloadSettings, DocumentSettings):
@@ -169,7 +158,7 @@ def _named(entry: BulkEntry) -> tuple[str, ...]:
     return tuple(dict.fromkeys(page_id for page_id in (by_action, by_document) if page_id))
 
 
-SOURCE = Source("cirrus", CIRRUS_NAMES, CirrusSettings, CirrusReader, gate=SnapshotGate)
+SOURCE = Source("cirrus", CIRRUS_NAMES, CirrusSettings, CirrusReader, gate=ListedGate)
 
 app = new_app("Reads CirrusSearch dumps into Kafka.")
 
@@ -182,6 +171,8 @@ def cirrus(settings: CirrusCommandSettings) -> int:
     """
     if settings.finish:
         return finish(settings)
+    if settings.pages_file is not None:
+        return ListedRun(SOURCE, settings, read_pages_file(settings.pages_file)).run()
     return SnapshotRun(SOURCE, settings).run()
 
 

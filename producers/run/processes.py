@@ -40,6 +40,8 @@ class ShardJob(msgspec.Struct, frozen=True, kw_only=True):
     """Folder with what `pages` held of the wiki before this snapshot; empty: every page is sent."""
     sent: str = ""
     """Folder with what earlier runs sent of the wiki after they last wrote down their progress; empty: nothing."""
+    found: str = ""
+    """Folder for what the gate finds out for the run; empty: nobody asks."""
     limit: int | None = None
     """Stop when the shard's ledger, over all runs, says so many pages."""
 

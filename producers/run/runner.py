@@ -52,6 +52,8 @@ class Known:
     """What `pages` holds of it."""
     sent: dict[str, Path] = field(default_factory=dict)
     """What earlier runs of these shards sent after they last wrote down their progress."""
+    found: str = ""
+    """Folder for what gates find out; empty: nobody asks."""
 
 
 def run_source(source: Source[S], settings: S) -> int:
@@ -86,7 +88,7 @@ class FileRun(Generic[S]):
             service.ready = True
             with Rivals(cluster, found.topics.progress, self.run_id) as rivals, queue:
                 self._produce(jobs, processes, service, rivals)
-            self._tell(jobs.account)
+            self.tell(jobs.account)
         _raise_failures(jobs.account)
         return Exit.DONE
 
@@ -159,7 +161,8 @@ class FileRun(Generic[S]):
                     processes.stop()
                 display.show(RunStanding(account, jobs.queue.downloads))
 
-    def _tell(self, account: RunAccount) -> None:
+    def tell(self, account: RunAccount) -> None:
+        """Prints what became of every shard."""
         if self.settings.json_output:
             write_json(msgspec.json.encode(result(account, self.run_id)))
         else:
@@ -216,6 +219,7 @@ class _Jobs:
             settings=self._chosen,
             baseline=str(self._known.baselines.get(wiki, "")),
             sent=str(self._known.sent.get(wiki, "")),
+            found=self._known.found,
             limit=None if self._left is None else account.ledger.produced + self._left,
         )
 

@@ -32,7 +32,7 @@ class SnapshotRun(FileRun[S]):
         """As every run; the folder with the baselines is gone at its end."""
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.settings.data_dir, prefix="baseline-") as folder:
-            self._folder = Path(folder)
+            self.folder = Path(folder)
             return super().run()
 
     def read_progress(self, cluster: Cluster, topic: str) -> Mapping[str, Progress | None]:
@@ -54,7 +54,7 @@ class SnapshotRun(FileRun[S]):
         baselines = {}
         for wiki, snapshot in origins:
             if self._comparable(found, wiki, snapshot, service):
-                folder = self._folder / wiki
+                folder = self.folder / wiki
                 folder.mkdir()
                 with service.step(f"comparing {wiki} with what {found.topics.pages} has", 2 * SCAN_S):
                     known = reader.sent_before(wiki, snapshot, folder)
@@ -79,7 +79,7 @@ class SnapshotRun(FileRun[S]):
                 broken_off.setdefault(before.wiki, []).append(before)
         folders = {}
         for wiki, shards in broken_off.items():
-            folders[wiki] = self._folder / f"{wiki}-sent"
+            folders[wiki] = self.folder / f"{wiki}-sent"
             folders[wiki].mkdir()
             reader.sent_after(wiki, shards, folders[wiki])
         return folders

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from urllib.parse import quote
 
@@ -32,6 +33,9 @@ _NO_LANGUAGE = {
 # Sites whose address and database have parted.
 _RENAMED = {"be_x_old": "be-tarask"}
 
+_CODE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+"""`my_wiki`, as a new MediaWiki calls its database, is none of Wikimedia's."""
+
 # What MediaWiki's own links leave unescaped.
 _SAFE = "/:@!$*(),;~"
 
@@ -46,7 +50,7 @@ def site(wiki: str) -> tuple[str, str]:
         return _NO_LANGUAGE[wiki], ""
     for suffix, domain in _PROJECTS.items():
         code = wiki.removesuffix(suffix)
-        if code not in (wiki, ""):
+        if code != wiki and _CODE.fullmatch(code):
             language = _RENAMED.get(code, code.replace("_", "-"))
             return f"{language}.{domain}", language
     return "", ""

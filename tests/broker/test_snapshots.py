@@ -199,6 +199,16 @@ def test_with_other_choices_nothing_is_skipped_and_nothing_deleted(wiki: Wiki) -
     assert wiki.news() == {}
 
 
+def test_titles_of_a_list_that_no_page_has_are_named(wiki: Wiki, tmp_path: Path) -> None:
+    wiki.write(FIRST, pairs(range(1, 4)), pairs(range(4, 7)))
+    (tmp_path / "list").write_text("\ufeff2\nPage_5\nNowhere\n99\n")
+    said = wiki.command("producers.cirrus", "--pages-file", str(tmp_path / "list"), str(wiki.folder / FIRST))[1]
+    assert '"first": ["99", "Nowhere"]' in said
+    assert set(wiki.news()) == {"2", "5"}
+    said = wiki.command("producers.cirrus", "--pages-file", str(tmp_path / "list"), str(wiki.folder / FIRST))[1]
+    assert "Nowhere" not in said, "this run has read nothing"
+
+
 def test_a_garbled_document_deletes_no_page(wiki: Wiki) -> None:
     wiki.write(FIRST, pairs(range(1, 41)))
     wiki.read(FIRST)
