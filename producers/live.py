@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import Future
+from functools import partial
 
 from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
@@ -12,19 +14,21 @@ from pipeline.kafka import READ_SECONDS, Cluster
 from pipeline.publisher import Publisher
 from pipeline.service import Service
 from pipeline.topics import ensure_corpus
+from producers.api.background import in_background
 from producers.api.client import MediaWikiApi
 from producers.api.http import CONNECTIONS
 from producers.api.looks import Look, WikiPages
-from producers.api.opened import Stopped, open_api, wait_or_stop
+from producers.api.opened import open_api, wiki_pages
+from producers.fetch.clock import StopClock, Stopped
 from producers.fetch.contact import user_agent
 from producers.run.delivery import PageSender
 from producers.stream.events import EventStream, ServerEvent
-from producers.stream.follower import LiveWork
+from producers.stream.follower import Follower
+from producers.stream.inlet import Inlet
 from producers.stream.outlet import Outlet
-from producers.stream.pending import Pending, page_ids
+from producers.stream.pending import Pending
 from producers.stream.position import LivePosition, begin, read_position
 from producers.stream.settings import LiveSettings
-from producers.stream.threads import Askers, Inlet
 
 MAX_PENDING = 20_000
 """More pages to look at, after a long absence, and the stream has to wait."""
@@ -41,8 +45,7 @@ def live(settings: LiveSettings) -> int:
     """Follows a wiki's public stream of changes: edits, moves, deletions and restores reach `pages` within seconds."""
     with Service("live", settings) as service, contextlib.suppress(Stopped):
         agent = user_agent(settings.contact, settings.stream)
-        # Once the loop turns, only the loop says so: these calls come from other threads then.
-        api = open_api(settings, service, lambda: None if service.ready else service.turned())
+        api = open_api(settings, service, partial(_tick, service))
         cluster = Cluster.connect(settings)
         topics = ensure_corpus(cluster, settings)
         with service.step(f"reading {topics.progress}", 2 * READ_SECONDS):
@@ -54,6 +57,12 @@ def live(settings: LiveSettings) -> int:
             outlet = Outlet(sender, publisher, topics, start, settings.progress_seconds)
             follow(settings, service, api, _events(settings, service, agent, start), outlet)
     return Exit.DONE
+
+
+def _tick(service: Service) -> None:
+    service.turned()
+    if service.stopping.is_set():
+        raise Stopped
 
 
 def begin_or_go_on(settings: LiveSettings, stored: LivePosition | None, service: Service) -> LivePosition:
@@ -79,13 +88,8 @@ def follow(
     settings: LiveSettings, service: Service, api: MediaWikiApi, events: Inlet[ServerEvent], outlet: Outlet
 ) -> None:
     """Sends what the events lead to, until the service is to stop."""
-    pages = WikiPages(settings.wiki, settings.rules)
-
-    def look(batch: list[Pending]) -> list[Look]:
-        return [pages.look(said) for said in api.by_ids(page_ids(batch)).pages]
-
-    askers = Askers(look, CONNECTIONS)
-    work = LiveWork(
+    asked: dict[Future[list[Look]], list[Pending]] = {}
+    follower = Follower(
         settings.wiki,
         settings.rules,
         settings.refetch_seconds,
@@ -95,38 +99,45 @@ def follow(
         log=service.log,
     )
     service.ready = True
-    while not service.stopping.is_set():
-        _hear(work, events)
-        while askers.free and (batch := work.pending.take(time.monotonic(), api.pages_a_call)):
-            askers.ask(batch)
-        for batch, looks in askers.answered():
-            work.see(batch, looks, time.monotonic())
-        outlet.mark(*work.position)
-        outlet.turn()
-        service.turned()
+    with wiki_pages(settings, service, api) as pages, contextlib.suppress(Stopped):
+        while not service.stopping.is_set():
+            _hear(follower, events)
+            while len(asked) < CONNECTIONS and (batch := follower.pending.take(time.monotonic(), api.pages_a_call)):
+                asked[in_background(partial(_looks, api, pages, batch))] = batch
+            for answered in [future for future in asked if future.done()]:
+                follower.see(asked.pop(answered), answered.result(), time.monotonic())
+            outlet.mark(*follower.position)
+            outlet.turn()
+            service.turned()
     outlet.finish(STOP_SECONDS)
 
 
-def _hear(work: LiveWork, events: Inlet[ServerEvent]) -> None:
-    room = MAX_PENDING - len(work.pending)
+def _hear(follower: Follower, events: Inlet[ServerEvent]) -> None:
+    room = MAX_PENDING - len(follower.pending)
     if room <= 0:
         time.sleep(TURN_SECONDS)
     for event in events.take(min(EVENTS_A_TURN, room), TURN_SECONDS):
-        work.hear(event, time.monotonic())
+        follower.hear(event, time.monotonic())
+
+
+def _looks(api: MediaWikiApi, pages: WikiPages, batch: list[Pending]) -> list[Look]:
+    found = api.by_ids([pending.change.page_id for pending in batch])
+    failed = [Look(int(page_id), reason="api_error", detail=why) for page_id, why in found.failed.items()]
+    return [*map(pages.look, found.pages), *failed]
 
 
 def _events(settings: LiveSettings, service: Service, agent: str, start: LivePosition) -> Inlet[ServerEvent]:
-    def broken(why: str) -> None:
+    def broken(why: str, _: float) -> None:
         service.metrics.retry("stream")
         service.log.info("connects to the stream again", because=why)
 
     stream = EventStream(
         settings.stream,
         agent,
+        clock=StopClock(service.stopping),
         last_id=start.event_id,
         since=start.begun,
         silence_seconds=settings.silence_seconds,
-        sleep=lambda seconds: wait_or_stop(seconds, service.stopping),
         broken=broken,
     )
     return Inlet(stream.events(), service.stopping)

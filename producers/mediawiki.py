@@ -14,41 +14,55 @@ from pipeline.errors import Exit
 from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
 from pipeline.publisher import Publisher
+from pipeline.records import Page
+from pipeline.rejected import Rejected
 from pipeline.service import Service
 from pipeline.terminal import report_console, write_json
 from pipeline.topics import ensure_corpus
 from producers.account import Ledger
-from producers.api.looks import WikiPages
-from producers.api.opened import Stopped, open_api
-from producers.api.run import WikiRun
+from producers.api.opened import open_api, wiki_pages
+from producers.api.reader import members, titled
 from producers.api.settings import MediaWikiSettings
-from producers.api.titles import pages_in, titles_in, titles_in_file
-from producers.run.delivery import PageSender
+from producers.api.titles import pages_in, titles_in
+from producers.bytes.lines import BEGINNING
+from producers.fetch.clock import Stopped
+from producers.reader import Entry
+from producers.run.delivery import InFlight, PageSender
+from producers.run.source import TOO_LARGE
+from producers.wikimedia.titles import read_titles
 
 ACKNOWLEDGE_SECONDS = 300.0
 STOP_SECONDS = 6.0
+
+WITHOUT_PAGE = frozenset({"missing", "invalid_title", "interwiki"})
+SHOWN_TITLES = 1_000
+"""Titles without a page in `--json`; the ledger counts all."""
+
+CAPTION_TITLES = 20
 
 app = new_app("Fetches pages of a wiki through its API.")
 
 
 class Result(msgspec.Struct):
-    """What `--json` prints."""
+    """The document that `--json` prints."""
 
     wiki: str
     finished: bool
     balanced: bool
     ledger: Ledger
+    without_page: list[str]
+    """The first titles that no page has."""
 
 
 @command(app, MediaWikiSettings)
 def mediawiki(settings: MediaWikiSettings) -> int:
     """Sends pages of a wiki to `pages`: by title, from a file, or of a category. Doing it again is harmless."""
     with Service("produce", settings) as service:
-        try:
-            ledger = _send(settings, service)
-        except Stopped:  # before anything was sent
-            ledger = Ledger()
-        result = Result(settings.wiki, not service.stopping.is_set(), ledger.balanced, ledger)
+        account = Account(service.metrics)
+        with contextlib.suppress(Stopped):
+            _send(settings, service, account)
+        ledger, finished = account.ledger, not service.stopping.is_set()
+        result = Result(settings.wiki, finished, ledger.balanced, ledger, account.without_page)
     if settings.json_output:
         write_json(msgspec.json.encode(result))
     else:
@@ -56,52 +70,75 @@ def mediawiki(settings: MediaWikiSettings) -> int:
     return Exit.DONE
 
 
-def _send(settings: MediaWikiSettings, service: Service) -> Ledger:
-    counted = Counted(service.metrics)
-
-    def go_on() -> bool:
-        service.turned()
-        counted.take(wiki.ledger)
-        return not service.stopping.is_set()
-
-    titles = titles_in_file(settings.titles_file) if settings.titles_file else titles_in(settings.titles)
-    api = open_api(settings, service, service.turned)
-    cluster = Cluster.connect(settings)
-    topics = ensure_corpus(cluster, settings)
-    with Publisher(cluster, service.metrics, turned=service.turned) as publisher:
-        letters = DeadLetters(publisher, topics.dead_letters, service.metrics, settings.max_dead_letters)
-        sender = PageSender(publisher, topics.pages, letters)
-        wiki = WikiRun(api, WikiPages(settings.wiki, settings.rules), sender, limit=settings.limit, go_on=go_on)
-        service.ready = True
-        with contextlib.suppress(Stopped):
-            if settings.category:
-                wiki.send_members(pages_in(api, settings.category, settings.depth))
-            else:
-                wiki.send_titles(titles)
-        wiki.finish(STOP_SECONDS if service.stopping.is_set() else ACKNOWLEDGE_SECONDS)
-    counted.take(wiki.ledger)
-    return wiki.ledger
-
-
-class Counted:
-    """What the metrics have of a ledger so far: a run of hours is to be seen while it runs."""
+class Account:
+    """The ledger of a run, which the metrics follow: a run of hours is to be seen while it goes on."""
 
     def __init__(self, metrics: Metrics) -> None:
+        self.ledger = Ledger()
+        self.without_page: list[str] = []
         self._metrics = metrics
-        self._before = Ledger()
 
-    def take(self, ledger: Ledger) -> None:
-        """Counts what is new."""
-        self._metrics.count(ledger.produced - self._before.produced)
-        for reason, pages in ledger.dropped.items():
-            self._metrics.drop(reason, pages - self._before.dropped.get(reason, 0))
-        self._before = ledger.copy()
+    def take(self, entry: Entry, refused: str) -> None:
+        """Accounts for an entry; `refused` is why its page was not sent."""
+        self.ledger.take(entry, refused)
+        if isinstance(entry.page, Rejected):
+            self._metrics.drop(entry.page.reason)
+            if entry.page.reason in WITHOUT_PAGE and len(self.without_page) < SHOWN_TITLES:
+                self.without_page.append(entry.page.detail)
+        elif refused:
+            self._metrics.drop(refused)
+        elif entry.page is not None:
+            self._metrics.count()
+
+
+def _send(settings: MediaWikiSettings, service: Service, account: Account) -> None:
+    """Reads and sends until the end, the limit or a stop. Raises Stopped when nothing was sent before it."""
+
+    def tick() -> None:
+        service.turned()
+        if service.stopping.is_set():
+            raise Stopped
+
+    titles = read_titles(settings.titles_file) if settings.titles_file else titles_in(settings.titles)
+    api = open_api(settings, service, tick)
+    cluster = Cluster.connect(settings)
+    topics = ensure_corpus(cluster, settings)
+    with (
+        wiki_pages(settings, service, api) as pages,
+        Publisher(cluster, service.metrics, turned=service.turned) as publisher,
+    ):
+        wanted = pages_in(api, settings.category, settings.depth) if settings.category else None
+        reader = titled(api, pages, titles) if wanted is None else members(api, pages, wanted)
+        letters = DeadLetters(publisher, topics.dead_letters, service.metrics, settings.max_dead_letters)
+        sender = PageSender(publisher, topics.pages, letters)
+        in_flight = InFlight(BEGINNING)
+        service.ready = True
+        with contextlib.suppress(Stopped):
+            for entry in reader.read(BEGINNING, tick) if settings.limit != 0 else ():
+                refused = ""
+                if isinstance(entry.page, Page):
+                    handed = sender.send(entry.page, api.url, entry.after.line - 1)
+                    if handed is None:
+                        refused = TOO_LARGE
+                    else:
+                        in_flight.sent(handed.delivery, handed.size)
+                account.take(entry, refused)
+                if account.ledger.produced == settings.limit:
+                    break
+        in_flight.wait(STOP_SECONDS if service.stopping.is_set() else ACKNOWLEDGE_SECONDS)
+
+
+def _caption(result: Result) -> str:
+    said = [] if result.finished else ["stopped before the end"]
+    if titles := result.without_page:
+        more = f" and {len(titles) - CAPTION_TITLES:,} more" if len(titles) > CAPTION_TITLES else ""
+        said.append(f"no page has: {', '.join(titles[:CAPTION_TITLES])}{more}")
+    return "\n".join(said)
 
 
 def _table(result: Result) -> Table:
     ledger = result.ledger
-    state = "" if result.finished else "stopped before the end"
-    table = Table(title=f"Ledger of {result.wiki}", title_justify="left", caption=state, box=box.SIMPLE_HEAD)
+    table = Table(title=f"Ledger of {result.wiki}", title_justify="left", caption=_caption(result), box=box.SIMPLE_HEAD)
     table.add_column("read = produced + dropped")
     table.add_column("pages", justify="right")
     rows = {"read": ledger.read, "produced": ledger.produced}

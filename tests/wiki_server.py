@@ -50,6 +50,7 @@ class Request:
     agent: str
     method: str
     last_event_id: str
+    authorization: str = ""
 
 
 class FakeWiki:
@@ -67,6 +68,12 @@ class FakeWiki:
         """Bytes of documents that fit into an answer."""
         self.broken_pages: set[int] = set()
         """Asking for these gives an internal error."""
+        self.namespaces = {-2: "Media", 0: "", 6: "File", 14: "Category"}
+        self.aliases: list[tuple[int, str]] = []
+        self.base = "https://wiki.example.org/wiki/Main_Page"
+        self.addresses = True
+        """It says where its pages are."""
+        self.user: dict[str, Any] = {"id": 0, "name": "127.0.0.1", "anon": True, "groups": ["*"]}
         self.most_at_once = 0
         self._at_once = 0
         self._revision = 100
@@ -151,12 +158,21 @@ class FakeWiki:
     # What the server makes of it
 
     def answer(self, parameters: dict[str, str]) -> dict[str, Any]:
-        if parameters.get("meta") == "siteinfo":
-            extensions = [{"name": "CirrusSearch"}] if self.cirrus else [{"name": "ParserFunctions"}]
-            return {"query": {"general": {"wikiid": self.wiki, "sitename": "A test"}, "extensions": extensions}}
+        if "siteinfo" in parameters.get("meta", "").split("|"):
+            return {"query": self._site()}
         if parameters.get("list") == "categorymembers":
             return self._members(parameters)
         return self._query(parameters)
+
+    def _site(self) -> dict[str, Any]:
+        extensions = [{"name": "CirrusSearch"}] if self.cirrus else [{"name": "ParserFunctions"}]
+        return {
+            "general": {"wikiid": self.wiki, "sitename": "A test", "lang": "en", "base": self.base},
+            "extensions": extensions,
+            "namespaces": {str(key): {"id": key, "name": name} for key, name in self.namespaces.items()},
+            "namespacealiases": [{"id": key, "alias": alias} for key, alias in self.aliases],
+            "userinfo": self.user,
+        }
 
     def _members(self, parameters: dict[str, str]) -> dict[str, Any]:
         name = parameters["cmtitle"].partition(":")[2]
@@ -222,8 +238,9 @@ class FakeWiki:
             "lastrevid": page.revision,
             "contentmodel": page.model,
             "pagelanguage": "en",
-            "canonicalurl": f"https://wiki.example.org/wiki/{page.title.replace(' ', '_')}",
         }
+        if self.addresses:
+            said["canonicalurl"] = f"https://wiki.example.org/wiki/{page.title.replace(' ', '_')}"
         if page.leads_to:
             said["redirect"] = True
         if self.cirrus:
@@ -328,7 +345,8 @@ class _Handler(BaseHTTPRequestHandler):
         parameters = {name: values[-1] for name, values in parse_qs(query, keep_blank_values=True).items()}
         wiki = self._wiki
         agent, last = self.headers.get("User-Agent", ""), self.headers.get("Last-Event-ID", "")
-        wiki.requests.append(Request(path, parameters, agent, self.command, last))
+        token = self.headers.get("Authorization", "")
+        wiki.requests.append(Request(path, parameters, agent, self.command, last, token))
         if path == "/stream":
             self._stream(last, parameters.get("since", ""))
             return

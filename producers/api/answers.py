@@ -5,7 +5,14 @@ https://www.mediawiki.org/wiki/API:Query
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TypeVar
+from urllib.parse import unquote
+
 import msgspec
+
+from producers.bytes.lines import repair_text
 
 
 class Slot(msgspec.Struct):
@@ -69,12 +76,42 @@ class Renamed(msgspec.Struct, rename={"from_": "from"}):
 
     from_: str
     to: str
+    fromencoded: bool = False
+    """What was asked for was not in NFC: `from_` has it percent-encoded."""
+
+    @property
+    def asked(self) -> str:
+        """The title as it was asked for."""
+        return unquote(self.from_) if self.fromencoded else self.from_
 
 
 class General(msgspec.Struct):
     wikiid: str = ""
     lang: str = ""
     sitename: str = ""
+    base: str = ""
+    """Address of the main page."""
+
+
+class Namespace(msgspec.Struct):
+    name: str = ""
+    canonical: str = ""
+
+
+class Alias(msgspec.Struct):
+    """A further name of the namespace `id`."""
+
+    id: int
+    alias: str = ""
+
+
+class User(msgspec.Struct):
+    """Who asks, as the wiki sees it."""
+
+    id: int = 0
+    """0: nobody that it knows."""
+    name: str = ""
+    groups: list[str] = []
 
 
 class Extension(msgspec.Struct):
@@ -82,13 +119,23 @@ class Extension(msgspec.Struct):
 
 
 class Query(msgspec.Struct):
-    pages: list[WikiPage] = []
+    pages: list[msgspec.Raw] = []
+    """Each to be read by itself: an odd one costs no other."""
     normalized: list[Renamed] = []
     redirects: list[Renamed] = []
     interwiki: list[Titled] = []
     categorymembers: list[Titled] = []
     general: General | None = None
     extensions: list[Extension] = []
+    namespaces: dict[str, Namespace] = {}
+    namespacealiases: list[Alias] = []
+    userinfo: User | None = None
+
+    def read_pages(self) -> Iterator[WikiPage]:
+        """The pages as far as they can be read: who asked for another one notices."""
+        for page in self.pages:
+            with suppress(*_UNREADABLE):
+                yield _decoded(_page, page)
 
 
 class Problem(msgspec.Struct):
@@ -103,9 +150,26 @@ class Answer(msgspec.Struct, rename={"continue_": "continue"}):
     """Parameters of the request that brings the rest; empty when this was all."""
 
 
+T = TypeVar("T")
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _answer = msgspec.json.Decoder(Answer)
+_page = msgspec.json.Decoder(WikiPage)
 
 
 def decode(data: bytes) -> Answer:
-    """The answer. Raises msgspec.DecodeError, or UnicodeDecodeError, when it is none."""
-    return _answer.decode(data)
+    """The answer, with U+FFFD for bytes and escapes that are no text.
+
+    Raises msgspec.DecodeError, UnicodeDecodeError or RecursionError when it is none.
+    """
+    return _decoded(_answer, data)
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], data: bytes | msgspec.Raw) -> T:
+    try:
+        return decoder.decode(data)
+    except _UNREADABLE:
+        if (repaired := repair_text(bytes(data))) is None:
+            raise
+        return decoder.decode(repaired)

@@ -12,15 +12,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import Fatal
-from producers.api.answers import Answer, Query, Renamed, Titled, WikiPage
-from producers.api.http import ApiError, ApiHttp, TooMuchAsked
+from pipeline.settings import MIB
+from producers.api.answers import Answer, General, Query, Titled, User, WikiPage
+from producers.api.http import ApiHttp, BadAnswer, TooMuchAsked
+from producers.wikimedia.links import ENGLISH, LinkNames
 
 DOCUMENTS_A_CALL = 20
 """Each is built for us and has about 100 kB with its wikitext: 50, what the API allows, may not fit in one answer."""
 
 PAGES_A_CALL = 50
 MAX_CONTINUATIONS = 500
+MAX_CONTINUED_BYTES = 256 * MIB
+"""Of pages in all answers to one question."""
 
+_SITE = {
+    "action": "query",
+    "meta": "siteinfo|userinfo",
+    "siprop": "general|extensions|namespaces|namespacealiases",
+    "uiprop": "groups",
+}
 _INFO = {"action": "query", "inprop": "url"}
 _DOCUMENT = _INFO | {"prop": "info|cirrusbuilddoc"}
 _WIKITEXT = _INFO | {
@@ -40,7 +50,13 @@ class WikiSite:
     wiki_id: str
     name: str
     has_documents: bool
-    """Whether CirrusSearch is there to build documents."""
+    """True when CirrusSearch is there to build documents."""
+    language: str = ""
+    base: str = ""
+    """Address of its pages without the title, such as `https://en.wikipedia.org/wiki/`."""
+    names: LinkNames = ENGLISH
+    user: User = field(default_factory=User)
+    """Who we are there."""
 
 
 @dataclass(slots=True)
@@ -51,14 +67,14 @@ class Found:
     renamed: dict[str, str] = field(default_factory=dict)
     """Title as asked for, or as normalised -> title that it stands for."""
     interwiki: set[str] = field(default_factory=set)
-    failed: list[str] = field(default_factory=list)
-    """What even a request of its own brought no answer for."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Title or id that even a request of its own brought no answer for -> what came instead."""
 
     def add(self, more: Found) -> None:
         self.pages += more.pages
         self.renamed |= more.renamed
         self.interwiki |= more.interwiki
-        self.failed += more.failed
+        self.failed |= more.failed
 
 
 class MediaWikiApi:
@@ -75,12 +91,10 @@ class MediaWikiApi:
     def site(self) -> WikiSite:
         """What the wiki says of itself; asked once."""
         if self._site is None:
-            answer = self._http.ask({"action": "query", "meta": "siteinfo", "siprop": "general|extensions"})
-            general = answer.query.general if answer.query else None
-            if answer.query is None or general is None or not general.wikiid:
+            answer = self._http.ask(_SITE)
+            if answer.query is None or answer.query.general is None or not answer.query.general.wikiid:
                 raise Fatal(f"{self.url}: does not say which wiki it is; is --api right?")
-            cirrus = any(extension.name == "CirrusSearch" for extension in answer.query.extensions)
-            self._site = WikiSite(general.wikiid, general.sitename, cirrus)
+            self._site = _site(answer.query, answer.query.general)
         return self._site
 
     @property
@@ -117,12 +131,10 @@ class MediaWikiApi:
             some = waiting.pop()
             try:
                 answered = self._ask(what, some, more)
-            except (TooMuchAsked, ApiError) as error:
-                if isinstance(error, ApiError) and not error.code.startswith("internal_api_error"):
-                    raise
+            except (TooMuchAsked, BadAnswer) as error:
                 if len(some) == 1:
                     self._is_up()
-                    found.failed += some
+                    found.failed[some[0]] = str(error)
                 else:
                     waiting += [some[: len(some) // 2], some[len(some) // 2 :]]
                 continue
@@ -135,7 +147,7 @@ class MediaWikiApi:
         return found
 
     def _is_up(self) -> None:
-        """Raises TryAgain when not the page is at fault but the server."""
+        """Raises TryAgain or Fatal when not the page is at fault but the server."""
         self._http.ask({"action": "query", "meta": "siteinfo", "siprop": "general"})
 
     def _apart(self, page_ids: Sequence[int]) -> Found:
@@ -156,31 +168,55 @@ class MediaWikiApi:
         parameters = {**form, **more, what: "|".join(names)}
         found = Found()
         pages: dict[tuple[int, str], WikiPage] = {}
+        size = 0
         for query in self._continued(parameters, bound=MAX_CONTINUATIONS):
-            for page in query.pages:
+            size += sum(memoryview(page).nbytes for page in query.pages)
+            if size > MAX_CONTINUED_BYTES:
+                raise TooMuchAsked(f"{self.url}: answers of more than {MAX_CONTINUED_BYTES:,} bytes to one question")
+            for page in query.read_pages():
                 known = pages.setdefault((page.pageid, page.title), page)
                 if known is not page:
                     known.add(page)
-            found.renamed |= _renamed([*query.normalized, *query.redirects])
+            found.renamed |= {entry.asked: entry.to for entry in (*query.normalized, *query.redirects)}
             found.interwiki |= {entry.title for entry in query.interwiki}
         found.pages = list(pages.values())
         return found
 
     def _continued(self, parameters: Mapping[str, str], bound: int | None) -> Iterator[Query]:
-        """The answer, and the further ones that it takes. Raises TooMuchAsked when they do not come to an end."""
+        """The answer, and the further ones that it takes. Raises TooMuchAsked when they do not come to an end.
+
+        Without a bound, as many as bring something.
+        """
         asked = dict(parameters)
         count = 0
         while True:
             answer: Answer = self._http.ask(asked, divisible="|" in asked.get("pageids", asked.get("titles", "")))
-            yield answer.query or Query()
+            query = answer.query or Query()
+            yield query
             if not answer.continue_:
                 return
             following = dict(parameters) | {name: str(value) for name, value in answer.continue_.items()}
-            count += 1
-            if following == asked or (bound is not None and count > bound):
+            count = 0 if bound is None and query.categorymembers else count + 1
+            if following == asked or count > (bound or MAX_CONTINUATIONS):
                 raise TooMuchAsked(f"{self.url}: {count} continuations of one request")
             asked = following
 
 
-def _renamed(entries: Sequence[Renamed]) -> dict[str, str]:
-    return {entry.from_: entry.to for entry in entries}
+def _site(query: Query, general: General) -> WikiSite:
+    base = general.base if general.base.startswith(("http://", "https://")) else ""
+    return WikiSite(
+        general.wikiid,
+        general.sitename,
+        any(extension.name == "CirrusSearch" for extension in query.extensions),
+        general.lang,
+        base[: base.rfind("/") + 1],
+        LinkNames.of(_namespaces(query)),
+        query.userinfo or User(),
+    )
+
+
+def _namespaces(query: Query) -> Iterator[tuple[int, str]]:
+    """Numbers and names of namespaces, with all their aliases."""
+    for key, namespace in query.namespaces.items():
+        yield from ((int(key), name) for name in (namespace.name, namespace.canonical) if key.isdecimal())
+    yield from ((alias.id, alias.alias) for alias in query.namespacealiases)

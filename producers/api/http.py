@@ -1,4 +1,4 @@
-"""Asks one MediaWiki Action API, politely: who we are, two connections, patience, and bounds on what comes back.
+"""Requests to one MediaWiki Action API: who asks, two connections, patience, and bounds on what comes back.
 
 https://www.mediawiki.org/wiki/API:Etiquette. The API says "not now" in four ways: HTTP 429 and 503, and answers of
 HTTP 200 with an error `maxlag` (its replicas are behind) or `ratelimited`. All four may carry `Retry-After`.
@@ -6,27 +6,27 @@ HTTP 200 with an error `maxlag` (its replicas are behind) or `ratelimited`. All 
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
-from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from pipeline.errors import Fatal, TryAgain, UsageError, one_line
 from pipeline.settings import MIB
 from producers.api.answers import Answer, Problem, decode
-from producers.fetch.retry import rest_asked
+from producers.api.budget import Budget
+from producers.fetch.clock import StopClock
+from producers.fetch.contact import is_loopback
+from producers.fetch.remote_file import Unavailable
+from producers.fetch.retry import Retries, rest_asked
 
 CONNECTIONS = 2
-TRIES = 7
-"""With the pauses between them about a minute when the server says nothing of its own."""
-
 TRIES_OF_MUCH = 3
 """Of a request that can be made smaller, when the server looks overwhelmed by it."""
 
-LONGEST_PAUSE = 30.0
 LONGEST_REST = 300.0
 """A server that asks for a longer pause than this ends the process: its supervisor comes back later."""
 
@@ -45,27 +45,30 @@ class TooMuchAsked(TryAgain):
     """The server does not manage this request, or its answer is too large: less at a time may work."""
 
 
-class ApiError(Fatal):
-    """The API refuses this request, and will do so again."""
+class BadAnswer(Fatal):
+    """The API refuses this request, or answers it with what is no answer, and will do so again."""
+
+
+class ApiError(BadAnswer):
+    """The API says what is wrong with the request."""
 
     def __init__(self, url: str, problem: Problem) -> None:
         super().__init__(f"{url}: {problem.code}: {problem.info[:300]}")
         self.code = problem.code
 
 
-class _NotNow(Exception):
+class _NotNow(Unavailable):
     """No answer this time."""
 
     def __init__(self, why: str, *, rest: float = 0.0, heavy: bool = False) -> None:
-        super().__init__(why)
-        self.rest = rest
+        super().__init__(why, rest)
         self.heavy = heavy
 
 
 class ApiHttp:
-    """The connections to one API.
+    """The connections to one API; its waits end with the clock.
 
-    `sleep` and `perform`, which makes one request, may raise: to end the waiting of a process that is stopped.
+    `token` is one of OAuth 2, for an account of the wiki's; it never goes over the network in the clear.
     """
 
     def __init__(
@@ -73,16 +76,22 @@ class ApiHttp:
         url: str,
         agent: str,
         *,
-        sleep: Callable[[float], object] = time.sleep,
-        perform: Callable[[Callable[[], Answer]], Answer] = lambda request: request(),
-        retried: Callable[[], object] = lambda: None,
+        clock: StopClock | None = None,
+        budget: Budget | None = None,
+        token: str = "",
+        retried: Callable[[], None] = lambda: None,
+        timed: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.url = url
-        self._sleep = sleep
-        self._perform = perform
+        self.budget = budget
+        self._clock = clock or StopClock()
         self._retried = retried
+        self._timed = timed
+        headers = {"User-Agent": agent, "Accept-Encoding": "gzip"}
+        if token:
+            headers["Authorization"] = _bearer(token, url)
         self._client = httpx.Client(
-            headers={"User-Agent": agent, "Accept-Encoding": "gzip"},
+            headers=headers,
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
             timeout=httpx.Timeout(60.0, connect=15.0, pool=ANSWER_SECONDS),
             follow_redirects=False,
@@ -95,42 +104,47 @@ class ApiHttp:
 
         Raises:
             TooMuchAsked: a time-out, an error of a gateway, an answer that is too large.
-            ApiError: the API says what is wrong with the request.
+            BadAnswer: the API says what is wrong with the request, or what it says is no answer.
             TryAgain: the server is away, or asks for a long pause.
             UsageError, Fatal: there is no API at this address, or it refuses us.
+            Stopped: the process is to end.
         """
-        tries = Retrying(
-            retry=retry_if_exception_type(_NotNow),
-            stop=lambda state: state.attempt_number >= (TRIES_OF_MUCH if divisible and _is_heavy(state) else TRIES),
-            wait=_pause,
-            sleep=self._wait,
-            reraise=True,
-        )
+        heavy = 0
         try:
-            return tries(lambda: self._perform(lambda: self._try(parameters)))
+            for attempt in Retries(self._clock, failed=lambda _, __: self._retried()):
+                with attempt:
+                    try:
+                        return self._try(parameters)
+                    except _NotNow as error:
+                        heavy += error.heavy
+                        if divisible and error.heavy and heavy >= TRIES_OF_MUCH:
+                            raise TooMuchAsked(f"{self.url}: {error}, {heavy} times") from error
+                        raise
         except _NotNow as error:
             kind = TooMuchAsked if error.heavy else TryAgain
             raise kind(f"{self.url}: {error}, tried several times; is it up?") from error
+        raise AssertionError("retries end with an answer or an error")
 
     def close(self) -> None:
         self._client.close()
 
-    def _wait(self, seconds: float) -> None:
-        self._retried()
-        self._sleep(seconds)
-
     def _try(self, parameters: Mapping[str, str]) -> Answer:
         sent = {"format": "json", "formatversion": "2", "maxlag": "5", **parameters}
         long = sum(len(value) for value in sent.values()) > LONG_REQUEST
+        if self.budget is not None:
+            self._clock.sleep(self.budget.take())
         try:
-            with self._client.stream(
-                "POST" if long else "GET",
-                self.url,
-                params=None if long else sent,
-                data=sent if long else None,
-                # Lets a wiki with several data centres answer a POST from the nearest one.
-                headers={"Promise-Non-Write-API-Action": "true"} if long else None,
-            ) as response:
+            with (
+                self._timed(),
+                self._client.stream(
+                    "POST" if long else "GET",
+                    self.url,
+                    params=None if long else sent,
+                    data=sent if long else None,
+                    # Lets a wiki with several data centres answer a POST from the nearest one.
+                    headers={"Promise-Non-Write-API-Action": "true"} if long else None,
+                ) as response,
+            ):
                 self._check(response)
                 body = self._read(response)
         except httpx.ReadTimeout as error:
@@ -155,7 +169,7 @@ class ApiHttp:
         raise Fatal(f"{self.url}: HTTP {status}: {said} (if it refuses us: is --contact right?)")
 
     def _not_now(self, why: str, response: httpx.Response, *, heavy: bool = False) -> _NotNow:
-        rest = rest_asked(response.headers.get("Retry-After", ""), time.time())
+        rest = rest_asked(response.headers.get("Retry-After", ""), self._clock.today())
         if rest > LONGEST_REST:
             raise TryAgain(f"{self.url}: {why}: it asks to be left alone for {rest:.0f} s or more")
         return _NotNow(why, rest=rest, heavy=heavy)
@@ -176,9 +190,10 @@ class ApiHttp:
     def _answer(self, body: bytes, response: httpx.Response) -> Answer:
         try:
             answer = decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             kind = response.headers.get("Content-Type", "something without a type")[:100]
-            raise Fatal(f"{self.url}: answers {kind}, not as an API does ({error}): is --api right?") from None
+            said = str(error)[:300]
+            raise BadAnswer(f"{self.url}: answers {kind}, not as an API does ({said}): is --api right?") from None
         if answer.error is None:
             return answer
         if answer.error.code in NOT_NOW or answer.error.code.startswith("internal_api_error_DB"):
@@ -186,14 +201,10 @@ class ApiHttp:
         raise ApiError(self.url, answer.error)
 
 
-def _is_heavy(state: RetryCallState) -> bool:
-    error = state.outcome.exception() if state.outcome else None
-    return isinstance(error, _NotNow) and error.heavy
-
-
-def _pause(state: RetryCallState) -> float:
-    """1, 2, 4, … s shortened by up to a half, and never less than the server asks for."""
-    error = state.outcome.exception() if state.outcome else None
-    backoff = min(LONGEST_PAUSE, 2.0 ** (state.attempt_number - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-    rest = error.rest if isinstance(error, _NotNow) else 0.0
-    return max(backoff, rest * random.uniform(1.0, 1.1))  # noqa: S311 - no secret
+def _bearer(token: str, url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise UsageError(f"{url}: CIRROSTREAM_API_TOKEN would go over the network in the clear; use https://")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError("CIRROSTREAM_API_TOKEN: no token of OAuth 2, which has letters, digits and signs alone")
+    return f"Bearer {token}"

@@ -1,84 +1,66 @@
-"""From the settings to an API that is known to be the right wiki's."""
+"""An API that is known to be the right wiki's, made of the settings."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import Future, wait
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from pipeline.errors import UsageError
 from pipeline.service import Service
+from producers.api.background import waited_for
+from producers.api.budget import budget_for
 from producers.api.client import MediaWikiApi
-from producers.api.http import ApiHttp
+from producers.api.http import CONNECTIONS, ApiHttp
+from producers.api.looks import WikiPages
 from producers.api.settings import WikiSettings
+from producers.fetch.clock import StopClock
 from producers.fetch.contact import user_agent
-
-R = TypeVar("R")
-
-_LOOK_SECONDS = 0.1
+from producers.wikimedia.parser import MarkupParser
 
 
-class Stopped(Exception):
-    """The process is to end, and waits no longer."""
-
-
-def open_api(settings: WikiSettings, service: Service, turned: Callable[[], object]) -> MediaWikiApi:
+def open_api(settings: WikiSettings, service: Service, tick: Callable[[], object]) -> MediaWikiApi:
     """The wiki's API, which has answered and is that wiki's. Its calls raise Stopped when the service is to end.
 
-    `turned` is called while they wait: the service's own for its main thread, nothing for any other.
+    `tick` is called while it is waited for.
 
     Raises:
         UsageError: it is not, or there is none at that address.
         TryAgain: it does not answer.
     """
     url = settings.api_url
-
-    def perform(request: Callable[[], R]) -> R:
-        with service.metrics.timed("fetch"):
-            return _perform(request, service.stopping, turned)
-
     http = ApiHttp(
         url,
         user_agent(settings.contact, url),
-        sleep=lambda seconds: wait_or_stop(seconds, service.stopping, turned),
-        perform=perform,
+        clock=StopClock(service.stopping),
+        budget=budget_for(url, settings.data_dir),
+        token=settings.api_token.get_secret_value(),
         retried=lambda: service.metrics.retry("mediawiki"),
+        timed=lambda: service.metrics.timed("fetch"),
     )
     api = MediaWikiApi(http)
-    site = api.site()
+    site = waited_for(api.site, tick)
     if site.wiki_id != settings.wiki:
         if not settings.api:
             raise UsageError(f"{url}: this is the API of {site.wiki_id}, not of {settings.wiki}")
         # A wiki of one's own may have any name here; but its pages will go by ours.
         service.log.warning("the wiki calls itself otherwise", api=url, itself=site.wiki_id, here=settings.wiki)
-    service.log.info("wiki", api=url, name=site.name, documents="CirrusSearch" if site.has_documents else "wikitext")
+    if settings.api_token.get_secret_value() and not site.user.id:
+        raise UsageError(f"{url}: does not know whose CIRROSTREAM_API_TOKEN this is: is it one of this wiki's?")
+    http.budget = budget_for(url, settings.data_dir, site.user.id, frozenset(site.user.groups))
+    service.log.info(
+        "wiki",
+        api=url,
+        name=site.name,
+        documents="CirrusSearch" if site.has_documents else "wikitext",
+        user=site.user.name if site.user.id else "",
+    )
     return api
 
 
-def wait_or_stop(seconds: float, stopping: threading.Event, turned: Callable[[], object] = lambda: None) -> None:
-    """Waits as a server asks. Raises Stopped when the process is to end meanwhile."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        turned()
-        if stopping.wait(min(left, 1.0)):
-            raise Stopped
-
-
-def _perform(request: Callable[[], R], stopping: threading.Event, turned: Callable[[], object]) -> R:
-    """The request's outcome. It has a thread of its own: nothing else ends the wait for a server that is slow."""
-    outcome: Future[R] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(request())
-        except BaseException as error:  # noqa: BLE001 - raised below, where it belongs
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name="request", daemon=True).start()
-    while not stopping.is_set():
-        turned()
-        if wait([outcome], _LOOK_SECONDS).done:
-            return outcome.result()
-    raise Stopped
+@contextmanager
+def wiki_pages(settings: WikiSettings, service: Service, api: MediaWikiApi) -> Iterator[WikiPages]:
+    """Makes pages of what this API answers, as the settings have it; for the threads that ask it."""
+    site = api.site()
+    check = StopClock(service.stopping).check
+    with MarkupParser(site.names, workers=CONNECTIONS) as parser:
+        yield WikiPages(settings.wiki, settings.rules, site, lambda wikitext: parser.parse(wikitext, check))

@@ -1,4 +1,4 @@
-"""The settings of whatever asks a wiki for its pages."""
+"""The settings of sources that ask a wiki for its pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from pipeline.cli import FLAG
 from pipeline.errors import UsageError
@@ -27,12 +27,14 @@ def web_address(value: str) -> str:
 
 
 class WikiSettings(ServiceSettings, DocumentSettings):
-    """Which wiki, who asks it, and which of its pages are wanted."""
+    """The wiki, who asks it, and the pages of it that are wanted."""
 
     wiki: WikiNameOrNone = Field("", description="Database name of a wiki, such as simplewiki.")
     api: Annotated[str, AfterValidator(web_address)] = Field(
         "", description="Address of the wiki's api.php; empty: that of the Wikimedia wiki of this name."
     )
+    api_token: SecretStr = SecretStr("")
+    """Access token of OAuth 2 for an account at the wiki, such as an editor's or a bot's: it may ask more often."""
     contact: Contact = Field("", description="Your e-mail or web address, which servers see as who asks.")
 
     @model_validator(mode="after")
@@ -53,7 +55,7 @@ class WikiSettings(ServiceSettings, DocumentSettings):
 
 
 class MediaWikiSettings(WikiSettings):
-    """Which pages to fetch: by title, from a file of titles, or of a category."""
+    """The pages to fetch: by title, from a file of titles, or of a category."""
 
     titles: str = Field("", description="Titles with | between them, such as 'Amber|Baltic Sea'.")
     titles_file: Path | None = Field(None, description="A file of titles, one a line.")

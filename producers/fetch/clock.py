@@ -1,4 +1,4 @@
-"""Time that can be cut short: downloads wait for minutes, and must end within a second when told to."""
+"""Time that can be cut short: who waits for a server waits for minutes, and must end within a second when told to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import time
 
 
 class Stopped(Exception):
-    """The download was told to end."""
+    """Told to end: what waits for a server waits no longer."""
 
 
 class StopClock:
-    """The time, and waits that `stop` ends. A test gives its own, in which nothing takes time."""
+    """The time, and waits that `stop` ends, or whoever else sets `stopped`.
 
-    def __init__(self) -> None:
-        self._stopped = threading.Event()
+    A test gives its own, in which nothing takes time.
+    """
+
+    def __init__(self, stopped: threading.Event | None = None) -> None:
+        self._stopped = stopped or threading.Event()
 
     def now(self) -> float:
         """Seconds that never go back."""

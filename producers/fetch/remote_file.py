@@ -62,6 +62,11 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
 class Unavailable(Exception):
     """The server did not give it this time; another try may."""
 
+    def __init__(self, why: str, rest: float = 0.0) -> None:
+        super().__init__(why)
+        self.rest = rest
+        """Seconds that the server wants to be left alone for."""
+
 
 class Refused(UsageError):
     """The server will not give it, however often it is asked."""

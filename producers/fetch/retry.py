@@ -23,7 +23,11 @@ LONGEST_REST = 900.0
 
 
 class Retries:
-    """The tries of one download. `have` tells how much of it there is: more than ever before begins the count anew."""
+    """The tries of one request, download or stream.
+
+    `have` tells how much of it there is: more than ever before begins the count anew. `failed` is told of each failure
+    that another try follows, with the seconds until then.
+    """
 
     def __init__(
         self,
@@ -43,7 +47,7 @@ class Retries:
             retry=retry_if_exception_type(Unavailable),
             after=self._count,
             stop=lambda _: self._in_a_row >= TRIES,
-            wait=lambda _: _jittered(self._in_a_row),
+            wait=self._pause,
             sleep=self._clock.sleep,
             before_sleep=self._say,
             reraise=True,
@@ -54,14 +58,20 @@ class Retries:
         self._in_a_row = 1 if have > self._most else self._in_a_row + 1
         self._most = max(self._most, have)
 
+    def _pause(self, state: RetryCallState) -> float:
+        """1, 2, 4, … s, each shortened by up to a half so that many machines do not come back at once; never less than
+        the server asks for."""
+        pause = min(LONGEST_PAUSE, 2.0 ** (self._in_a_row - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        error = _error(state)
+        rest = error.rest if isinstance(error, Unavailable) else 0.0
+        return max(pause, rest * random.uniform(1.0, 1.1))  # noqa: S311 - no secret
+
     def _say(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        self._failed(str(error), state.next_action.sleep if state.next_action else 0.0)
+        self._failed(str(_error(state)), state.next_action.sleep if state.next_action else 0.0)
 
 
-def _jittered(failures: int) -> float:
-    """1, 2, 4, … s, each shortened by up to a half so that many machines do not come back at once."""
-    return min(LONGEST_PAUSE, 2.0 ** (failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
 
 
 def rest_asked(retry_after: str, today: float) -> float:

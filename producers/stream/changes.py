@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from pipeline.rejected import Rejected
 from producers.wikimedia.settings import DocumentRules
 
 EDITS = frozenset({"edit", "create", "move"})
@@ -35,13 +36,6 @@ class Change:
     @property
     def deletes(self) -> bool:
         return self.kind == "delete"
-
-
-@dataclass(frozen=True, slots=True)
-class Ignored:
-    """An event that calls for nothing."""
-
-    reason: str
 
 
 class _Meta(msgspec.Struct):
@@ -84,24 +78,27 @@ class _Address(msgspec.Struct):
 
 _event = msgspec.json.Decoder(_Event)
 _address = msgspec.json.Decoder(_Address)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+MAX_PAGE_ID = 2**32 - 1
+"""MediaWiki's column holds no larger one, and its API refuses a request that names one."""
 
 
-def read_change(data: bytes, wiki: str, rules: DocumentRules) -> Change | Ignored:
-    """What the event asks for, of a reader of this wiki's pages."""
+def read_change(data: bytes, wiki: str, rules: DocumentRules) -> Change | Rejected:
+    """The change that a follower of this wiki's pages has to look at, or the reason why there is none."""
     try:
         address = _address.decode(data)  # two fields of sixty: most events are for others
         if address.meta.domain == CANARY:
-            return Ignored(CANARY)
+            return Rejected(CANARY)
         if address.wiki_id != wiki:
-            return Ignored("other_wiki")
+            return Rejected("other_wiki")
         event = _event.decode(data)
     except _UNREADABLE:
-        return Ignored("malformed")
+        return Rejected("malformed")
     if reason := _unwanted(event, rules):
-        return Ignored(reason)
-    if event.page.page_id <= 0:
-        return Ignored("malformed")
+        return Rejected(reason)
+    if not 0 < event.page.page_id <= MAX_PAGE_ID:
+        return Rejected("malformed")
     revision = event.revision.rev_id if event.revision else 0
     return Change(event.page.page_id, event.page_change_kind, revision, _unix_time(event.meta.dt or event.dt))
 
@@ -126,5 +123,5 @@ def _namespace_before(event: _Event) -> int:
 def _unix_time(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

@@ -7,9 +7,7 @@ bound, so that is set here. https://html.spec.whatwg.org/multipage/server-sent-e
 
 from __future__ import annotations
 
-import random
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -17,7 +15,9 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent
 
 from pipeline.errors import Fatal, TryAgain, one_line
-from producers.fetch.retry import rest_asked
+from producers.fetch.clock import StopClock
+from producers.fetch.remote_file import Unavailable
+from producers.fetch.retry import TRIES, Retries, rest_asked
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """A page change has some 5 kB; Wikimedia's Kafka takes 4 MiB."""
@@ -25,10 +25,6 @@ MAX_EVENT_BYTES = 4 * 1024 * 1024
 MAX_ID_BYTES = 8_000
 """It goes into a header of the next request, and servers refuse long ones."""
 
-TRIES = 10
-"""Connections in a row without an event; with the pauses between them about three minutes."""
-
-LONGEST_PAUSE = 30.0
 LONGEST_REST = 300.0
 
 _TOO_LARGE = "too large"
@@ -47,36 +43,28 @@ class ServerEvent:
     """None: there was more of it than the bound."""
 
 
-class _Broken(Exception):
-    """No more events by this connection."""
-
-    def __init__(self, why: str, rest: float = 0.0) -> None:
-        super().__init__(why)
-        self.rest = rest
-
-
 class EventStream:
-    """The events from a position on. `sleep` may raise, to end the waiting of a process that is stopped."""
+    """The events from a position on; its waits end with the clock."""
 
     def __init__(
         self,
         url: str,
         agent: str,
         *,
+        clock: StopClock,
         last_id: str = "",
         since: str = "",
         silence_seconds: float = 60.0,
-        sleep: Callable[[float], object] = time.sleep,
-        broken: Callable[[str], object] = lambda _: None,
+        broken: Callable[[str, float], None] = lambda _, __: None,
     ) -> None:
         self._url = url
         self._agent = agent
+        self._clock = clock
         self._last_id = last_id if can_be_sent(last_id) else ""
         self._since = since
         self._timeout = httpx.Timeout(silence_seconds, connect=15.0)
-        self._sleep = sleep
         self._broken = broken
-        self._failures = 0
+        self._passed = 0
 
     def events(self) -> Iterator[ServerEvent]:
         """The events, for ever.
@@ -84,19 +72,17 @@ class EventStream:
         Raises:
             TryAgain: the server was away for minutes.
             Fatal: it refuses us, or is no stream of events.
+            Stopped: the process is to end.
         """
-        while True:
-            try:
-                yield from self._connection()
-            except _Broken as error:
-                self._failures += 1
-                self._broken(str(error))
-                if self._failures >= TRIES or error.rest > LONGEST_REST:
-                    raise TryAgain(f"{self._url}: {error}, {self._failures} times in a row; is it up?") from error
-                self._sleep(max(_pause(self._failures), error.rest))
+        try:
+            for attempt in Retries(self._clock, lambda: self._passed, self._broken):
+                with attempt:
+                    yield from self._connection()
+        except Unavailable as error:
+            raise TryAgain(f"{self._url}: {error}, {TRIES} times in a row; is it up?") from error
 
     def _connection(self) -> Iterator[ServerEvent]:
-        """The events of one connection, until it breaks: always, with _Broken."""
+        """The events of one connection, until it breaks: always, with Unavailable."""
         headers = {"User-Agent": self._agent, "Accept": "text/event-stream"}
         headers["Cache-Control"] = "no-cache"
         headers["Accept-Encoding"] = "identity"  # a compressor keeps back events until it has a block of them
@@ -114,25 +100,26 @@ class EventStream:
             ):
                 self._check(response)
                 for event in read_events(response.iter_bytes(), self._last_id):
-                    yield self._passed(event)
+                    if event.kind == "error":
+                        # The server's last word before it closes, in place of a status code.
+                        said = (event.data or b"")[:200].decode("utf-8", "replace")
+                        raise Unavailable(f"the server says: {said}")
+                    self._last_id = event.id
+                    self._passed += 1
+                    yield event
         except httpx.ReadTimeout as error:
-            raise _Broken("the stream went silent") from error
+            raise Unavailable("the stream went silent") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise _Broken(one_line(error)) from error
-        raise _Broken("the stream ended")
-
-    def _passed(self, event: ServerEvent) -> ServerEvent:
-        if event.kind == "error":
-            # The server's last word before it closes, in place of a status code.
-            raise _Broken(f"the server says: {(event.data or b'')[:200].decode('utf-8', 'replace')}")
-        self._last_id = event.id
-        self._failures = 0
-        return event
+            raise Unavailable(one_line(error)) from error
+        raise Unavailable("the stream ended")
 
     def _check(self, response: httpx.Response) -> None:
         status = response.status_code
         if status == 429 or status >= 500:
-            raise _Broken(f"HTTP {status}", rest_asked(response.headers.get("Retry-After", ""), time.time()))
+            rest = rest_asked(response.headers.get("Retry-After", ""), self._clock.today())
+            if rest > LONGEST_REST:
+                raise TryAgain(f"{self._url}: HTTP {status}: it asks to be left alone for {rest:.0f} s or more")
+            raise Unavailable(f"HTTP {status}", rest)
         if status != 200:
             raise Fatal(f"{self._url}: HTTP {status}: {_said(response)} (is --stream right? is --contact?)")
         kind = response.headers.get("Content-Type", "")
@@ -146,11 +133,6 @@ def _said(response: httpx.Response) -> str:
         said = block
         break
     return " ".join(said.decode("utf-8", "replace").split())[:300]
-
-
-def _pause(failures: int) -> float:
-    """0.5, 1, 2, … s shortened by up to a half: many clients lose one server at the same moment."""
-    return min(LONGEST_PAUSE, 2.0 ** (failures - 2)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 def read_events(blocks: Iterable[bytes], last_id: str = "", max_bytes: int = MAX_EVENT_BYTES) -> Iterator[ServerEvent]:

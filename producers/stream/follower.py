@@ -1,4 +1,4 @@
-"""What follows from the changes: which pages to ask for, and what to send of the answers."""
+"""The state of a follower between the stream, the API and Kafka: pages to ask for, and what to send of the answers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 from pipeline.errors import TryAgain
 from pipeline.metrics import Metrics
 from pipeline.records import Page
+from pipeline.rejected import Rejected
 from producers.api.looks import Look
-from producers.stream.changes import Change, Ignored, read_change
+from producers.stream.changes import Change, read_change
 from producers.stream.events import ServerEvent
 from producers.stream.pending import Known, Pending, PendingChanges
 from producers.stream.position import Passed
@@ -24,14 +25,19 @@ FRESH_SECONDS = 60.0
 
 MAX_FAILURES_IN_A_ROW = 20
 
+COSTLY = frozenset({"slow_wikitext", "out_of_memory_wikitext"})
+COSTLY_PAGE_SECONDS = 900.0
+"""Between looks at a page that takes the parser of wikitext all the time or memory that it has: whoever edits it again
+and again takes no more than a thirtieth of a processor."""
+
 Send = Callable[[Page], bool]
 """Hands a page to Kafka; False when it is too large for it."""
 
 Delete = Callable[[int], None]
 
 
-class LiveWork:
-    """The state between the stream, the API and Kafka, without any of them."""
+class Follower:
+    """Takes events and looks, and says what to send; without the stream, the API and Kafka."""
 
     def __init__(
         self,
@@ -46,13 +52,14 @@ class LiveWork:
     ) -> None:
         self._wiki = wiki
         self._rules = rules
+        self._refetch_seconds = refetch_seconds
         self._send = send
         self._delete = delete
         self._metrics = metrics
         self._log = log
         self._passed = Passed()
         self._failures = 0
-        self.pending = PendingChanges(refetch_seconds)
+        self.pending = PendingChanges()
 
     @property
     def position(self) -> tuple[int, str]:
@@ -64,10 +71,10 @@ class LiveWork:
         number = self._passed.event(event.id)
         self._metrics.bytes_in.inc(len(event.data or b""))
         if event.data is None:
-            change: Change | Ignored = Ignored("event_too_large")
+            change: Change | Rejected = Rejected("event_too_large")
         else:
             change = read_change(event.data, self._wiki, self._rules)
-        if isinstance(change, Ignored):
+        if isinstance(change, Rejected):
             self._ignore(change.reason, event)
         elif self.pending.add(change, number, now):
             self._metrics.count(event="changes")
@@ -95,24 +102,27 @@ class LiveWork:
     def _must_ask_again(self, pending: Pending, look: Look) -> bool:
         if pending.looks + 1 >= MAX_LOOKS:
             return False
-        if look.page is None and not look.gone:
+        if look.failed:
             return True
         fresh = time.time() - pending.change.at < FRESH_SECONDS
         return fresh and is_behind(pending.change, look, self.pending.known(look.page_id))
 
     def _settle(self, look: Look, now: float) -> None:
         known = self.pending.known(look.page_id)
-        self._failures = 0 if look.page is not None or look.gone else self._failures + 1
+        self._failures = self._failures + 1 if look.failed else 0
         if look.page is not None:
             self._settle_present(look, look.page, known, now)
         elif look.gone:
-            self._metrics.drop(look.reason)
-            if known is None or known.text_hash:
-                self._delete(look.page_id)
-                self._metrics.count(event="deleted")
-            self.pending.remember(look.page_id, Known(look.revision, "", now))
+            self._settle_gone(look, known, now)
         else:
-            self._give_up(look)
+            self._leave(look, now)
+
+    def _settle_gone(self, look: Look, known: Known | None, now: float) -> None:
+        self._metrics.drop(look.reason)
+        if known is None or known.text_hash != "":
+            self._delete(look.page_id)
+            self._metrics.count(event="deleted")
+        self._remember(look, "", now)
 
     def _settle_present(self, look: Look, page: Page, known: Known | None, now: float) -> None:
         if known is not None and (known.revision, known.text_hash) == (look.revision, page.text_hash):
@@ -121,14 +131,25 @@ class LiveWork:
             self._metrics.count(event="sent")
         else:
             self._metrics.drop("too_large")
-        self.pending.remember(look.page_id, Known(look.revision, page.text_hash, now))
+        self._remember(look, page.text_hash, now)
 
-    def _give_up(self, look: Look) -> None:
-        """The table keeps what it has of the page: that we cannot read it is no reason to delete it."""
+    def _leave(self, look: Look, now: float) -> None:
+        """The table keeps what it has of the page: that we cannot read it is no reason to delete it.
+
+        A page that the server cannot give may be its fault, and of many in a row it is. That nothing can be made of
+        what it gives is the page's own: whatever editors write, the others are followed.
+        """
         self._metrics.drop(look.reason)
-        self._log.error("page could not be fetched, left as it is", wiki=self._wiki, page=look.page_id, why=look.reason)
+        why = f"{look.reason}: {look.detail}" if look.detail else look.reason
+        self._log.error("page could not be read, left as it is", wiki=self._wiki, page=look.page_id, why=why)
+        if not look.failed:
+            self._remember(look, None, now)
         if self._failures > MAX_FAILURES_IN_A_ROW:
-            raise TryAgain(f"{self._failures} pages in a row could not be fetched, the last for {look.reason}")
+            raise TryAgain(f"{self._failures} pages in a row could not be fetched, the last for {why}")
+
+    def _remember(self, look: Look, text_hash: str | None, now: float) -> None:
+        rest = COSTLY_PAGE_SECONDS if look.reason in COSTLY else self._refetch_seconds
+        self.pending.remember(look.page_id, Known(look.revision, text_hash, now + rest))
 
 
 def is_behind(change: Change, look: Look, known: Known | None) -> bool:

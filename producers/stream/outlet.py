@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from typing import NamedTuple
 
 import msgspec.structs
 
@@ -20,6 +21,14 @@ STALL_SECONDS = 20.0
 GIVE_UP_SECONDS = 90.0
 ALIVE_SECONDS = 3600.0
 """A position that does not move is written again so often: its age is how long nobody was there."""
+
+
+class _Mark(NamedTuple):
+    """All that follows from the events up to this one, and so many records, have been handed over."""
+
+    number: int = 0
+    event_id: str = ""
+    sent: int = 0
 
 
 class Outlet:
@@ -39,10 +48,9 @@ class Outlet:
         self._sender = sender
         self._publisher = publisher
         self._topic = topics.progress
-        self._in_flight = InFlight((0, 0))
-        self._ids: dict[int, str] = {}
-        self._marked = (0, 0)
-        self._unmarked = False
+        self._in_flight = InFlight(_Mark())
+        self._marked = _Mark()
+        self._sent = 0
         self._settled_at = time.monotonic()
         self._every = progress_seconds
         self._written = start
@@ -55,23 +63,22 @@ class Outlet:
         """Hands a page over; False when it is too large and went to the dead letters."""
         handed = self._sender.send(page, self._written.stream, max(0, (page.revision or 1) - 1))
         if handed is not None:
-            self._sent(handed)
+            self._hand(handed)
         return handed is not None
 
     def delete(self, page_id: int) -> None:
         """Hands over the tombstone of a page of this wiki."""
-        self._sent(self._sender.delete(f"{self._written.wiki}:{page_id}"))
+        self._hand(self._sender.delete(f"{self._written.wiki}:{page_id}"))
 
     def mark(self, number: int, event_id: str) -> None:
         """All that follows from events up to this one has been handed over."""
-        last, marks = self._marked
-        if number > last:
-            self._ids[number] = event_id
-        elif not self._unmarked:
+        if number > self._marked.number:
+            self._marked = _Mark(number, event_id, self._sent)
+        elif self._sent > self._marked.sent:
+            self._marked = self._marked._replace(sent=self._sent)
+        else:
             return
-        self._marked = (max(number, last), marks + 1)
         self._in_flight.mark(self._marked)
-        self._unmarked = False
 
     def turn(self) -> None:
         """Writes the position down when it is time. Raises TryAgain when Kafka is away."""
@@ -82,24 +89,24 @@ class Outlet:
         elif now - self._settled_at > STALL_SECONDS:
             self._wait(GIVE_UP_SECONDS)
         silent = now - self._written_at
-        moved = reached[0] > self._written_number
+        moved = reached.number > self._written_number
         if not self._delivery.done:
             if silent > STALL_SECONDS:
                 self._delivery.wait(GIVE_UP_SECONDS)
         elif silent > ALIVE_SECONDS or (moved and silent >= self._every):
-            self._write(reached[0])
+            self._write(reached)
 
     def finish(self, timeout_s: float) -> None:
         """Writes down how far all is acknowledged; a Kafka that does not answer now costs work later, nothing else."""
         deadline = time.monotonic() + timeout_s
         with contextlib.suppress(TryAgain):
             self._wait(timeout_s * 2 / 3)
-        self._write(self._in_flight.acknowledged().place[0])
+        self._write(self._in_flight.acknowledged().place)
         with contextlib.suppress(TryAgain):
             self._delivery.wait(max(0.5, deadline - time.monotonic()))
 
-    def _sent(self, handed: Handed) -> None:
-        self._unmarked = True
+    def _hand(self, handed: Handed) -> None:
+        self._sent += 1
         self._in_flight.sent(handed.delivery, handed.size)
 
     def _wait(self, timeout_s: float) -> None:
@@ -108,9 +115,8 @@ class Outlet:
         except RecordTooLarge as error:
             raise Fatal(f"the brokers take smaller records than their topic says: {error}") from error
 
-    def _write(self, number: int) -> None:
-        event_id = self._ids.get(number) or self._written.event_id  # a stream need not have ids
+    def _write(self, reached: _Mark) -> None:
+        event_id = reached.event_id or self._written.event_id  # a stream need not have ids
         self._written = msgspec.structs.replace(self._written, event_id=event_id, at=now_text())
-        self._written_number, self._written_at = number, time.monotonic()
-        self._ids = {later: its for later, its in self._ids.items() if later > number}
+        self._written_number, self._written_at = reached.number, time.monotonic()
         self._delivery = send_position(self._publisher, self._topic, self._written)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from producers.stream.changes import EDITS, Change
@@ -21,7 +20,7 @@ class Pending:
     change: Change
     """The newest one of those that were heard of."""
     first: int
-    """Number of the oldest event that this look will do justice to."""
+    """Number of the oldest event that this look is for."""
     due: float
     looks: int = 0
     """Looks so far whose answer was older than the change."""
@@ -29,13 +28,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was last sent of a page."""
+    """The last look at a page."""
 
     revision: int
     """0 when there was no such page."""
-    text_hash: str
-    """Empty: a tombstone."""
-    looked_at: float
+    text_hash: str | None
+    """Of what was sent last. Empty: a tombstone; None: not known, for nothing could be made of that revision."""
+    again_at: float
+    """Before this time no edit alone is a reason to look again."""
 
 
 class PendingChanges:
@@ -44,8 +44,7 @@ class PendingChanges:
     A page is looked at by one request at a time: of two answers the older might come last.
     """
 
-    def __init__(self, refetch_seconds: float) -> None:
-        self._refetch_seconds = refetch_seconds
+    def __init__(self) -> None:
         self._waiting: dict[int, Pending] = {}
         self._in_hand: dict[int, Pending] = {}
         self._known: OrderedDict[int, Known] = OrderedDict()
@@ -55,7 +54,7 @@ class PendingChanges:
 
     @property
     def oldest(self) -> int | None:
-        """Number of the oldest event that has not been done justice to; None: all have."""
+        """Number of the oldest event whose page is still to be looked at; None: there is none."""
         numbers = [pending.first for group in (self._waiting, self._in_hand) for pending in group.values()]
         return min(numbers, default=None)
 
@@ -66,7 +65,7 @@ class PendingChanges:
             return False
         due = now + SETTLE_SECONDS
         if change.kind == "edit" and known is not None:
-            due = max(due, known.looked_at + self._refetch_seconds)
+            due = max(due, known.again_at)
         pending = self._waiting.setdefault(change.page_id, Pending(change, number, due))
         pending.due = min(pending.due, due)
         if change.at >= pending.change.at:
@@ -97,7 +96,7 @@ class PendingChanges:
             newer.first = min(newer.first, pending.first)
 
     def known(self, page_id: int) -> Known | None:
-        """What was last sent of the page, if that was lately."""
+        """The last look at the page, if that was lately."""
         return self._known.get(page_id)
 
     def remember(self, page_id: int, known: Known) -> None:
@@ -105,7 +104,3 @@ class PendingChanges:
         self._known.move_to_end(page_id)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-
-
-def page_ids(batch: Iterable[Pending]) -> list[int]:
-    return [pending.change.page_id for pending in batch]

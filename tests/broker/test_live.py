@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipeline.kafka import Cluster, read_to_end
@@ -195,6 +196,47 @@ def test_who_stops_it_does_not_wait_for_a_server_that_stalls(producer: Producer,
     assert (code, seconds < 10) == (0, True), producer.said()
 
 
+NESTED_TEMPLATES = "{{a|" * 16_000
+"""Takes the parser of wikitext minutes."""
+
+
+@pytest.mark.parametrize("command", ["producers.live", "producers.mediawiki"])
+def test_who_stops_it_does_not_wait_for_a_page_that_is_parsed(producer: Producer, command: str) -> None:
+    producer.wiki.cirrus = False
+    if command == "producers.live":
+        process = producer.follow()
+        producer.wiki.write(7, "Amber", NESTED_TEMPLATES)
+    else:
+        producer.wiki.write(7, "Amber", NESTED_TEMPLATES)
+        process = producer.start(command, "--titles", "Amber")
+    wait_until(lambda: producer.wiki.asked, "the page is asked for", RUN_SECONDS)
+    wait_until(lambda: parsers_of(process.pid), "its wikitext is being parsed")
+    code, seconds = stopped(process)
+    assert (code, seconds < 10) == (0, True), producer.said()
+
+
+def parsers_of(pid: int) -> list[int]:
+    """Processes that this one has started, and that are busy."""
+    return [child.pid for child in psutil.Process(pid).children() if child.cpu_times().user > 0.5]
+
+
+def test_whatever_editors_write_the_other_pages_are_followed(producer: Producer) -> None:
+    wiki = producer.wiki
+    wiki.cirrus = False
+    process = producer.follow()
+    wiki.write(1, "Nested", NESTED_TEMPLATES)
+    wiki.write(2, "Half a pair", "Signs &#xD83D; and more text.")
+    wiki.push(b"id: \xc3\xa4nderung\ndata: " + b"[" * 50_000 + b"\n\n")
+    wiki.push(b'data: {"meta": {"domain": "x"}, "odd": ' + b"[" * 50_000 + b"]" * 50_000 + b"}\n\n")
+    wiki.push(wiki.event("edit", wiki.pages[1], page={"page_id": 2**40, "namespace_id": 0}))
+    wiki.write(3, "After", "A page behind them.")
+    wait_until(lambda: "testwiki:3" in producer.texts(), "the page behind them")
+    wiki.break_off()
+    wiki.write(4, "Last", "The last page.")
+    wait_until(lambda: "testwiki:4" in producer.texts(), "the stream is taken up again")
+    assert stopped(process)[0] == 0, producer.said()
+
+
 def run_json(producer: Producer, *arguments: str) -> dict[str, Any]:
     process = producer.start("producers.mediawiki", "--json", *arguments)
     out, _ = process.communicate(timeout=RUN_SECONDS)
@@ -218,6 +260,7 @@ def test_titles_a_file_and_a_category_become_pages_with_an_account_of_each(produ
     assert said["ledger"]["produced"] == 2
     dropped = {"repeated": 1, "empty": 1, "missing": 1, "interwiki": 1, "invalid_title": 1}
     assert said["ledger"]["dropped"] == dropped
+    assert said["without_page"] == ["Nowhere", "Commons:X", "<bad>"]
     assert producer.texts() == {"testwiki:1": "Text 1.", "testwiki:2": "Text 2."}
     (tmp_path / "titles").write_text("Page 3\n\nPage 4\n")
     assert run_json(producer, "--titles-file", str(tmp_path / "titles"))["ledger"]["produced"] == 2

@@ -62,6 +62,18 @@ def declared() -> set[tuple[str, str, str]]:
     }
 
 
+def secrets() -> set[str]:
+    """Settings without a flag."""
+    import_everything()
+    fields = (item for kind in settings_classes(Settings) for item in kind.model_fields.items())
+    return {f"CIRROSTREAM_{key.upper()}" for key, field in fields if field.annotation is SecretStr}
+
+
+def test_configuration_names_the_secrets() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    assert {name for name in secrets() if f"`{name}`" in text} == secrets() != set()
+
+
 def test_configuration_lists_exactly_the_settings_that_there_are_with_their_defaults() -> None:
     documented = set(ROW.findall((ROOT / "docs" / "configuration.md").read_text()))
     assert documented == declared()
@@ -97,7 +109,7 @@ def test_folders_and_files_of_the_repository_that_are_named_exist(document: Path
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_and_environment_variables_that_are_named_exist(document: Path) -> None:
     text = document.read_text()
-    known = {env for _, env, _ in declared()} | {"CIRROSTREAM_LOG_LEVEL"}
+    known = {env for _, env, _ in declared()} | secrets() | {"CIRROSTREAM_LOG_LEVEL"}
     assert set(re.findall(r"\bCIRROSTREAM_[A-Z_]+[A-Z]", text)) <= known
     for module in set(re.findall(r"python -m ((?:pipeline|producers|consumers|sinks|deploy)[a-z_.]*[a-z])", text)):
         assert importlib.util.find_spec(module), f"{document.name} names python -m {module}"

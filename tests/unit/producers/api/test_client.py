@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from pipeline.errors import Fatal, TryAgain, UsageError
+from producers.api import client as api_client
 from producers.api import http
+from producers.api.budget import Budget
 from producers.api.client import MediaWikiApi
 from producers.api.http import ApiHttp
-from producers.api.looks import Look, WikiPages
-from producers.api.settings import MediaWikiSettings
-from producers.api.titles import pages_in
-from producers.fetch.contact import user_agent
-from producers.wikimedia.settings import DocumentRules
-from tests.wiki_server import FakeWiki, Reply, Served, served
+from producers.fetch.retry import TRIES
+from tests.dump_server import QuickClock
+from tests.unit.producers.api.conftest import Client
+from tests.wiki_server import Reply, Served
 
 MAXLAG = Reply(
     body=json.dumps({"error": {"code": "maxlag", "info": "Waiting for db1: 7 s lagged"}}).encode(),
@@ -26,75 +24,87 @@ MAXLAG = Reply(
 )
 
 
-@pytest.fixture
-def site() -> Iterator[Served]:
-    with served(FakeWiki()) as site:
-        yield site
+NESTED = b"[" * 50_000 + b"]" * 50_000
 
 
-class Client:
-    """An API client whose waits take no time."""
-
-    def __init__(self, site: Served) -> None:
-        self.waited: list[float] = []
-        self.http = ApiHttp(site.api, user_agent("", site.api), sleep=self.waited.append)
-        self.api = MediaWikiApi(self.http)
-        self.pages = WikiPages(site.wiki.wiki, DocumentRules())
-
-    def looks(self, *page_ids: int) -> dict[int, Look]:
-        return {look.page_id: look for look in map(self.pages.look, self.api.by_ids(page_ids).pages)}
-
-
-@pytest.fixture
-def client(site: Served) -> Iterator[Client]:
-    client = Client(site)
-    yield client
-    client.http.close()
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"pageid": 7, "title": null}',
+        b'{"pageid": 7, "title": "A", "lastrevid": ' + b"9" * 5_000 + b"}",
+        b'{"pageid": "seven"}',
+        b"7",
+    ],
+    ids=["no title", "long number", "id as text", "no page"],
+)
+def test_a_page_that_is_odd_costs_no_other(site: Served, client: Client, odd: bytes) -> None:
+    client.api.site()
+    good = b'{"pageid": 8, "ns": 0, "title": "Opal", "missing": true}'
+    site.wiki.replies.append(Reply(body=b'{"query": {"pages": [' + odd + b", " + good + b"]}}"))
+    assert [page.pageid for page in client.api.by_ids([7, 8]).pages] == [8]
 
 
-def test_a_document_becomes_the_page_that_a_dump_would_give(site: Served, client: Client) -> None:
-    site.wiki.write(7, "Amber", "Amber is a resin. It burns.", categories=("Resins",))
-    site.wiki.write(8, "Bernstein", "", leads_to="Amber")
-    page = client.looks(7)[7].page
-    assert page is not None
-    assert (page.key, page.title, page.text) == ("testwiki:7", "Amber", "Amber is a resin. It burns.")
-    assert (page.categories, page.aliases, page.revision) == (("Resins",), ("Bernstein",), 101)
-    assert (page.url, page.language, page.snapshot) == ("https://wiki.example.org/wiki/Amber", "en", "")
-
-
-def test_pages_go_by_our_name_of_the_wiki_whatever_it_calls_itself(site: Served, client: Client) -> None:
+def test_a_page_that_is_nested_without_end_costs_only_itself(site: Served, client: Client) -> None:
+    client.api.site()
+    nested = Reply(body=b'{"query": {"pages": [{"pageid": 7, "title": "A", "odd": ' + NESTED + b"}]}}")
+    site.wiki.replies.extend([nested])
     site.wiki.write(7, "Amber", "Amber is a resin.")
-    page = WikiPages("mine", DocumentRules()).look(client.api.by_ids([7]).pages[0]).page
-    assert page is not None
-    assert page.key == "mine:7"
+    site.wiki.write(8, "Opal", "Opal is a gem.")
+    assert {key for key, look in client.looks(7, 8).items() if look.page} == {7, 8}, "each was asked for by itself"
+    site.wiki.replies.extend([nested])
+    assert list(client.api.by_ids([7]).failed) == ["7"]
 
 
-def test_what_is_no_page_is_told_apart(site: Served, client: Client) -> None:
-    site.wiki.write(1, "Bernstein", "", leads_to="Amber")
-    site.wiki.write(2, "Talk:Amber", "About it.", namespace=1)
-    site.wiki.write(3, "Blank", "  ")
-    site.wiki.write(4, "Script.js", "alert(1)", model="javascript")
-    looks = client.looks(1, 2, 3, 4, 5)
-    assert {key: look.reason for key, look in looks.items()} == {
-        1: "redirect",
-        2: "namespace",
-        3: "empty",
-        4: "content_model",
-        5: "missing",
-    }
-    assert all(look.gone for look in looks.values())
+@pytest.mark.parametrize("odd", [rb"half \ud83d a pair", b"no \xff UTF-8"], ids=["surrogate", "bytes"])
+def test_what_is_no_text_in_an_answer_is_replaced(site: Served, client: Client, odd: bytes) -> None:
+    client.api.site()
+    page = b'{"pageid": 7, "ns": 0, "title": "' + odd + b'", "missing": true}'
+    site.wiki.replies.append(Reply(body=b'{"query": {"pages": [' + page + b"]}}"))
+    (found,) = client.api.by_ids([7]).pages
+    assert "\ufffd" in found.title
 
 
-def test_without_cirrussearch_wikitext_becomes_the_same_kind_of_page(site: Served, client: Client) -> None:
-    site.wiki.cirrus = False
-    wikitext = "'''Amber''' is a [[resin]].\n\n== Uses ==\nIt is worn.\n[[Category:Resins]]"
-    site.wiki.write(7, "Amber", wikitext, categories=("Resins", "Gems", "Fossils"))
-    site.wiki.write(8, "Bernstein", "#REDIRECT [[Amber]]", leads_to="Amber")
-    page = client.looks(7)[7].page
-    assert page is not None
-    assert (page.opening_text, page.text) == ("Amber is a resin.", "Amber is a resin. Uses It is worn.")
-    assert (page.aliases, page.revision) == (("Bernstein",), 101)
-    assert page.categories == ("Resins", "Gems", "Fossils"), "two of them came in further answers"
+def test_continuations_without_end_are_given_up(site: Served, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.api.site()
+    monkeypatch.setattr(api_client, "MAX_CONTINUATIONS", 5)
+    for number in range(50):
+        body = json.dumps({"continue": {"cmcontinue": str(number)}, "query": {"categorymembers": []}})
+        site.wiki.replies.append(Reply(body=body.encode()))
+    with pytest.raises(TryAgain, match="continuations"):
+        list(client.api.members("Category:Resins"))
+
+
+def test_answers_to_one_question_are_bounded_together(
+    site: Served, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.api.site()
+    monkeypatch.setattr(api_client, "MAX_CONTINUED_BYTES", 10_000)
+    for number in range(100):
+        page = {"pageid": 7, "title": "Amber", "odd": "x" * 1_000}
+        body = json.dumps({"continue": {"clcontinue": str(number)}, "query": {"pages": [page]}})
+        site.wiki.replies.append(Reply(body=body.encode()))
+    assert "more than 10,000 bytes" in client.api.by_ids([7]).failed["7"]
+
+
+def test_an_account_is_named_by_its_token_which_never_goes_in_the_clear(site: Served) -> None:
+    http = ApiHttp(site.api, "cirrostream/0", token="a.b-c")
+    MediaWikiApi(http).site()
+    assert site.wiki.requests[-1].authorization == "Bearer a.b-c"
+    with pytest.raises(UsageError, match="in the clear"):
+        ApiHttp("http://wiki.example.org/api.php", "cirrostream/0", token="a.b-c")
+    with pytest.raises(UsageError, match=r"no token of OAuth 2"):
+        ApiHttp(site.api, "cirrostream/0", token="a\r\nX: y")
+
+
+def test_each_request_and_each_retry_takes_a_turn_of_the_budget(site: Served, tmp_path: Path) -> None:
+    clock = QuickClock()
+    http = ApiHttp(site.api, "cirrostream/0", clock=clock, budget=Budget(tmp_path / "wikimedia", 60, lambda: 1_000.0))
+    api = MediaWikiApi(http)
+    site.wiki.replies.append(MAXLAG)
+    api.site()
+    api.by_ids([7])
+    turns = [seconds for seconds in clock.slept if seconds < 5]
+    assert turns == pytest.approx([0, 1 / 0.95, 2 / 0.95])
 
 
 def test_it_says_who_it_is_and_how_patient(site: Served, client: Client) -> None:
@@ -126,7 +136,7 @@ def test_pauses_grow_and_end(site: Served, client: Client) -> None:
     site.wiki.replies.extend([Reply(503)] * 50)
     with pytest.raises(TryAgain, match="HTTP 503"):
         client.api.site()
-    assert len(client.waited) == http.TRIES - 1
+    assert len(client.waited) == TRIES - 1
     assert client.waited[-1] > 8 * client.waited[0]
     assert sum(client.waited) < 120
 
@@ -139,7 +149,7 @@ def test_a_server_that_wants_an_hour_is_left_alone(site: Served, client: Client)
 
 
 def test_a_server_that_is_away_means_try_again() -> None:
-    http = ApiHttp("http://127.0.0.1:1/w/api.php", "cirrostream/0", sleep=lambda _: None)
+    http = ApiHttp("http://127.0.0.1:1/w/api.php", "cirrostream/0", clock=QuickClock())
     with pytest.raises(TryAgain, match="is it up"):
         MediaWikiApi(http).site()
 
@@ -188,7 +198,7 @@ def test_one_page_that_breaks_the_server_costs_only_itself(site: Served, client:
         site.wiki.write(number, f"Page {number}", "Some text.")
     site.wiki.broken_pages = {13}
     found = client.api.by_ids(range(1, 21))
-    assert found.failed == ["13"]
+    assert list(found.failed) == ["13"]
     assert sorted(page.pageid for page in found.pages) == [n for n in range(1, 21) if n != 13]
 
 
@@ -198,41 +208,3 @@ def test_many_long_titles_go_in_a_body(site: Served, client: Client) -> None:
         site.wiki.write(number + 1, title, "Some text.")
     assert len(client.api.by_titles(titles).pages) == 20
     assert site.wiki.requests[-1].method == "POST"
-
-
-def test_a_category_is_walked_once_though_it_contains_itself(site: Served, client: Client) -> None:
-    for number in range(1, 6):
-        site.wiki.write(number, f"Page {number}", "Some text.", categories=("Resins",))
-    site.wiki.write(20, "Category:Fossil resins", "", namespace=14, categories=("Resins",))
-    site.wiki.write(21, "Category:Resins", "", namespace=14, categories=("Fossil resins",))
-    site.wiki.write(6, "Page 6", "Some text.", categories=("Fossil resins",))
-    assert [m.pageid for m in pages_in(client.api, "Resins", depth=0)] == [1, 2, 3, 4, 5, 20]
-    assert sorted(m.pageid for m in pages_in(client.api, "Category:Resins", depth=9)) == [1, 2, 3, 4, 5, 6, 20, 21]
-
-
-def test_only_servers_of_this_machine_are_asked_without_a_contact() -> None:
-    assert user_agent("", "http://localhost:8080/w/api.php").startswith("cirrostream/")
-    assert user_agent("", "http://[::1]/api.php")
-    assert user_agent("me@example.org", "https://en.wikipedia.org/").endswith(" (me@example.org)")
-    with pytest.raises(UsageError, match="CIRROSTREAM_CONTACT"):
-        user_agent("", "https://en.wikipedia.org/w/api.php")
-    with pytest.raises(UsageError):
-        user_agent("", "https://127.0.0.1.example.org/w/api.php")
-
-
-@pytest.mark.parametrize("contact", ["me", "a@b.org\r\nX: y", "http://x y", "ä@example.org", "(a@b.org)"])
-def test_a_contact_that_is_none_or_breaks_a_header_is_refused(contact: str) -> None:
-    with pytest.raises(ValidationError, match="an e-mail address"):
-        MediaWikiSettings(wiki="enwiki", titles="A", contact=contact)
-
-
-def test_the_api_of_a_wikimedia_wiki_follows_from_its_name() -> None:
-    assert MediaWikiSettings(wiki="simplewiki", titles="A").api_url == "https://simple.wikipedia.org/w/api.php"
-    with pytest.raises(UsageError, match="--api"):
-        _ = MediaWikiSettings(wiki="mine", titles="A").api_url
-
-
-@pytest.mark.parametrize("fields", [{}, {"titles": "A", "category": "B"}], ids=["nothing", "two things"])
-def test_it_must_be_said_in_one_way_which_pages(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="in one way"):
-        MediaWikiSettings(wiki="simplewiki", **fields)

@@ -1,4 +1,4 @@
-"""What a change event asks for, and what follows from several: the page's state decides, never their order."""
+"""Change events and what follows from them: the page's state decides, never their order."""
 
 from __future__ import annotations
 
@@ -14,22 +14,29 @@ import structlog
 from pipeline.errors import TryAgain
 from pipeline.metrics import Metrics
 from pipeline.records import Page
+from pipeline.rejected import Rejected
 from producers.api.answers import WikiPage
+from producers.api.client import WikiSite
 from producers.api.looks import Look, WikiPages
-from producers.stream.changes import Change, Ignored, read_change
+from producers.stream.changes import Change, read_change
 from producers.stream.events import ServerEvent
-from producers.stream.follower import MAX_FAILURES_IN_A_ROW, MAX_LOOKS, LiveWork
+from producers.stream.follower import MAX_FAILURES_IN_A_ROW, MAX_LOOKS, Follower
+from producers.wikimedia.parser_child import Parsed
 from producers.wikimedia.settings import DocumentRules
 from tests.wiki_server import FakePage, FakeWiki
 
 RULES = DocumentRules()
 
 
+def no_wikitext(_: str) -> Parsed:
+    raise AssertionError("documents are not parsed")
+
+
 def amber(**fields: Any) -> FakePage:
     return FakePage(**{"page_id": 7, "title": "Amber", "text": "Amber is a resin.", "revision": 101, **fields})
 
 
-def change_of(kind: str, page: FakePage, rules: DocumentRules = RULES, /, **more: Any) -> Change | Ignored:
+def change_of(kind: str, page: FakePage, rules: DocumentRules = RULES, /, **more: Any) -> Change | Rejected:
     return read_change(json.dumps(FakeWiki().event(kind, page, **more)).encode(), "testwiki", rules)
 
 
@@ -50,28 +57,45 @@ def test_every_kind_of_change_is_a_reason_to_look(kind: str) -> None:
         ({"page": {"page_id": 7, "namespace_id": 1}}, "namespace"),
         ({"page": {"page_id": "7", "namespace_id": 0}}, "malformed"),
         ({"page": {"page_id": -7, "namespace_id": 0}}, "malformed"),
+        ({"page": {"page_id": 2**40, "namespace_id": 0}}, "malformed"),
         ({"page": None}, "malformed"),
         ({"meta": None}, "malformed"),
     ],
 )
 def test_what_is_not_ours_or_not_an_event_is_passed_over(more: dict[str, Any], reason: str) -> None:
-    assert change_of("edit", amber(), **more) == Ignored(reason)
+    assert change_of("edit", amber(), **more) == Rejected(reason)
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"meta": {}}' * 2])
+NESTED = b"[" * 50_000 + b"]" * 50_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"{", b"[]", b"\xff", b'{"meta": {}}' * 2, NESTED, b'{"meta": {}, "odd": ' + NESTED + b"}"),
+        b'{"meta": {}, "wiki_id": "testwiki", "odd": ' + NESTED + b"}",
+    ],
+)
 def test_bytes_that_are_no_event_are_malformed(data: bytes) -> None:
-    assert read_change(data, "testwiki", RULES) == Ignored("malformed")
+    assert read_change(data, "testwiki", RULES) == Rejected("malformed")
+
+
+@pytest.mark.parametrize("dt", ["0001-01-01T00:00:00", "9999-12-31T23:59:59-23:00", "now", "2026-11-15T24:00:00Z"])
+def test_a_time_that_is_none_is_not_known(dt: str) -> None:
+    change = change_of("edit", amber(), meta={"domain": "wiki.example.org", "dt": dt})
+    assert isinstance(change, Change)
+    assert change.at == 0.0 or change.at > 10**9
 
 
 def test_a_page_that_leaves_the_namespaces_is_looked_at_and_one_that_moves_outside_is_not() -> None:
     gone = change_of("move", amber(namespace=2), prior_state={"page": {"namespace_id": 0}})
     assert isinstance(gone, Change)
     # Of the state before, an event has only what was different.
-    assert change_of("move", amber(namespace=2), prior_state={"page": {"page_title": "B"}}) == Ignored("namespace")
+    assert change_of("move", amber(namespace=2), prior_state={"page": {"page_title": "B"}}) == Rejected("namespace")
 
 
 def test_a_redirect_is_nothing_new_but_a_page_that_became_one_is_looked_at() -> None:
-    assert change_of("create", amber(leads_to="Resin")) == Ignored("redirect")
+    assert change_of("create", amber(leads_to="Resin")) == Rejected("redirect")
     assert isinstance(change_of("edit", amber(leads_to="Resin")), Change)
     assert isinstance(change_of("create", amber(leads_to="Resin"), DocumentRules(redirects="page")), Change)
 
@@ -88,8 +112,8 @@ class World:
         self.stale: dict[int, Look] = {}
         """What the API says of a page as long as its replica is behind."""
         self.metrics = Metrics("live")
-        self.pages = WikiPages("testwiki", RULES)
-        self.work = LiveWork(
+        self.pages = WikiPages("testwiki", RULES, WikiSite("testwiki", "A test", has_documents=True), no_wikitext)
+        self.work = Follower(
             "testwiki",
             RULES,
             refetch_seconds,
@@ -309,6 +333,43 @@ def test_a_page_that_cannot_be_read_is_left_as_it_is_and_many_of_them_are_the_se
         world.turn(10)
     with pytest.raises(TryAgain, match="21 pages in a row"):
         world.turn(10)
+
+
+@pytest.mark.parametrize("reason", ["bad_wikitext", "slow_wikitext", "too_large_wikitext", "bad_page"])
+def test_no_number_of_pages_that_nothing_can_be_made_of_stops_the_follower(reason: str) -> None:
+    world = World()
+    for page_id in range(1, 3 * MAX_FAILURES_IN_A_ROW):
+        page = world.wiki.write(page_id, f"Page {page_id}", "Text.")
+        world.stale[page_id] = Look(page_id, revision=page.revision, reason=reason)
+    world.wiki.write(99, "Amber", "Amber is a resin.")
+    world.hear_all()
+    world.turn()
+    world.turn()
+    assert world.sent == [(99, "Amber is a resin.")]
+    assert world.looks == 3 * MAX_FAILURES_IN_A_ROW, "the same text is not asked for again"
+    assert world.counted(reason) == 3 * MAX_FAILURES_IN_A_ROW - 1
+    assert world.work.position == (world.heard, f"after {world.heard}")
+
+
+def test_a_page_that_holds_the_parser_up_is_looked_at_seldom_and_sent_when_it_is_mended() -> None:
+    world = World(refetch_seconds=30)
+    for number in range(100):
+        page = world.wiki.write(7, "Amber", f"Text {number}.")
+        world.stale[7] = Look(7, revision=page.revision, reason="slow_wikitext")
+        world.hear_all()
+        world.turn(10)
+    assert world.looks == 2
+    del world.stale[7]
+    world.turn(1_000)
+    assert world.table == {7: "Text 99."}
+    world.stale[7] = Look(7, revision=world.wiki.write(7, "Amber", "Slow.").revision, reason="slow_wikitext")
+    world.hear_all()
+    world.turn(1_000)
+    del world.stale[7]
+    world.wiki.delete(7)
+    world.hear_all()
+    world.turn(1_000)
+    assert world.table == {}, "a deletion does not wait, whatever was made of the page before"
 
 
 def test_the_position_stays_before_the_oldest_change_that_is_not_sent() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 
 import pytest
@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import Fatal, TryAgain
-from producers.stream.events import TRIES, EventStream, ServerEvent, read_events
+from producers.fetch.retry import TRIES
+from producers.stream.events import EventStream, ServerEvent, read_events
+from tests.dump_server import QuickClock
 from tests.wiki_server import FakePage, FakeWiki, Reply, Served, served
 
 STREAM = (
@@ -78,18 +80,29 @@ def site() -> Iterator[Served]:
         yield site
 
 
+class ActingClock(QuickClock):
+    """Does something instead of waiting."""
+
+    act: Callable[[], object] = staticmethod(lambda: None)
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        self.act()
+
+
 class Listener:
     """A client of the stream whose waits take no time."""
 
     def __init__(self, site: Served, **settings: object) -> None:
-        self.waited: list[float] = []
+        self.clock = ActingClock()
+        self.waited = self.clock.slept
         self.breaks: list[str] = []
         self.site = site
         self.stream = EventStream(
             site.stream,
             "cirrostream/0",
-            sleep=self.waited.append,
-            broken=self.breaks.append,
+            clock=self.clock,
+            broken=lambda why, _: self.breaks.append(why),
             **settings,  # type: ignore[arg-type]
         )
         self._events = self.stream.events()
@@ -144,18 +157,18 @@ def test_an_event_that_was_cut_off_comes_whole_the_next_time(site: Served) -> No
     site.wiki.push(b'id: [{"offset":1}]\ndata: {"page_change_ki')
     listener = Listener(site, since="2000-01-01T00:00:00Z", silence_seconds=0.3)
 
-    def mend(_: float) -> None:
+    def mend() -> None:
         site.wiki._events.clear()
         site.wiki.write(7, "Amber", "One.")
 
-    listener.stream._sleep = mend
+    listener.clock.act = mend
     assert listener.next(1) == ["create"]
     assert site.wiki.listeners[-1].last_event_id == "", "an id counts when its event is complete"
 
 
 def test_a_silent_stream_is_connected_to_again(site: Served) -> None:
     listener = Listener(site, silence_seconds=0.2)
-    listener.stream._sleep = lambda _: site.wiki.write(7, "Amber", "One.")
+    listener.clock.act = lambda: site.wiki.write(7, "Amber", "One.")
     listener.stream._since = "2000-01-01T00:00:00Z"
     assert listener.next(1) == ["create"]
     assert listener.breaks == ["the stream went silent"]
@@ -169,7 +182,8 @@ def test_it_waits_as_long_as_the_server_asks(site: Served, reply: Reply) -> None
     site.wiki.stream_replies.append(reply)
     listener = Listener(site, since="2000-01-01T00:00:00Z")
     assert listener.next(1) == ["create"]
-    assert listener.waited == [17]
+    (waited,) = listener.waited
+    assert 17 <= waited <= 19
 
 
 def test_a_server_that_stays_away_ends_in_try_again_after_bounded_growing_pauses(site: Served) -> None:
@@ -179,6 +193,14 @@ def test_a_server_that_stays_away_ends_in_try_again_after_bounded_growing_pauses
         listener.next(1)
     assert len(listener.waited) == TRIES - 1
     assert 30 < sum(listener.waited) < 300
+
+
+def test_a_server_that_wants_an_hour_is_left_alone(site: Served) -> None:
+    site.wiki.stream_replies.append(Reply(429, headers={"Retry-After": "3600"}))
+    listener = Listener(site)
+    with pytest.raises(TryAgain, match="left alone"):
+        listener.next(1)
+    assert not listener.waited
 
 
 def test_connections_that_end_again_and_again_are_no_failure_while_events_come(site: Served) -> None:
@@ -194,7 +216,7 @@ def test_an_error_that_the_stream_tells_of_is_a_break(site: Served) -> None:
     site.wiki.push(b'event: error\ndata: {"message": "Kafka went away"}\n\n')
     site.wiki.write(7, "Amber", "One.")
     listener = Listener(site, since="2000-01-01T00:00:00Z")
-    listener.stream._sleep = lambda _: site.wiki._events.pop(0) if len(site.wiki._events) == 2 else None
+    listener.clock.act = lambda: site.wiki._events.pop(0) if len(site.wiki._events) == 2 else None
     assert listener.next(1) == ["create"]
     assert "Kafka went away" in listener.breaks[0]
 
