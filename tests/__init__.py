@@ -1,4 +1,4 @@
-"""Tests: `unit` without a broker, `broker` against a real one, `faults` with kills; beside them what they share."""
+"""Tests: `unit` without a broker, `contract` for what several keep, `broker` against a real one, `faults` with kills."""
 
 from pathlib import Path
 
