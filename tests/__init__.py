@@ -1,4 +1,4 @@
-"""Tests: `unit` without a broker, `contract` for what several keep, `broker` against a real one, `faults` with kills."""
+"""Tests: `unit` without a broker, `contract` for what several keep, `broker` with a real one, `faults` with kills."""
 
 from pathlib import Path
 
