@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from pipeline.metrics import Metrics
-from pipeline.series import StageGauge
+from pipeline.metrics.series import StageGauge
 
 CALLS = ("count", "drop", "dead_letter", "retry", "took", "batch", "device_batch", "build_info")
 

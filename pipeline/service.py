@@ -24,11 +24,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 import structlog
 from prometheus_client import PlatformCollector, ProcessCollector, disable_created_metrics, make_wsgi_app
 
-from pipeline import gpu, logs
+from pipeline import logs
 from pipeline.announcements import Announced, announce
-from pipeline.at_scrape import AtScrape, OfStage, disk
 from pipeline.errors import Exit, Fatal
-from pipeline.metrics import DISK, GPU, Metrics
+from pipeline.metrics import DISK, GPU, Metrics, gpu
+from pipeline.metrics.at_scrape import AtScrape, OfStage, disk
 from pipeline.settings import ServiceSettings
 
 PORTS_TRIED = 100

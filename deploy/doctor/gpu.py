@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Check, Finding, fail, ok, warn
-from pipeline.gpu import Gpu, gpus
+from pipeline.metrics.gpu import Gpu, gpus
 
 DRIVER = "nvidia-smi shows what the driver sees; without it, install the driver, or start the container with --gpus all"
 BUSY = 0.5

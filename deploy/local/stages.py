@@ -17,7 +17,7 @@ from deploy.local.run_settings import RunSettings, SupervisedSettings
 from deploy.local.supervisor import Plan, Supervisor
 from pipeline.child_environment import Need, with_secrets_for
 from pipeline.cores import usable_cores
-from pipeline.gpu import chosen_devices
+from pipeline.metrics.gpu import chosen_devices
 from pipeline.model_files import ModelFiles
 from sinks.memory import AT_START
 

@@ -1,6 +1,6 @@
 """The metrics of the lag exporter, each declared with a line of meaning.
 
-They are declared here and not in `pipeline/metrics.py`, because no other process has them, and because they are of
+They are declared here and not in `pipeline/metrics/`, because no other process has them, and because they are of
 another kind: they come and go as one set, with topics and groups that this process does not own. So they are made at
 the scrape from the last look; a topic that is gone takes its series with it.
 """
@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from pipeline.at_scrape import Declared, Measured
 from pipeline.lag.view import GroupLag, LagView
+from pipeline.metrics.at_scrape import Declared, Measured
 
 LOG = ("topic", "partition")
 GROUP = ("stage_of", "group")

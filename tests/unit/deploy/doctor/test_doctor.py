@@ -33,7 +33,7 @@ from deploy.local.claim import Claim
 from deploy.local.tidy import run_claim_path
 from pipeline import topic_rules
 from pipeline.errors import Fatal, UsageError
-from pipeline.gpu import Gpu
+from pipeline.metrics.gpu import Gpu
 from pipeline.model_files import resolve
 from pipeline.settings import KafkaSettings, ModelSettings
 from sinks.fence import Fence

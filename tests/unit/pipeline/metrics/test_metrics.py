@@ -14,12 +14,11 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.registry import Collector
 
-from pipeline import gpu
-from pipeline.at_scrape import AtScrape, Declared, Measured, disk
-from pipeline.gpu import Gpu
 from pipeline.lag.metrics import LAG_METRICS
-from pipeline.metrics import DISK, GPU, Metrics
-from pipeline.series import MOST_VALUES, OTHER
+from pipeline.metrics import DISK, GPU, Metrics, gpu
+from pipeline.metrics.at_scrape import AtScrape, Declared, Measured, disk
+from pipeline.metrics.gpu import Gpu
+from pipeline.metrics.series import MOST_VALUES, OTHER
 from producers.account import Ledger
 from producers.run.account import RunAccount, ShardAccount
 from producers.run.processes import Event, Report, State

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from pipeline.at_scrape import Declared
-from pipeline.series import ByValue, StageGauge
+from pipeline.metrics.at_scrape import Declared
+from pipeline.metrics.series import ByValue, StageGauge
 from pipeline.version import version
 
 SECONDS = (

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.at_scrape import Measured
+from pipeline.metrics.at_scrape import Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Gpu:
 def gpus(uuids: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> list[Gpu]:
     """The GPUs with these UUIDs, or all that this process may see; none where there is no driver.
 
-    May hang when the driver does: `pipeline.at_scrape` waits for it in a thread.
+    May hang when the driver does: `pipeline.metrics.at_scrape` waits for it in a thread.
     """
     import pynvml
 
