@@ -135,7 +135,7 @@ class ChunkProcess:
 
 
 def _popen(line: socket.socket) -> subprocess.Popen[bytes]:
-    """The process, deaf to what a terminal or a supervisor sends to all: when it ends is the stage's to say."""
+    """The process. It ignores signals that a terminal or a supervisor sends to all: the stage ends it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # a child keeps what is blocked
     try:
         return subprocess.Popen(

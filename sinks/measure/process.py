@@ -61,7 +61,7 @@ class MeasureProcess:
         # Files, not pipes: nobody reads while the writer merges, and a full pipe would stop the process.
         self._out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._err: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        # Deaf to what a terminal or a supervisor sends to all: when it ends is the writer's to say.
+        # It ignores signals that a terminal or a supervisor sends to all: the writer ends it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own program

@@ -29,7 +29,7 @@ SCAN_ROWS = 8_192
 SCAN_SHARE = 0.7
 """Of the time, for the exact search."""
 
-LADDER = ((10, 1), (20, 1), (20, 2), (50, 1), (50, 2), (100, 2), (100, 5), (200, 5), (400, 10), (1_000, 10))
+PARAMETERS = ((10, 1), (20, 1), (20, 2), (50, 1), (50, 2), (100, 2), (100, 5), (200, 5), (400, 10), (1_000, 10))
 """(nprobes, refine), the cheaper first. Searches take 100 candidates, so a refine factor of 1 compares 100 exactly."""
 
 Search = Callable[[NDArray[np.float32], int, int], Sequence[float]]
@@ -38,7 +38,7 @@ among them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class Parameters:
     """Settings of the index and the recall@10 that they reach."""
 
     nprobes: int
@@ -49,7 +49,7 @@ class Rung:
 
 def measured_recall(
     reader: Reader, state: State, metric: Metric, *, seed: int, deadline: Deadline, vectors: int = VECTORS
-) -> Rung | None:
+) -> Parameters | None:
     """The cheapest settings that reach `TARGET_RECALL` on a sample of the table's own vectors, else the best.
 
     None: there is no index, or no time for an exact search.
@@ -66,17 +66,19 @@ def measured_recall(
         chosen = replace(state, measured=measured)
         return [row["_distance"] for row in nearest_rows(Asked(reader, chosen), vector, metric, [])]
 
-    return climbed(sample, exact, search, deadline)
+    return first_precise(sample, exact, search, deadline)
 
 
-def climbed(sample: NDArray[np.float32], exact: NDArray[np.float32], search: Search, deadline: Deadline) -> Rung | None:
-    """The first rung of the ladder whose recall is above the target by its standard error; else the best one.
+def first_precise(
+    sample: NDArray[np.float32], exact: NDArray[np.float32], search: Search, deadline: Deadline
+) -> Parameters | None:
+    """The first of `PARAMETERS` whose recall is above the target by its standard error; else the best one.
 
     Args:
         exact: distances of the nearest rows of each vector of the sample, its own row first.
     """
-    best: Rung | None = None
-    for nprobes, refine in LADDER:
+    best: Parameters | None = None
+    for nprobes, refine in PARAMETERS:
         shares = []
         for vector, distances in zip(sample, exact, strict=True):
             if deadline.passed:
@@ -88,9 +90,9 @@ def climbed(sample: NDArray[np.float32], exact: NDArray[np.float32], search: Sea
         mean = sum(shares) / len(shares)
         error = math.sqrt(sum((share - mean) ** 2 for share in shares)) / len(shares)
         if best is None or mean > best.recall:
-            best = Rung(nprobes, refine, round(mean, 4), len(shares))
+            best = Parameters(nprobes, refine, round(mean, 4), len(shares))
         if mean - error >= TARGET_RECALL:
-            return Rung(nprobes, refine, round(mean, 4), len(shares))
+            return Parameters(nprobes, refine, round(mean, 4), len(shares))
     return best
 
 

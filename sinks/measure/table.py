@@ -15,7 +15,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from pipeline.errors import CirrostreamError
+from pipeline.errors import CirrostreamError, one_line
 from pipeline.library_errors import LibraryError
 from pipeline.model_config import Metric
 from sinks.fence import Fence
@@ -82,12 +82,12 @@ def measure(reader: Reader, encoder: Encoder | None, metric: Metric, *, seconds:
         at=datetime.now(UTC).isoformat(timespec="seconds"), rows=reader.live_rows(), rules=RULES, weights=before.weights
     )
     if state.vector_index:
-        rung = measured_recall(reader, state, metric, seed=seed, deadline=deadline.share(RECALL_SHARE))
+        chosen = measured_recall(reader, state, metric, seed=seed, deadline=deadline.share(RECALL_SHARE))
         found = msgspec.structs.replace(
             found,
-            nprobes=rung.nprobes if rung else before.nprobes or NPROBES,
-            refine=rung.refine if rung else before.refine or REFINE,
-            recall=rung.recall if rung else None,
+            nprobes=chosen.nprobes if chosen else before.nprobes or NPROBES,
+            refine=chosen.refine if chosen else before.refine or REFINE,
+            recall=chosen.recall if chosen else None,
         )
     try:
         pages = sampled_pages(reader, seed)
@@ -99,7 +99,7 @@ def measure(reader: Reader, encoder: Encoder | None, metric: Metric, *, seconds:
         searched = _WithMeasurements(reader.lance, reader.name, found)
         quality = quality_of(searched, encoder, metric, pages, seed=seed, deadline=deadline)
     except (CirrostreamError, LibraryError, RuntimeError, OSError, MemoryError) as error:
-        structlog.get_logger().warning("measure.in_part", error=str(error)[:300], meaning="the rest is as it was")
+        structlog.get_logger().warning("measure.in_part", error=one_line(error), meaning="the rest is as it was")
         return found
     return msgspec.structs.replace(found, quality=quality)
 

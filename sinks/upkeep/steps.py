@@ -168,7 +168,7 @@ class Steps:
         self._state.failed(index.column, self._clock(), panicked=error.panicked)
         if index.column in self._state.refused:
             self._metrics.retry("search_index_given_up")
-            self._log.error("upkeep.search_index_given_up", column=index.column, error=str(error)[:300])
+            self._log.error("upkeep.search_index_given_up", column=index.column, error=str(error))
             self._look()
 
     def _remove_damaged(self) -> None:

@@ -118,7 +118,7 @@ class Upkeep:
                 raise panic_line(f"table {self._table.name}", f"upkeep, step {step.value},", error) from None
         self._state.later[step] = self._clock() + RETRY_S
         self._metrics.retry(step.value)
-        self._log.warning("upkeep.later", step=step.value, error=str(error)[:300])
+        self._log.warning("upkeep.later", step=step.value, error=str(error))
 
     def close(self) -> None:
         """Ends what is at work beside the writer."""

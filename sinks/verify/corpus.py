@@ -63,13 +63,13 @@ class CorpusCheck:
     without_rows: int = 0
     faulty: set[bytes] = field(default_factory=set)
     """Keys, as `pages` has them, of pages that a repair must send again."""
-    excused: NDArray[np.bool_] = field(init=False)
+    accounted: NDArray[np.bool_] = field(init=False)
     """For each of `pages`: its newest version is in the dead letters, so that the one before may be in the table."""
     _batch: list[Wanted] = field(default_factory=list)
     _characters: int = 0
 
     def __post_init__(self) -> None:
-        self.excused = np.zeros(len(self.pages), np.bool_)
+        self.accounted = np.zeros(len(self.pages), np.bool_)
 
     def run(self, records: Iterable[ConsumerRecord], turned: Callable[[int], None] = lambda pages: None) -> None:
         """Compares the newest version of every page."""
@@ -129,7 +129,7 @@ class CorpusCheck:
             self.without_rows += wanted.text is not None and not any(row and row.text is not None for row in rows)
         elif self.letters.has(wanted.sent):
             self.in_letters += 1
-            self.excused[wanted.place] = True
+            self.accounted[wanted.place] = True
         elif fault:
             self.faulty.add(wanted.raw_key)
             self.problems.add(fault.kind, f"{where} {fault.what}")

@@ -1,8 +1,8 @@
 """The dead letters, as the proof needs them: which versions of which pages are accounted for, and why.
 
-A letter excuses one version of one page, in the pipeline of one model: the newest version of a page may be missing
+A letter accounts for one version of one page, in the pipeline of one model: the newest version of a page may be missing
 from the table when it could not be processed, and at no other time. So a letter from before that version was sent, of
-another model, of a producer (its page never came to `pages`) or with odd headers excuses nothing.
+another model, of a producer (its page never came to `pages`) or with odd headers accounts for nothing.
 """
 
 from __future__ import annotations

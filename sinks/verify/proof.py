@@ -99,7 +99,7 @@ class Subject:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The topics that a dead letter must be of to excuse a page."""
+        """The topics that a dead letter must be of to account for a page."""
         topics = frozenset({self.corpus.pages, self.model.chunks, self.model.vectors})
         return Pipeline(self.corpus.pages, self.pages_id, self.files.tag, topics)
 
@@ -139,7 +139,7 @@ def _examined(subject: Subject, say: Say) -> tuple[VerifyReport, set[bytes]]:
         read_to_end(cluster, subject.corpus.pages, deadline_s=DEADLINE_S),
         lambda done: say(f"comparing pages: {done:,} of {len(pages):,}"),
     )
-    scan = RowScan(pages, subject.place, corpus.excused, subject.dimension, subject.files.normalized)
+    scan = RowScan(pages, subject.place, corpus.accounted, subject.dimension, subject.files.normalized)
     scan.run(subject.reader, lambda rows: say(f"reading rows: {rows:,}"))
     progress = read_to_end(cluster, subject.corpus.progress, deadline_s=DEADLINE_S)
     manifests = manifest_check(progress, pages, subject.pages_id)

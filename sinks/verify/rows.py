@@ -60,7 +60,7 @@ class RowScan:
     pages: NewestPages
     place: int
     """Of the current `pages` topic in the fence's list: the upper 16 bits of every current version."""
-    excused: NDArray[np.bool_]
+    accounted: NDArray[np.bool_]
     """For each of `pages`: its newest version is in the dead letters, and the one before stays until it is not."""
     dimension: int
     normalized: bool
@@ -121,7 +121,7 @@ class RowScan:
             lost = "" if self._mend(key) else ", nor a key that could be: remove it by hand (docs/runbook.md)"
             self.strangers.add("of no page", f"{key} is not in pages{lost}")
             return
-        if self.excused[place]:
+        if self.accounted[place]:
             return
         where = f"{key} (pages-{self.pages.partitions[place]}@{self.pages.offsets[place]})"
         self._mend(key)

@@ -1,4 +1,4 @@
-"""Scores, weights and ladder of a measurement, on figures made by hand."""
+"""Scores, weights and parameters of a measurement, on figures made by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sinks.measure.clock import Deadline
-from sinks.measure.recall import LADDER, climbed, exact_distances
+from sinks.measure.recall import PARAMETERS, exact_distances, first_precise
 from sinks.measure.scores import mrr, neighbours_found, quality, rank_of, weights
 from sinks.measured import LegWeights
 
@@ -73,7 +73,7 @@ def test_an_exact_search_without_time_gives_nothing_instead_of_something_wrong()
     assert exact_distances(parts(np.ones((50, 4), np.float32)), np.ones((1, 4), np.float32), "dot", over) is None
 
 
-def climb(share_of: dict[int, float]) -> tuple[object, list[tuple[int, int]]]:
+def tried(share_of: dict[int, float]) -> tuple[object, list[tuple[int, int]]]:
     """Climbs with an index that finds this share of the neighbours with so many probes."""
     sample, exact, asked = np.zeros((100, 4), np.float32), np.tile(np.arange(11, dtype=np.float32), (100, 1)), []
 
@@ -82,21 +82,21 @@ def climb(share_of: dict[int, float]) -> tuple[object, list[tuple[int, int]]]:
         kept = round(10 * share_of.get(nprobes, 1.0))
         return [0.0, *range(1, kept + 1), *itertools.repeat(99.0, 10 - kept)]
 
-    return climbed(sample, exact, search, NO_END), list(dict.fromkeys(asked))
+    return first_precise(sample, exact, search, NO_END), list(dict.fromkeys(asked))
 
 
 def test_the_cheapest_settings_that_reach_the_target_are_taken() -> None:
-    rung, asked = climb({10: 0.7, 20: 0.9})
-    assert (rung.nprobes, rung.recall) == (50, 1.0)  # type: ignore[attr-defined]
-    assert asked == list(LADDER[: asked.index((50, 1)) + 1])
+    found, asked = tried({10: 0.7, 20: 0.9})
+    assert (found.nprobes, found.recall) == (50, 1.0)  # type: ignore[attr-defined]
+    assert asked == list(PARAMETERS[: asked.index((50, 1)) + 1])
 
 
 def test_where_none_reaches_it_the_best_settings_are_taken() -> None:
-    rung, asked = climb({nprobes: 0.5 if nprobes != 100 else 0.8 for nprobes, _ in LADDER})
-    assert (rung.nprobes, rung.recall) == (100, 0.8)  # type: ignore[attr-defined]
-    assert asked == list(LADDER)
+    found, asked = tried({nprobes: 0.5 if nprobes != 100 else 0.8 for nprobes, _ in PARAMETERS})
+    assert (found.nprobes, found.recall) == (100, 0.8)  # type: ignore[attr-defined]
+    assert asked == list(PARAMETERS)
 
 
-def test_a_ladder_without_time_gives_no_figure_of_a_few_vectors() -> None:
+def test_a_search_for_parameters_without_time_gives_no_figure_of_a_few_vectors() -> None:
     sample, exact = np.zeros((100, 4), np.float32), np.zeros((100, 11), np.float32)
-    assert climbed(sample, exact, lambda *_: [0.0] * 11, Deadline.after(0)) is None
+    assert first_precise(sample, exact, lambda *_: [0.0] * 11, Deadline.after(0)) is None

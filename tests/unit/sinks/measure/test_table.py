@@ -232,10 +232,10 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 def test_the_index_is_held_against_an_exact_search_of_the_tables_own_vectors(indexed: Table) -> None:
     reader = Reader(indexed.lance, indexed.name)
-    rung = measured_recall(reader, look(reader), "cosine", seed=0, deadline=Deadline.after(300), vectors=40)
-    assert rung is not None
-    assert rung.recall >= TARGET_RECALL
-    assert rung.vectors == 40
+    found = measured_recall(reader, look(reader), "cosine", seed=0, deadline=Deadline.after(300), vectors=40)
+    assert found is not None
+    assert found.recall >= TARGET_RECALL
+    assert found.vectors == 40
 
 
 def test_the_scan_finds_what_lancedb_finds_without_its_index(indexed: Table) -> None:

@@ -87,7 +87,7 @@ class World:
         pages = newest_pages(iter(self.corpus))  # type: ignore[arg-type]
         corpus = CorpusCheck(reader, pages, 0, self.letters, self.unit)
         corpus.run(iter(self.corpus))  # type: ignore[arg-type]
-        scan = RowScan(pages, 0, corpus.excused, DIMENSION, normalized=True)
+        scan = RowScan(pages, 0, corpus.accounted, DIMENSION, normalized=True)
         scan.run(reader)
         return {check.name: check for check in (corpus.check(), *scan.checks())}, corpus.faulty | scan.faulty
 
@@ -227,7 +227,7 @@ def test_a_repair_mends_whatever_is_found(world: World, damage: Damage) -> None:
         ("w:9", 1, 50),
     ],
 )
-def test_a_letter_about_another_version_or_page_excuses_nothing(
+def test_a_letter_about_another_version_or_page_accounts_for_nothing(
     world: World, letter_about: tuple[str, int, int]
 ) -> None:
     world.put(embedded("w:9", 50, 2), stored=False)
@@ -235,7 +235,7 @@ def test_a_letter_about_another_version_or_page_excuses_nothing(
     assert "1 stale" in world.failed()["every page"]
 
 
-def test_a_letter_without_a_version_excuses_what_was_sent_before_it_alone(world: World) -> None:
+def test_a_letter_without_a_version_accounts_for_what_was_sent_before_it_alone(world: World) -> None:
     world.put(embedded("w:9", 50, 2), stored=False)
     world.corpus[-1] = replace(world.corpus[-1], timestamp=1_000)
     world.letters = Letters(untold={("w:9", 0): 999})
@@ -432,7 +432,7 @@ def test_letters_know_versions_and_pages() -> None:
         ("embed", DeadLetter("chunks.other", 2, 9, b"w:1", b"", "undecodable", "x")),
     ],
 )  # fmt: skip
-def test_a_letter_of_another_corpus_model_or_partition_or_of_a_producer_excuses_nothing(
+def test_a_letter_of_another_corpus_model_or_partition_or_of_a_producer_accounts_for_nothing(
     stage: str, letter: DeadLetter
 ) -> None:
     found = letters_of((stage, letter))
@@ -440,7 +440,7 @@ def test_a_letter_of_another_corpus_model_or_partition_or_of_a_producer_excuses_
     assert found.reasons.total() == 1
 
 
-def test_an_odd_letter_is_counted_and_excuses_nothing() -> None:
+def test_an_odd_letter_is_counted_and_accounts_for_nothing() -> None:
     sound = DeadLetter("chunks.m", 2, 9, b"w:1", b"", "model_failed", "x", Source("pages-id", 2, 7)).headers("embed")
     odd = [*(name for name in sound if name[0] != "attempts"), ("attempts", b"many")]
     found = Letters.read([Sent(0, b"w:1", b"", headers=odd)], OURS)  # type: ignore[list-item]
