@@ -37,7 +37,7 @@ from sinks.search.nearest import nearest
 from sinks.storage import connect
 from sinks.table import Table
 from sinks.table_indexes import found_indexes
-from sinks.upkeep import IDLE_S, Step, Upkeep, UpkeepRules, fragments
+from sinks.upkeep import IDLE_S, Upkeep, UpkeepRules, UpkeepStep, fragments
 
 NAME = "bench"
 BATCH_ROWS = 10_000
@@ -177,7 +177,7 @@ def measure(folder: Path, rows: int, updates: float) -> TableFigures:
     upkeep.wrote(table.write(more, {0: 1_000_000_000}))
     before = on_disk(folder)
     with cost() as optimized:
-        upkeep.do(Step.OPTIMIZE)
+        upkeep.do(UpkeepStep.OPTIMIZE)
     first_ms, p50, recall = search(Reader.open(TableSettings(lance_uri=str(folder), table=NAME)))
     first, last = tenths([write.seconds for write in done.writes])
     first_busy, last_busy = tenths([write.processor_s for write in done.writes])
@@ -238,7 +238,7 @@ def settle(table: Table, upkeep: Upkeep) -> dict[str, IndexCost]:
         if step is None:
             break
         new = [one for one in found_indexes(table.lance) if one.name not in before]
-        if step is Step.SEARCH_INDEX and new:
+        if step is UpkeepStep.SEARCH_INDEX and new:
             found[new[0].column] = IndexCost(**asdict(taken), mib=new[0].bytes / 1024**2)
     return found
 

@@ -1,4 +1,4 @@
-"""What a run will take, from the beginning of its files: pages, rows, disk, hours."""
+"""Estimates a run from the beginning of its files: pages, rows, disk, hours."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Estimate:
 
 @dataclass(slots=True)
 class _Sample:
-    """What the beginning of a shard holds, or several shards in all."""
+    """The contents of a shard's beginning, or of several shards in all."""
 
     pages: float = 0
     dropped: float = 0
@@ -139,7 +139,7 @@ def describe(estimate: Estimate) -> str:
 
 
 def folder_bytes(folder: Path) -> int:
-    """What the files in a folder take on disk; files that vanish meanwhile count nothing."""
+    """Bytes of the files in a folder on disk; files that vanish meanwhile count nothing."""
     total = 0
     for path in folder.rglob("*") if folder.exists() else ():
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""How a run ended, and the sum of what it did."""
+"""The end of a run, and the sum of its work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from deploy.local.report import Report, StageReport, package_versions
+from deploy.local.report import RunReport, StageReport, package_versions
 from deploy.local.run_settings import RunSettings
 from deploy.local.supervisor import Supervisor, failure_line
 from deploy.local.watch import Watcher
@@ -14,13 +14,13 @@ from pipeline.addresses import without_secrets
 from pipeline.errors import CirrostreamError, Exit
 from pipeline.kafka import Cluster
 from pipeline.model_files import ModelFiles
-from pipeline.status.kafka_look import KafkaView
+from pipeline.status.kafka_watcher import KafkaView
 from pipeline.topics import CorpusTopics
 from producers.account import Ledger, total
 from producers.run.progress import read_progress
 
 INTERRUPTED = 130
-"""What shells give a command that Ctrl-C has ended."""
+"""The exit code that shells give a command that Ctrl-C has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def outcome_of(supervisor: Supervisor, kafka: KafkaView, *, stopped: bool, follo
 
 
 def table_has_all(cluster: Cluster, settings: RunSettings, vectors: str) -> bool:
-    """Whether the table's fence is at the end of `vectors`: commits alone do not know that a table was deleted."""
+    """True when the table's fence is at the end of `vectors`: commits alone do not know that a table was deleted."""
     from sinks.storage import connect, open_table, read_fence
 
     try:
@@ -60,8 +60,8 @@ def table_has_all(cluster: Cluster, settings: RunSettings, vectors: str) -> bool
 
 
 @dataclass(frozen=True, slots=True)
-class Reckoning:
-    """What must be known from before the run to tell afterwards what it did."""
+class ReportBuilder:
+    """Makes a run's report; it holds the counts from before the run."""
 
     cluster: Cluster
     corpus: CorpusTopics
@@ -74,7 +74,7 @@ class Reckoning:
     @classmethod
     def begin(
         cls, cluster: Cluster, corpus: CorpusTopics, settings: RunSettings, keys: list[str], started: datetime
-    ) -> Reckoning:
+    ) -> ReportBuilder:
         pages, letters = (sum(cluster.log(topic).ends.values()) for topic in (corpus.pages, corpus.dead_letters))
         return cls(cluster, corpus, settings, keys, started, pages, letters)
 
@@ -85,12 +85,12 @@ class Reckoning:
         supervisor: Supervisor,
         watcher: Watcher,
         ended: datetime | None = None,
-    ) -> Report:
+    ) -> RunReport:
         """The report of the run that ended now, or `ended` when its last page was in; what cannot be asked any more is
         left out, never the report."""
         ended = ended or datetime.now(UTC)
         seconds = (ended - self.started).total_seconds()
-        return Report(
+        return RunReport(
             outcome=outcome.kind,
             problem=without_secrets(outcome.problem),
             exit_code=outcome.exit_code,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from deploy.local.report import Report
+from deploy.local.report import RunReport
 from deploy.local.stages import Machine
 
 ROWS_PER_SECOND_A_CORE = 35.0
@@ -32,7 +32,7 @@ def last_rate(folder: Path, model: str) -> float | None:
     """Chunks a second that the embed stage made in the newest run that embedded a fair number with this model."""
     for path in sorted(folder.glob("run-*.json"), reverse=True):
         try:
-            report = msgspec.json.decode(path.read_bytes(), type=Report)
+            report = msgspec.json.decode(path.read_bytes(), type=RunReport)
         except (OSError, msgspec.DecodeError):
             continue
         embed = report.stages.get("embed")

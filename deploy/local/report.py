@@ -42,7 +42,7 @@ class StageReport(msgspec.Struct, frozen=True, kw_only=True):
     """Resident bytes of its largest process, sampled every second; 0 when not sampled."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """One run of the local runner."""
 
     outcome: str
@@ -82,7 +82,7 @@ def package_versions() -> dict[str, str]:
     return found
 
 
-def write(report: Report, folder: Path, started: datetime) -> Path:
+def write(report: RunReport, folder: Path, started: datetime) -> Path:
     """Writes `run-<time>.json` and `.md`; the path of the latter."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"run-{started:%Y%m%d-%H%M%S}"
@@ -92,7 +92,7 @@ def write(report: Report, folder: Path, started: datetime) -> Path:
     return path
 
 
-def markdown(report: Report) -> str:
+def markdown(report: RunReport) -> str:
     """The report for people."""
     ledger = report.ledger
     sections = [

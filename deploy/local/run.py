@@ -16,7 +16,7 @@ from deploy.local import report as reports
 from deploy.local.claim import claimed
 from deploy.local.kafka import LocalKafka
 from deploy.local.monitor import monitor_of
-from deploy.local.outcome import Outcome, Reckoning, outcome_of, table_has_all
+from deploy.local.outcome import Outcome, ReportBuilder, outcome_of, table_has_all
 from deploy.local.rate import expected_rate
 from deploy.local.readiness import Readiness, final, table_is_ready
 from deploy.local.run_settings import RunSettings
@@ -142,8 +142,8 @@ class Run:
             topics = ensure_model(cluster, self.settings, self.model.tag)
             if self.settings.rebuild:
                 set_back(cluster, corpus.pages, topics.chunk_group, {})
-            reckoning = Reckoning.begin(cluster, corpus, self.settings, self.keys, started)
-            work = self._supervision(cluster, reckoning)
+            builder = ReportBuilder.begin(cluster, corpus, self.settings, self.keys, started)
+            work = self._supervision(cluster, builder)
             ready = Readiness(self.settings.ready_seconds, lambda: table_is_ready(work.announce_dir))
             outcome = work.until(
                 lambda: self._ended(work, lambda: table_has_all(cluster, self.settings, topics.vectors), ready)
@@ -151,12 +151,12 @@ class Run:
             outcome, warning = final(outcome, self.stored, ready)
             if warning:
                 say_aside(f"warning: {warning}")
-            report = reckoning.report(outcome, self.model, work.supervisor, work.watcher, self.stored_at)
+            report = builder.report(outcome, self.model, work.supervisor, work.watcher, self.stored_at)
             return self._tell(report, started)
         finally:
             cluster.close()
 
-    def _supervision(self, cluster: Cluster, reckoning: Reckoning) -> Supervision:
+    def _supervision(self, cluster: Cluster, builder: ReportBuilder) -> Supervision:
         settings, logs = self.settings, self.settings.data_dir / "logs"
         announce_dir = fresh_announcements(settings.data_dir)
         environment = stage_environment(settings, self.model, cluster.bootstrap, announce_dir)
@@ -169,18 +169,18 @@ class Run:
             supervisor,
             announce_dir,
             steps=model_steps(settings, self.model.tag),
-            letters=reckoning.corpus.dead_letters,
-            source=self._source(reckoning),
+            letters=builder.corpus.dead_letters,
+            source=self._source(builder),
         )
         monitor = monitor_of(settings, environment, say_aside)
         return Supervision(supervisor, watcher, announce_dir, self.stopping, STOP_S, self.kafka, monitor)
 
-    def _source(self, reckoning: Reckoning) -> Source:
-        """What there is to read, as far as the estimate knows it."""
+    def _source(self, builder: ReportBuilder) -> Source:
+        """The source of the run, as far as the estimate knows it."""
         if self.forecast is None:
             return Source()
         pages = self.forecast.pages
-        return Source(reckoning.ledger().produced, pages, self.forecast.tokens / pages if pages else None)
+        return Source(builder.ledger().produced, pages, self.forecast.tokens / pages if pages else None)
 
     def _ended(self, work: Supervision, stored: Callable[[], bool], ready: Readiness) -> Outcome | None:
         if work.supervisor.reading_is_over:
@@ -199,7 +199,7 @@ class Run:
         work.watcher.note = ready.says
         return None
 
-    def _tell(self, report: reports.Report, started: datetime) -> int:
+    def _tell(self, report: reports.RunReport, started: datetime) -> int:
         path = reports.write(report, self.settings.data_dir / "reports", started)
         if self.settings.json_output:
             write_json(msgspec.json.encode(report))

@@ -16,10 +16,10 @@ from pipeline.errors import Fatal, one_line
 from pipeline.kafka import Cluster
 from pipeline.lag.backlog import Step
 from pipeline.settings import ModelSettings
+from pipeline.status.collector import Pipeline, StatusCollector
 from pipeline.status.completion import Completion
 from pipeline.status.document import Status
-from pipeline.status.kafka_look import KafkaLook, KafkaView
-from pipeline.status.look import Look, Pipeline
+from pipeline.status.kafka_watcher import KafkaView, KafkaWatcher
 from pipeline.status.readings import Reading
 from pipeline.status.targets import Target
 from pipeline.status.whole import Source
@@ -59,13 +59,13 @@ class Watcher(threading.Thread):
         kafka: a thread as well, which begins and ends with this one.
     """
 
-    def __init__(self, look: Look, kafka: KafkaLook, supervisor: Supervisor) -> None:
+    def __init__(self, look: StatusCollector, kafka: KafkaWatcher, supervisor: Supervisor) -> None:
         super().__init__(name="watcher", daemon=True)
         self.peaks: dict[str, int] = {}
         """Resident bytes of each stage's largest process, as sampled."""
         self.status: Status | None = None
         self.note = ""
-        """What the run waits for, for the screen; set by whoever runs it."""
+        """The event that the run waits for, for the screen; set by whoever runs it."""
         self._look = look
         self._kafka = kafka
         self._supervisor = supervisor
@@ -74,7 +74,7 @@ class Watcher(threading.Thread):
 
     @property
     def view(self) -> KafkaView:
-        """What was seen of Kafka last, or why nothing can be seen any more."""
+        """The last view of Kafka, or the reason why there is none any more."""
         return self._kafka.view if self._bug is None else replace(self._kafka.view, trouble=self._bug)
 
     def start(self) -> None:
@@ -136,7 +136,7 @@ def watcher_of(
         completion: when there is nothing left to do; None: when the ends are reached after `reading_is_over`.
     """
     cluster = Cluster.connect(settings)
-    kafka = KafkaLook(cluster, steps, letters, completion, read_seconds=0)
+    kafka = KafkaWatcher(cluster, steps, letters, completion, read_seconds=0)
     pipeline = Pipeline(cluster.bootstrap, settings.namespace, model, ())
-    look = Look(pipeline, kafka, Supervised(supervisor, announce_dir), STUCK_S, source=source)
+    look = StatusCollector(pipeline, kafka, Supervised(supervisor, announce_dir), STUCK_S, source=source)
     return Watcher(look, kafka, supervisor)

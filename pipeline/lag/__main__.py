@@ -30,7 +30,7 @@ ONCE_READ_SECONDS = 30.0
 
 
 class LagSettings(ServiceSettings, ModelSettings, TableSettings):
-    """What the lag exporter takes."""
+    """Settings of the lag exporter."""
 
     every: float = Field(5.0, ge=0.5, le=3600, description="Ask Kafka again after so many seconds.")
     keep_seconds: float = Field(
@@ -104,7 +104,7 @@ def export(settings: LagSettings, steps: Steps) -> int:
     with Service("lag", settings) as service:
         deadline = settings.deadline.timestamp() if settings.deadline else None
         metrics = LagMetrics(service.metrics.registry, settings.keep_seconds, settings.rate_floor, deadline)
-        watch = Watch(settings, steps)
+        watch = LagSource(settings, steps)
         try:
             while not service.stopping.is_set():
                 began = time.monotonic()
@@ -129,7 +129,7 @@ def _wait(service: Service, seconds: float) -> None:
     service.turned()
 
 
-class Watch:
+class LagSource:
     """The connection to a cluster and the memory of it, made when the cluster first answers."""
 
     def __init__(self, settings: LagSettings, steps: Steps) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from pipeline.lag.backlog import Backlog
-from pipeline.lag.first_records import First, Stretch
+from pipeline.lag.first_records import First, OffsetRange
 
 AGAIN_S = 15.0
 DOUBT_S = 300.0
@@ -44,28 +44,28 @@ class Ages:
 
     _seen: dict[Place, _Seen] = field(default_factory=dict)
 
-    def wanted(self, backlogs: Iterable[Backlog], now: float) -> list[tuple[Place, Stretch]]:
+    def wanted(self, backlogs: Iterable[Backlog], now: float) -> list[tuple[Place, OffsetRange]]:
         """The records to read, the most urgent first: those never looked at, then those longest ago."""
-        urgent: list[tuple[float, Place, Stretch]] = []
+        urgent: list[tuple[float, Place, OffsetRange]] = []
         present: set[Place] = set()
         for backlog in backlogs:
-            for place, stretch in _unread(backlog):
+            for place, offsets in _unread(backlog):
                 present.add(place)
-                since = self._due_since(place, stretch, now)
+                since = self._due_since(place, offsets, now)
                 if since is not None:
-                    urgent.append((since, place, stretch))
+                    urgent.append((since, place, offsets))
         # Those without lag are forgotten: the next record that comes has nothing to do with the last.
         self._seen = {place: seen for place, seen in self._seen.items() if place in present}
-        return [(place, stretch) for _, place, stretch in sorted(urgent)]
+        return [(place, offsets) for _, place, offsets in sorted(urgent)]
 
-    def take(self, place: Place, stretch: Stretch, first: First | None, now: float) -> None:
+    def take(self, place: Place, offsets: OffsetRange, first: First | None, now: float) -> None:
         """Remembers what was found; None: it could not be read in time, and what was known before still holds."""
         before = self._seen.get(place)
-        if first is None and before is not None and before.position <= stretch.position:
+        if first is None and before is not None and before.position <= offsets.position:
             first = before.first
-            if first is not None and first.offset is None and before.end < stretch.end:
+            if first is not None and first.offset is None and before.end < offsets.end:
                 first = None
-        self._seen[place] = _Seen(stretch.position, stretch.end, first, now)
+        self._seen[place] = _Seen(offsets.position, offsets.end, first, now)
 
     def age_s(self, place: Place, wall_now: float) -> float | None:
         """Never negative: a producer's clock may be ahead of ours."""
@@ -79,27 +79,27 @@ class Ages:
         finished = frozenset(at.partition for place, at in _unread(backlog) if self._is_finished(place, at))
         return replace(backlog, finished=finished) if finished else backlog
 
-    def _is_finished(self, place: Place, stretch: Stretch) -> bool:
+    def _is_finished(self, place: Place, offsets: OffsetRange) -> bool:
         seen = self._seen.get(place)
         if seen is None or seen.first is None or seen.first.offset is not None:
             return False
-        return seen.position <= stretch.position and stretch.end <= seen.end
+        return seen.position <= offsets.position and offsets.end <= seen.end
 
-    def _due_since(self, place: Place, stretch: Stretch, now: float) -> float | None:
+    def _due_since(self, place: Place, offsets: OffsetRange, now: float) -> float | None:
         """When it was last looked at, if it is time to look again; never, also when the group was set back."""
         seen = self._seen.get(place)
-        if seen is None or stretch.position < seen.position:
+        if seen is None or offsets.position < seen.position:
             return NEVER
-        if seen.first is not None and seen.first.offset is None and seen.end < stretch.end:
+        if seen.first is not None and seen.first.offset is None and seen.end < offsets.end:
             return seen.looked_at
-        moved = seen.first is None or (seen.first.offset is not None and seen.first.offset < stretch.position)
+        moved = seen.first is None or (seen.first.offset is not None and seen.first.offset < offsets.position)
         return seen.looked_at if now - seen.looked_at >= (AGAIN_S if moved else DOUBT_S) else None
 
 
-def _unread(backlog: Backlog) -> Iterator[tuple[Place, Stretch]]:
+def _unread(backlog: Backlog) -> Iterator[tuple[Place, OffsetRange]]:
     """The unread part of each partition with lag."""
     position = backlog.position
     for partition, lag in backlog.lags.items():
         if lag:
             place = Place(backlog.step.group, backlog.log.topic_id, partition)
-            yield place, Stretch(backlog.step.topic, partition, position[partition], backlog.log.ends[partition])
+            yield place, OffsetRange(backlog.step.topic, partition, position[partition], backlog.log.ends[partition])

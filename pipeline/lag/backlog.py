@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.kafka import Cluster
-from pipeline.lag.first_records import NONE_LEFT, FirstRecords, Stretch
+from pipeline.lag.first_records import NONE_LEFT, FirstRecords, OffsetRange
 from pipeline.offsets import TopicLog, committed_offsets, of_topic, topic_logs
 from pipeline.settings import TableSettings
 from pipeline.topics import corpus_topics, lance_group, model_topics
@@ -67,7 +67,7 @@ def model_steps(settings: TableSettings, tag: str) -> list[Step]:
     ]
 
 
-class ClusterLog:
+class ClusterProbe:
     """Asks a cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
@@ -91,11 +91,11 @@ class ClusterLog:
         }
 
     def has_records(self, topic: str, start: Mapping[int, int], ends: Mapping[int, int]) -> bool:
-        """Whether a reader that starts at `start` is given anything before `ends`; also when that cannot be known."""
-        stretches = [Stretch(topic, p, start[p], ends[p]) for p in start if start[p] < ends[p]]
+        """True when a reader that starts at `start` is given anything before `ends`; also when that cannot be known."""
+        ranges = [OffsetRange(topic, p, start[p], ends[p]) for p in start if start[p] < ends[p]]
         records = FirstRecords(self._cluster)
         try:
-            found = records.look(stretches, PROBE_S)
+            found = records.look(ranges, PROBE_S)
         finally:
             records.close()
-        return any(found.get(stretch) != NONE_LEFT for stretch in stretches)
+        return any(found.get(offsets) != NONE_LEFT for offsets in ranges)

@@ -37,7 +37,7 @@ CONFIG: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class OffsetRange:
     """The offsets of a partition from `position` up to, not including, `end`."""
 
     topic: str
@@ -52,7 +52,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """The first record of a stretch; `offset` is None when the stretch has none."""
+    """The first record of a range; `offset` is None when the range has none."""
 
     offset: int | None
     timestamp_ms: int | None = None
@@ -63,14 +63,14 @@ NONE_LEFT = First(None)
 
 
 class FirstRecords:
-    """One consumer, without a group, for as many stretches as there are; `close` ends it."""
+    """One consumer, without a group, for as many ranges as there are; `close` ends it."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._made: KafkaConsumer | None = None
 
-    def look(self, stretches: Sequence[Stretch], seconds: float) -> dict[Stretch, First | None]:
-        """The first record of each stretch, in their order, as far as the time allows.
+    def look(self, ranges: Sequence[OffsetRange], seconds: float) -> dict[OffsetRange, First | None]:
+        """The first record of each range, in their order, as far as the time allows.
 
         None: looked for, and not known. Missing: not looked for, there was no time.
 
@@ -79,9 +79,9 @@ class FirstRecords:
             Fatal: we may not read a topic.
         """
         deadline = time.monotonic() + seconds
-        found: dict[Stretch, First | None] = {}
+        found: dict[OffsetRange, First | None] = {}
         try:
-            for wave in _waves(stretches):
+            for wave in _waves(ranges):
                 if time.monotonic() > deadline:
                     break
                 found.update(dict.fromkeys(wave))
@@ -107,9 +107,9 @@ class FirstRecords:
             self._made = self._cluster.consumer(**CONFIG)
         return self._made
 
-    def _look_at(self, wave: list[Stretch], deadline: float, found: dict[Stretch, First | None]) -> None:
+    def _look_at(self, wave: list[OffsetRange], deadline: float, found: dict[OffsetRange, First | None]) -> None:
         """A poll that brings nothing ends the wave: what is left then is looked at one by one."""
-        open_ = {stretch.log: stretch for stretch in wave}
+        open_ = {offsets.log: offsets for offsets in wave}
         self._start(wave)
         while open_ and time.monotonic() < deadline:
             answers = self._consumer.poll(timeout_ms=POLL_MS)
@@ -123,62 +123,62 @@ class FirstRecords:
             self._consumer.pause(*read)
             if not answers and not read:
                 break
-        for stretch in open_.values():
+        for offsets in open_.values():
             if time.monotonic() < deadline:
-                self._look_alone(stretch, deadline, found)
+                self._look_alone(offsets, deadline, found)
 
-    def _look_alone(self, stretch: Stretch, deadline: float, found: dict[Stretch, First | None]) -> None:
+    def _look_alone(self, offsets: OffsetRange, deadline: float, found: dict[OffsetRange, First | None]) -> None:
         """A log asked for alone gives a record if it has one: an answer without any means that there is none.
 
         Where a whole tail has been cleaned away no read ever gets beyond it, so its end is not waited for. Where a
         transaction is still open, nobody is given what is behind its begin: that is not known to be nothing.
         """
-        at = stretch.position
+        at = offsets.position
         while time.monotonic() < deadline:
-            self._start([Stretch(stretch.topic, stretch.partition, at, stretch.end)])
-            records = self._consumer.poll(timeout_ms=POLL_MS).get(stretch.log)
+            self._start([OffsetRange(offsets.topic, offsets.partition, at, offsets.end)])
+            records = self._consumer.poll(timeout_ms=POLL_MS).get(offsets.log)
             if records:
-                found[stretch] = _first(records[0], stretch)
+                found[offsets] = _first(records[0], offsets)
                 return
-            before, at = at, max(at, self._position(stretch.log))
-            answered = (self._consumer.highwater(stretch.log) or 0) >= stretch.end
-            if at >= stretch.end or (answered and at == before):
-                if at >= stretch.end or self._is_decided(stretch):
-                    found[stretch] = NONE_LEFT
+            before, at = at, max(at, self._position(offsets.log))
+            answered = (self._consumer.highwater(offsets.log) or 0) >= offsets.end
+            if at >= offsets.end or (answered and at == before):
+                if at >= offsets.end or self._is_decided(offsets):
+                    found[offsets] = NONE_LEFT
                 return
 
-    def _start(self, stretches: Sequence[Stretch]) -> None:
+    def _start(self, ranges: Sequence[OffsetRange]) -> None:
         self._consumer.unsubscribe()  # forgets what was known of a partition, else an old answer passes for a new one
-        self._consumer.assign([stretch.log for stretch in stretches])
-        for stretch in stretches:
-            self._consumer.seek(stretch.log, stretch.position)
+        self._consumer.assign([offsets.log for offsets in ranges])
+        for offsets in ranges:
+            self._consumer.seek(offsets.log, offsets.position)
 
     def _position(self, log: TopicPartition) -> int:
         return self._consumer.position(log, timeout_ms=POLL_MS) or 0
 
-    def _is_decided(self, stretch: Stretch) -> bool:
-        """True when no transaction is open before the end of the stretch."""
+    def _is_decided(self, offsets: OffsetRange) -> bool:
+        """True when no transaction is open before the end of the range."""
         stable = self._cluster.call(
             lambda: self._cluster.admin.list_partition_offsets(
-                {stretch.log: -1}, isolation_level=IsolationLevel.READ_COMMITTED
+                {offsets.log: -1}, isolation_level=IsolationLevel.READ_COMMITTED
             )
         )
-        return bool(stable[stretch.log].offset >= stretch.end)
+        return bool(stable[offsets.log].offset >= offsets.end)
 
 
-def _first(record: ConsumerRecord, stretch: Stretch) -> First:
-    if record.offset >= stretch.end:
+def _first(record: ConsumerRecord, offsets: OffsetRange) -> First:
+    if record.offset >= offsets.end:
         return NONE_LEFT
     return First(record.offset, record.timestamp if record.timestamp >= 0 else None)
 
 
-def _waves(stretches: Sequence[Stretch]) -> Iterator[list[Stretch]]:
-    """Up to `WAVE` stretches at once, each of another partition: a consumer stands at one place in a log."""
-    wave: dict[TopicPartition, Stretch] = {}
-    for stretch in stretches:
-        if len(wave) == WAVE or stretch.log in wave:
+def _waves(ranges: Sequence[OffsetRange]) -> Iterator[list[OffsetRange]]:
+    """Up to `WAVE` ranges at once, each of another partition: a consumer stands at one place in a log."""
+    wave: dict[TopicPartition, OffsetRange] = {}
+    for offsets in ranges:
+        if len(wave) == WAVE or offsets.log in wave:
             yield list(wave.values())
             wave = {}
-        wave[stretch.log] = stretch
+        wave[offsets.log] = offsets
     if wave:
         yield list(wave.values())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.kafka import Cluster
 from pipeline.lag.ages import Ages, Place
-from pipeline.lag.backlog import Backlog, ClusterLog, Step
+from pipeline.lag.backlog import Backlog, ClusterProbe, Step
 from pipeline.lag.first_records import FirstRecords
 from pipeline.lag.rates import Pace, Rate
 from pipeline.lag.view import GroupLag, LagView, PartitionLag
@@ -16,7 +16,7 @@ from pipeline.offsets import group_members
 
 WINDOW_S = 300.0
 READ_SECONDS = 2.0
-"""What a look may spend on reading records; the offsets are there by then, and ages not read now are read next time."""
+"""Time of a look for reading records; the offsets are there by then, and ages not read now are read next time."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Observer:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._log = ClusterLog(cluster)
+        self._log = ClusterProbe(cluster)
         self._records = FirstRecords(cluster)
         self._ages = Ages()
         self._movements: dict[tuple[str, str], Movement] = {}
@@ -102,10 +102,10 @@ class Observer:
     def _read(self, backlogs: Sequence[Backlog], seconds: float, now: float) -> None:
         wanted = self._ages.wanted(backlogs, now)
         if wanted:
-            found = self._records.look([stretch for _, stretch in wanted], seconds)
-            for place, stretch in wanted:
-                if stretch in found:
-                    self._ages.take(place, stretch, found[stretch], now)
+            found = self._records.look([offsets for _, offsets in wanted], seconds)
+            for place, offsets in wanted:
+                if offsets in found:
+                    self._ages.take(place, offsets, found[offsets], now)
 
     def _follow(self, backlogs: dict[Step, Backlog], now: float) -> None:
         """A group on a topic that was made anew begins anew; one whose topic is gone is forgotten."""

@@ -52,7 +52,7 @@ class GroupLag:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class GroupSummary:
     """A group as a whole: one that reads two topics works them off together."""
 
     stage: str
@@ -82,14 +82,14 @@ class LagView:
     backlogs: Mapping[Step, Backlog] = field(default_factory=dict)
     """Without those whose topic is not there."""
 
-    def progress(self) -> Iterator[Progress]:
+    def progress(self) -> Iterator[GroupSummary]:
         """Each group whose topic exists."""
         there = [group for group in self.groups if group.partitions]
         for (stage, name), parts in groupby(sorted(there, key=_whole), key=_whole):
             topics = list(parts)
             paces = [topic.pace for topic in topics]
             known = [pace.per_second for pace in paces if pace is not None]
-            yield Progress(
+            yield GroupSummary(
                 stage,
                 name,
                 topics[0].members,

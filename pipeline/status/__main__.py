@@ -18,10 +18,10 @@ from pipeline.kafka import Cluster
 from pipeline.lag.backlog import model_steps
 from pipeline.model_files import resolve
 from pipeline.settings import ModelSettings, TableSettings, chosen_log_level
+from pipeline.status.collector import Pipeline, StatusCollector
 from pipeline.status.completion import Completion
 from pipeline.status.document import Prices, Status
-from pipeline.status.kafka_look import KafkaLook
-from pipeline.status.look import Look, Pipeline
+from pipeline.status.kafka_watcher import KafkaWatcher
 from pipeline.status.screen import once, watch
 from pipeline.status.table import draw
 from pipeline.status.targets import Targets, parse_places
@@ -42,7 +42,7 @@ def _places(text: str) -> str:
 
 
 class StatusSettings(ModelSettings, TableSettings):
-    """What the view takes."""
+    """Settings of the view."""
 
     watch: bool = Field(False, description="Go on looking, until all is complete or Ctrl-C.")
     json_output: bool = Field(False, description="One JSON document on stdout.", json_schema_extra={cli.FLAG: "--json"})
@@ -87,21 +87,21 @@ def status(settings: StatusSettings) -> int:
     return Exit.DONE
 
 
-def _look(settings: StatusSettings) -> tuple[Look, KafkaLook]:
+def _look(settings: StatusSettings) -> tuple[StatusCollector, KafkaWatcher]:
     folder = settings.announce_dir or settings.data_dir / "run" / "announce"
     targets = Targets(folder, settings.targets, settings.targets_file)
     tag = resolve(settings, weights=False).tag
     cluster = Cluster.connect(settings)
     quiet_s = QUIET_S if settings.watch else min(QUIET_S, 0.8 * settings.for_seconds)
     steps = model_steps(settings, tag)
-    kafka = KafkaLook(cluster, steps, corpus_topics(settings).dead_letters, Completion(steps, quiet_s=quiet_s))
+    kafka = KafkaWatcher(cluster, steps, corpus_topics(settings).dead_letters, Completion(steps, quiet_s=quiet_s))
     pipeline = Pipeline(cluster.bootstrap, settings.namespace, tag, _next_steps(settings))
     prices = Prices(settings.gpu_hour_price, settings.spot_hour_price)
-    return Look(pipeline, kafka, targets, settings.stuck_seconds, prices=prices), kafka
+    return StatusCollector(pipeline, kafka, targets, settings.stuck_seconds, prices=prices), kafka
 
 
 def _next_steps(settings: StatusSettings) -> tuple[str, ...]:
-    """What to type next, with the flags that say which pipeline it is."""
+    """Commands to type next, with the flags that say which pipeline it is."""
     shared = [*ModelSettings.model_fields, *TableSettings.model_fields]
     chosen = [
         f" --{name.replace('_', '-')} {shlex.quote(str(getattr(settings, name)))}"

@@ -16,8 +16,8 @@ from pipeline.lag.backlog import Backlog, Step
 STANDSTILL_S = 3.0
 
 
-class Log(Protocol):
-    """What the rule asks of Kafka; a fake answers it in tests."""
+class RecordProbe(Protocol):
+    """The rule's question to Kafka; a fake answers it in tests."""
 
     def has_records(self, topic: str, start: Mapping[int, int], ends: Mapping[int, int]) -> bool: ...
 
@@ -53,8 +53,8 @@ class Completion:
         self._seen: dict[Step, Backlog] = {}
         self._quiet_since = self._idle_since = 0.0
 
-    def turn(self, log: Log, backlogs: Mapping[Step, Backlog], now: float) -> bool:
-        """Whether all is done, by the newest look: commits that were asked for before the ends."""
+    def turn(self, probe: RecordProbe, backlogs: Mapping[Step, Backlog], now: float) -> bool:
+        """True when all is done, by the newest look: commits that were asked for before the ends."""
         if self._goes_on:
             self._begin_anew_if_more_came(backlogs, now)
         while self._reached < len(self._steps):
@@ -63,7 +63,7 @@ class Completion:
             if backlog.log.leaderless:
                 return False
             ends = self.ends.setdefault(step, backlog.log.ends)
-            if self._is_behind(log, replace(backlog, log=replace(backlog.log, ends=ends)), now):
+            if self._is_behind(probe, replace(backlog, log=replace(backlog.log, ends=ends)), now):
                 return False
             self._reached, self._idle_since = self._reached + 1, now
         return now - self._quiet_since >= self._quiet_s and now - self._idle_since >= self._idle_s
@@ -76,7 +76,7 @@ class Completion:
         if not before or backlogs[first].log.ends != before[first].log.ends:
             self._quiet_since = now
 
-    def _is_behind(self, log: Log, backlog: Backlog, now: float) -> bool:
+    def _is_behind(self, probe: RecordProbe, backlog: Backlog, now: float) -> bool:
         if not backlog.lag:
             return False
         if self._still is None or self._still[:2] != (self._reached, backlog.done):
@@ -85,7 +85,7 @@ class Completion:
         if now - self._still[2] < STANDSTILL_S:
             return True
         self._still = (self._reached, backlog.done, now)
-        return log.has_records(backlog.step.topic, backlog.position, backlog.log.ends)
+        return probe.has_records(backlog.step.topic, backlog.position, backlog.log.ends)
 
 
 def _is_more(before: Backlog, after: Backlog) -> bool:

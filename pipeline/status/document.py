@@ -8,7 +8,7 @@ from typing import Literal
 
 from pipeline.lag.rates import Pace, time_left
 from pipeline.lag.view import PartitionLag
-from pipeline.status.kafka_look import KafkaView
+from pipeline.status.kafka_watcher import KafkaView
 from pipeline.status.replicas import ReplicaView
 
 PRODUCERS = ("produce", "live", "mediawiki")
@@ -67,7 +67,7 @@ class StageStatus:
 
     @property
     def stands_still(self) -> bool:
-        """Whether nothing that waits moves, and no replica is about to move it: one loads its model, or has just."""
+        """True when nothing that waits moves, and no replica is about to move it: one loads its model, or has just."""
         at_it = any(replica.state in ("working", "not ready") for replica in self.replicas)
         return 0 < self.waiting == self.partitions_stalled and not at_it
 
@@ -128,7 +128,7 @@ class Status:
 
     @property
     def of_source(self) -> bool:
-        """Whether `share` and `eta_s` are of a run's source, with what is still to come, and not of Kafka alone."""
+        """True when `share` and `eta_s` are of a run's source, with what is still to come, and not of Kafka alone."""
         return any(stage.lag is not None and not stage.topic for stage in self.stages)
 
 
@@ -182,7 +182,7 @@ def _cost(kind: str, price: float, gpus: int, chunks_per_second: float, seconds_
 
 
 def phase_of(kafka: KafkaView, stages: Sequence[StageStatus]) -> Phase:
-    """What there is to say of all of it in a word or two."""
+    """The state of all of it in a word or two."""
     producing = {r.stage for s in stages for r in s.replicas if s.stage in PRODUCERS and r.state != "no answer"}
     if not kafka.pages and not producing:
         return "empty"

@@ -1,4 +1,4 @@
-"""What one process says of itself on /metrics, as far as a view of the pipeline needs it."""
+"""Reads the /metrics of one process, as far as a view of the pipeline needs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each replica did since the view began, and what that makes of it: working, idle, stuck, silent or not ready."""
+"""States of the replicas, by their work since the view began: working, idle, stuck, silent or not ready."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What a stage has before it, as far as it matters to its replicas."""
+    """The work before a stage, as far as it matters to its replicas."""
 
     behind: bool = False
     """There is lag."""

@@ -15,7 +15,7 @@ AT_ONCE = 64
 
 
 def ask(addresses: Iterable[str]) -> dict[str, Reading]:
-    """What the processes at these `host:port` say now; without those that do not answer within `TIMEOUT_S`.
+    """The metrics of the processes at these `host:port` now; without those that do not answer within `TIMEOUT_S`.
 
     All are asked from this one thread, `AT_ONCE` at a time. The second is for the whole answer: a stopped process
     (SIGSTOP) takes the connection and never says a word, and a slow one could say a byte at a time for good.

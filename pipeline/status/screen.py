@@ -18,7 +18,7 @@ OTHER_LINES = 17
 """Of a terminal's, that are not replicas'."""
 
 
-class Looking(Protocol):
+class StatusSource(Protocol):
     """One look at everything, now."""
 
     def take(self) -> Status: ...
@@ -95,7 +95,7 @@ def _say(console: Console, text: str) -> None:
     console.print(without_secrets(text), soft_wrap=True)
 
 
-def once(look: Looking, for_s: float) -> Status:
+def once(look: StatusSource, for_s: float) -> Status:
     """The last of the looks in so many seconds: rates need two, and a busy replica may miss one."""
     began = time.monotonic()
     status = look.take()
@@ -105,7 +105,7 @@ def once(look: Looking, for_s: float) -> Status:
     return status
 
 
-def watch(look: Looking, console: Console) -> Status:
+def watch(look: StatusSource, console: Console) -> Status:
     """Shows every look until all is complete; the last one stays on the terminal, and ends a log."""
     with screen(console, keep=True) as shown:
         while True:

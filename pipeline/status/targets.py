@@ -1,4 +1,4 @@
-"""Where the replicas are: announced in a folder, named with `--targets`, or listed in a Prometheus file_sd file."""
+"""Addresses of the replicas: announced in a folder, named with `--targets`, or listed in a Prometheus file_sd file."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Target:
     gone: bool = False
     """It announced itself on this machine, and its process is no more."""
     note: str = ""
-    """What its supervisor says of it."""
+    """Its supervisor's remark on it."""
 
     @property
     def announced(self) -> bool:
-        """Whether it takes its announcement back when it ends in order."""
+        """True when it takes its announcement back when it ends in order."""
         return bool(self.stage)
 
 
@@ -107,7 +107,7 @@ class Names:
         self._asked.wait(FIRST_ANSWER_S)
 
     def addresses(self, host: str) -> list[str]:
-        """What the host had when it was last found; nothing before it ever was."""
+        """The host's addresses when it was last found; none before it ever was."""
         return [host] if _is_address(host) else self._found.get(host, [])
 
     def _run(self) -> None:

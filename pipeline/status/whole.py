@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from pipeline.status.document import StageStatus
-from pipeline.status.kafka_look import KafkaView
+from pipeline.status.kafka_watcher import KafkaView
 
 
 @dataclass(frozen=True, slots=True)

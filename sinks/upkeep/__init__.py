@@ -7,7 +7,7 @@ the fence first. A step that fails is tried again later, for nothing depends on 
 from __future__ import annotations
 
 from sinks.upkeep.leftovers import stale_temporary_files
-from sinks.upkeep.rules import IDLE_S, KEEP_VERSIONS, RETRY_S, TMP_AGE_S, State, Step, UpkeepRules, all_due, due
+from sinks.upkeep.rules import IDLE_S, KEEP_VERSIONS, RETRY_S, TMP_AGE_S, State, UpkeepRules, UpkeepStep, all_due, due
 from sinks.upkeep.steps import TAG_REMEDY, fragments
 from sinks.upkeep.turns import Upkeep
 
@@ -18,9 +18,9 @@ __all__ = [
     "TAG_REMEDY",
     "TMP_AGE_S",
     "State",
-    "Step",
     "Upkeep",
     "UpkeepRules",
+    "UpkeepStep",
     "all_due",
     "due",
     "fragments",

@@ -74,7 +74,7 @@ class UpkeepRules:
     """Of the writer's time, at most, for searches that nobody asked for."""
 
 
-class Step(Enum):
+class UpkeepStep(Enum):
     """A step of upkeep, the more urgent first."""
 
     BTREE = "btree"
@@ -154,9 +154,9 @@ class State:
     backfilled: float = float("-inf")
     measure: bool = False
     """A measurement is to be started, looked at, or noted (`sinks.measure.step`)."""
-    later: dict[Step, float] = field(default_factory=dict)
+    later: dict[UpkeepStep, float] = field(default_factory=dict)
     """Steps that failed, and when to try again."""
-    panics: dict[Step, int] = field(default_factory=dict)
+    panics: dict[UpkeepStep, int] = field(default_factory=dict)
     """How often in a row LanceDB has panicked in a step."""
 
     def look(self, found: Iterable[Found], now: float) -> None:
@@ -183,29 +183,29 @@ class State:
         self.look(self.found, now)
 
 
-def due(state: State, rules: UpkeepRules, now: float) -> Step | None:
+def due(state: State, rules: UpkeepRules, now: float) -> UpkeepStep | None:
     """The most urgent step to do now, if any: one that failed waits its turn. Pure."""
     return next((step for step in all_due(state, rules, now) if not _waits(state, step, now)), None)
 
 
-def _waits(state: State, step: Step, now: float) -> bool:
-    if step is Step.SEARCH_INDEX and not state.suspects and state.next_index(now) is None:
+def _waits(state: State, step: UpkeepStep, now: float) -> bool:
+    if step is UpkeepStep.SEARCH_INDEX and not state.suspects and state.next_index(now) is None:
         return True
     return state.later.get(step, now) > now
 
 
-def all_due(state: State, rules: UpkeepRules, now: float) -> list[Step]:
+def all_due(state: State, rules: UpkeepRules, now: float) -> list[UpkeepStep]:
     """All steps that are due, the most urgent first, those that failed among them. Pure."""
     conditions = {
-        Step.BTREE: _btree_due(state, rules, now),
-        Step.OPTIMIZE: _optimize_due(state, rules, now),
-        Step.INDEX: index_due(state, rules, now),
-        Step.SEARCH_INDEX: _search_index_due(state, rules, now),
-        Step.SWEEP: now - state.swept >= TMP_AGE_S,
-        Step.GAUGES: now - state.measured >= rules.gauge_seconds and state.changed >= state.measured,
-        Step.MEASURE: state.measure,
-        Step.SEARCH: now >= state.next_search and state.live_rows > 0,
-        Step.BACKFILL: _backfill_due(state, rules, now),
+        UpkeepStep.BTREE: _btree_due(state, rules, now),
+        UpkeepStep.OPTIMIZE: _optimize_due(state, rules, now),
+        UpkeepStep.INDEX: index_due(state, rules, now),
+        UpkeepStep.SEARCH_INDEX: _search_index_due(state, rules, now),
+        UpkeepStep.SWEEP: now - state.swept >= TMP_AGE_S,
+        UpkeepStep.GAUGES: now - state.measured >= rules.gauge_seconds and state.changed >= state.measured,
+        UpkeepStep.MEASURE: state.measure,
+        UpkeepStep.SEARCH: now >= state.next_search and state.live_rows > 0,
+        UpkeepStep.BACKFILL: _backfill_due(state, rules, now),
     }
     return [step for step, is_due in conditions.items() if is_due]
 

@@ -21,7 +21,7 @@ from sinks.storage import storage_fault
 from sinks.table import Table
 from sinks.table_indexes import found_indexes, texts_with_rows
 from sinks.upkeep.leftovers import stale_temporary_files
-from sinks.upkeep.rules import KEEP_VERSIONS, TMP_AGE_S, State, Step, UpkeepRules, index_due
+from sinks.upkeep.rules import KEEP_VERSIONS, TMP_AGE_S, State, UpkeepRules, UpkeepStep, index_due
 from sinks.upkeep.search_indexes import (
     damaged,
     make,
@@ -59,19 +59,19 @@ class Steps:
         self._search_table = search
         self._measuring = measuring
         self._log = structlog.get_logger().bind(table=table.name)
-        self._actions: dict[Step, Callable[[], None]] = {
-            Step.BTREE: self._btree,
-            Step.OPTIMIZE: self._optimize,
-            Step.INDEX: self._index,
-            Step.SEARCH_INDEX: self._search_index,
-            Step.SWEEP: self._sweep,
-            Step.GAUGES: self._gauges,
-            Step.MEASURE: self._measure,
-            Step.SEARCH: self._search,
-            Step.BACKFILL: self._backfill,
+        self._actions: dict[UpkeepStep, Callable[[], None]] = {
+            UpkeepStep.BTREE: self._btree,
+            UpkeepStep.OPTIMIZE: self._optimize,
+            UpkeepStep.INDEX: self._index,
+            UpkeepStep.SEARCH_INDEX: self._search_index,
+            UpkeepStep.SWEEP: self._sweep,
+            UpkeepStep.GAUGES: self._gauges,
+            UpkeepStep.MEASURE: self._measure,
+            UpkeepStep.SEARCH: self._search,
+            UpkeepStep.BACKFILL: self._backfill,
         }
 
-    def do(self, step: Step) -> None:
+    def do(self, step: UpkeepStep) -> None:
         """One step, whose errors are LanceDB's."""
         self._actions[step]()
 
@@ -247,7 +247,7 @@ class Steps:
         """
         start = self._clock()
         if self._search_table is not None and self._unindexed_rows() <= self._rules.index_rows:
-            with self._metrics.timed(Step.SEARCH.value):
+            with self._metrics.timed(UpkeepStep.SEARCH.value):
                 self._search_table(self._table)
         took = self._clock() - start
         self._state.next_search = start + max(self._rules.search_seconds, took / self._rules.search_share)

@@ -17,11 +17,11 @@ from sinks.measure.step import Measuring, Seen
 from sinks.row_bytes import BYTES_PER_ROW
 from sinks.storage import retried, storage_fault
 from sinks.table import Table, Written
-from sinks.upkeep.rules import IDLE_S, RETRY_S, Step, UpkeepRules, all_due, due, index_due, searchable
+from sinks.upkeep.rules import IDLE_S, RETRY_S, UpkeepRules, UpkeepStep, all_due, due, index_due, searchable
 from sinks.upkeep.search_indexes import may_be_damage
 from sinks.upkeep.steps import Steps, state_at_start
 
-SPARED = (Step.SEARCH_INDEX, Step.MEASURE)
+SPARED = (UpkeepStep.SEARCH_INDEX, UpkeepStep.MEASURE)
 """Steps that never end the process, however often LanceDB panics in them: rows are written and found without."""
 STEP_SECONDS = 4 * 3600.0
 """Longest that a step may take. An index over 100 million vectors takes an hour on 16 cores."""
@@ -54,8 +54,8 @@ class Upkeep:
         self._steps = Steps(table, rules, self._state, metrics, clock=clock, search=search, measuring=self._measuring)
         if table.fence.search is not None:
             self._measuring.show(table.fence.search)
-        self._due_since = dict.fromkeys(Step, 0.0)
-        for step in Step:
+        self._due_since = dict.fromkeys(UpkeepStep, 0.0)
+        for step in UpkeepStep:
             metrics.upkeep_due_since[step.value].set(0)
 
     def wrote(self, written: Written) -> None:
@@ -75,7 +75,7 @@ class Upkeep:
             self._state.texts |= written.texts
             self._state.look(self._state.found, self._clock())
 
-    def turn(self) -> Step | None:
+    def turn(self) -> UpkeepStep | None:
         """Does the step that is due, if one is, and says which.
 
         Raises:
@@ -90,12 +90,12 @@ class Upkeep:
             self._note_due()
         return step
 
-    def do(self, step: Step) -> None:
+    def do(self, step: UpkeepStep) -> None:
         """One step, whether it is due or not."""
         self._table.still_mine()
         try:
             # A search times itself: while too many rows lack the index, none is made.
-            timed = nullcontext() if step is Step.SEARCH else self._metrics.timed(step.value)
+            timed = nullcontext() if step is UpkeepStep.SEARCH else self._metrics.timed(step.value)
             watched = self._watch(f"upkeep of table {self._table.name}: {step.value}", STEP_SECONDS)
             with timed, watched, library_errors():
                 self._steps.do(step)
@@ -106,7 +106,7 @@ class Upkeep:
             self._state.panics.pop(step, None)
             self._metrics.upkeep_last_success[step.value].set(time.time())
 
-    def _put_off(self, step: Step, error: LibraryError | TryAgain) -> None:
+    def _put_off(self, step: UpkeepStep, error: LibraryError | TryAgain) -> None:
         """Leaves the step for later, unless somebody must act, or LanceDB panics over it again and again."""
         if isinstance(error, LibraryError):
             if fault := storage_fault(self._table.name, error):

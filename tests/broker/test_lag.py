@@ -19,7 +19,7 @@ from kafka.admin import ConfigResource
 from kafka.structs import OffsetAndMetadata
 
 from pipeline.kafka import Cluster, read_range
-from pipeline.lag.backlog import ClusterLog, Step
+from pipeline.lag.backlog import ClusterProbe, Step
 from pipeline.lag.observer import Observer
 from pipeline.lag.view import GroupLag
 from pipeline.offsets import topic_logs
@@ -211,7 +211,7 @@ def test_a_log_that_ends_in_offsets_without_records_leaves_nothing_to_do(corpus:
     assert corpus.lags(group)[0] == 2, "an open transaction may still become records"
     producer.abort_transaction()
     producer.close()
-    end, log = corpus.cluster.log(corpus.topic).ends[0], ClusterLog(corpus.cluster)
+    end, log = corpus.cluster.log(corpus.topic).ends[0], ClusterProbe(corpus.cluster)
     wait_until(lambda: not log.has_records(corpus.topic, {0: 1}, {0: end}), "the abort is known")
     with closing(Observer(corpus.cluster)) as fresh:
         assert fresh.look([group]).groups[0].lag == 0

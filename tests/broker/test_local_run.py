@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from deploy.local.claim import owner_of
-from deploy.local.report import Report
+from deploy.local.report import RunReport
 from deploy.local.tidy import run_claim_path
 from pipeline.announcements import announced
 from tests.conftest import SettingsEnv
@@ -49,11 +49,11 @@ def start(dump: Path, environment: dict[str, str], *options: str) -> subprocess.
     )
 
 
-def finish(run: subprocess.Popen[str]) -> tuple[int, Report, str]:
+def finish(run: subprocess.Popen[str]) -> tuple[int, RunReport, str]:
     """Exit code, report, and what was said."""
     out, said = run.communicate(timeout=500)
     assert out.count("\n") == 1, f"one JSON document and nothing else: {out!r} {said}"
-    return run.returncode, msgspec.json.decode(out, type=Report), said
+    return run.returncode, msgspec.json.decode(out, type=RunReport), said
 
 
 def test_a_source_ends_in_the_table_and_a_second_run_embeds_nothing(dump: Path, settings_env: SettingsEnv) -> None:

@@ -92,7 +92,7 @@ def test_the_real_extract_gives_its_articles_as_the_demo_has_them_and_counts_its
     real: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
-    # As a multistream dump: the head and each stretch of pages are streams of their own.
+    # As a multistream dump: the head and each offsets of pages are streams of their own.
     cuts = [0, real.index(b"  <page>"), real.index(b"  <page>", len(real) // 2), real.index(b"</mediawiki>"), len(real)]
     path.write_bytes(b"".join(bz2.compress(real[a:b]) for a, b in pairwise(cuts)))
     found, ledger = pages_of(path)

@@ -17,7 +17,7 @@ from sinks import backfill
 from sinks.derived import FIELDS
 from sinks.rows import MADE_BY, STALE
 from sinks.table import Table
-from sinks.upkeep import Step, Upkeep, UpkeepRules
+from sinks.upkeep import Upkeep, UpkeepRules, UpkeepStep
 from tests.merging import Merging
 from tests.tables import connect, contents, deletion, embedded, new_table, takeover, texts
 
@@ -194,7 +194,7 @@ def filled_by_upkeep(care: Upkeep, table: Table) -> bool:
     for _ in range(50):
         if not care._state.may_backfill:
             return stale(table) == 0
-        care.do(Step.BACKFILL)
+        care.do(UpkeepStep.BACKFILL)
     return False
 
 

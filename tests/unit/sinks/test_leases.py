@@ -17,7 +17,7 @@ from sinks.clean_up import clean_up
 from sinks.lease_folder import MAX_BYTES, MAX_FILES, LeaseFile, LeaseFolder, NoLeases
 from sinks.leases import MAX_SECONDS, Lease, encode_lease, leases_of, version_times
 from sinks.table import Table
-from sinks.upkeep import State, Step, Upkeep, UpkeepRules, due
+from sinks.upkeep import State, Upkeep, UpkeepRules, UpkeepStep, due
 from tests.tables import embedded, new_table
 
 NOW = 1_800_000_000.0
@@ -174,8 +174,10 @@ def test_a_place_that_arrow_does_not_know_has_no_leases() -> None:
         LeaseFolder("ftp://somewhere/wikipedia.lance")
 
 
-@pytest.mark.parametrize("step", [Step.OPTIMIZE, Step.GAUGES])
-def test_upkeep_says_how_many_leases_hold_how_much(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
+@pytest.mark.parametrize("step", [UpkeepStep.OPTIMIZE, UpkeepStep.GAUGES])
+def test_upkeep_says_how_many_leases_hold_how_much(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, step: UpkeepStep
+) -> None:
     monkeypatch.setattr("sinks.upkeep.steps.KEEP_VERSIONS", AT_ONCE)
     metrics = Metrics("lance")
     care = Upkeep(shelf.table, UpkeepRules(), metrics)
@@ -190,5 +192,5 @@ def test_upkeep_says_how_many_leases_hold_how_much(shelf: Shelf, monkeypatch: py
 
 def test_the_clean_up_is_due_again_while_leases_hold_versions() -> None:
     quiet = State(changed=0, optimized=0, swept=0, measured=1)
-    assert due(replace(quiet, leases=1), UpkeepRules(), 900) == Step.OPTIMIZE
+    assert due(replace(quiet, leases=1), UpkeepRules(), 900) == UpkeepStep.OPTIMIZE
     assert due(quiet, UpkeepRules(), 900) is None

@@ -21,7 +21,7 @@ from sinks.notebook import FUNCTION, KEY, embed_no_rows, entry, why_not
 from sinks.rows import VectorRule
 from sinks.storage import connect
 from sinks.table import Table
-from sinks.upkeep import Step, Upkeep, UpkeepRules
+from sinks.upkeep import Upkeep, UpkeepRules, UpkeepStep
 from tests.tables import FENCE, contents, deletion, embedded
 from tests.unit.pipeline.test_model_files import write
 
@@ -98,7 +98,7 @@ def test_the_writer_loads_no_model_whatever_it_merges(tmp_path: Path, no_model: 
     table.write([deletion("awiki:1", 3)], {0: 4})
     table.note(lambda fence: fence)
     table.write([embedded("awiki:3", 4, 2, dimension=384)], {0: 5})
-    Upkeep(table, UpkeepRules(), Metrics("lance")).do(Step.OPTIMIZE)
+    Upkeep(table, UpkeepRules(), Metrics("lance")).do(UpkeepStep.OPTIMIZE)
     again = Table.take_over(connect(str(tmp_path)), "wikipedia", FENCE_384, VectorRule(384))
     assert {page: len(texts) for page, texts in contents(again).items()} == {"awiki:3": 2}
     found = again.lance.search(np.ones(384, np.float32), vector_column_name="vector").limit(9).to_list()

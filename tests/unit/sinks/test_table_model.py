@@ -14,7 +14,7 @@ from pipeline.errors import Replaced
 from pipeline.metrics import Metrics
 from pipeline.records import EmbeddedPage
 from sinks.table import Table
-from sinks.upkeep import Step, Upkeep, UpkeepRules
+from sinks.upkeep import Upkeep, UpkeepRules, UpkeepStep
 from tests.tables import contents, deletion, embedded, new_table, takeover, texts
 
 PAGES = [f"enwiki:{n}" for n in range(12)]
@@ -66,7 +66,7 @@ def test_the_table_equals_a_dict_of_the_newest_versions(tmp_path: Path, seed: in
         if action < 0.15:
             writers.append(takeover(tmp_path))
         elif action < 0.25:
-            upkeep(writers[-1], history.random.choice([Step.BTREE, Step.OPTIMIZE]))
+            upkeep(writers[-1], history.random.choice([UpkeepStep.BTREE, UpkeepStep.OPTIMIZE]))
         elif action < 0.4 and len(writers) > 1:
             refuses_a_stale_writer(writers[history.random.randrange(len(writers) - 1)], history)
         else:
@@ -78,7 +78,7 @@ def test_the_table_equals_a_dict_of_the_newest_versions(tmp_path: Path, seed: in
         assert writers[-1].fence.offsets.get(0, 0) == offset
 
 
-def upkeep(table: Table, step: Step) -> None:
+def upkeep(table: Table, step: UpkeepStep) -> None:
     Upkeep(table, UpkeepRules(), Metrics("lance")).do(step)
 
 
@@ -90,4 +90,4 @@ def refuses_a_stale_writer(stale: Table, history: History) -> None:
 
 
 def upkeep_of_a_stale_writer(stale: Table) -> None:
-    upkeep(stale, Step.OPTIMIZE)
+    upkeep(stale, UpkeepStep.OPTIMIZE)

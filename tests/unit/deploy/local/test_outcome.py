@@ -10,7 +10,7 @@ import pytest
 from deploy.local.outcome import Outcome, outcome_of
 from deploy.local.supervisor import Plan, Supervisor
 from pipeline.errors import Exit, Fatal
-from pipeline.status.kafka_look import KafkaView
+from pipeline.status.kafka_watcher import KafkaView
 
 
 @dataclass

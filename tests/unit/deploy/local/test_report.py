@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from deploy.local.rate import last_rate
-from deploy.local.report import Report, StageReport, markdown, write
+from deploy.local.report import RunReport, StageReport, markdown, write
 from producers.account import Ledger
 
 
-def report(**changes: object) -> Report:
+def report(**changes: object) -> RunReport:
     embed = StageReport(
         replicas=2,
         records=300,
@@ -23,7 +23,7 @@ def report(**changes: object) -> Report:
         restarts=1,
         peak_memory_bytes=10**9,
     )
-    whole = Report(
+    whole = RunReport(
         outcome="complete",
         problem="",
         exit_code=0,

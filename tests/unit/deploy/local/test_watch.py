@@ -10,7 +10,7 @@ from typing import Any
 from deploy.local.supervisor import Plan, Supervisor
 from deploy.local.watch import Supervised, Watcher
 from pipeline.errors import Fatal
-from pipeline.status.kafka_look import KafkaView
+from pipeline.status.kafka_watcher import KafkaView
 from pipeline.status.targets import Target
 from tests.unit.deploy.local.test_supervisor import ScriptedProcess
 

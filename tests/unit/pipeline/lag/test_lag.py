@@ -26,11 +26,11 @@ from pipeline.lag.__main__ import LagSettings
 from pipeline.lag.ages import AGAIN_S, DOUBT_S, Ages, Place
 from pipeline.lag.backlog import Backlog, Step
 from pipeline.lag.discovery import Discovery, steps_of_all
-from pipeline.lag.first_records import NONE_LEFT, First, Stretch
+from pipeline.lag.first_records import NONE_LEFT, First, OffsetRange
 from pipeline.lag.metrics import LagMetrics
 from pipeline.lag.observer import WINDOW_S, Movement
 from pipeline.lag.rates import Pace
-from pipeline.lag.view import GroupLag, LagView, PartitionLag, Progress
+from pipeline.lag.view import GroupLag, GroupSummary, LagView, PartitionLag
 from pipeline.offsets import TopicLog
 from pipeline.settings import TableSettings
 from pipeline.terminal import Console
@@ -82,13 +82,13 @@ class Reader:
     def __init__(self) -> None:
         self.ages = Ages()
         self.first: First | None = First(40, 1_000_000)
-        self.read: list[Stretch] = []
+        self.read: list[OffsetRange] = []
 
     def look(self, at: Backlog, now: float) -> Backlog:
         self.read = []
-        for place, stretch in self.ages.wanted([at], now):
-            self.read.append(stretch)
-            self.ages.take(place, stretch, self.first, now)
+        for place, offsets in self.ages.wanted([at], now):
+            self.read.append(offsets)
+            self.ages.take(place, offsets, self.first, now)
         return self.ages.with_finished(at)
 
     def age(self, wall_now: float, topic_id: str = "first") -> float | None:
@@ -119,7 +119,7 @@ def test_a_group_that_was_set_back_is_read_at_once() -> None:
     reader = Reader()
     reader.look(backlog({0: 40}), 0.0)
     reader.look(backlog({0: 10}), 1.0)
-    assert [stretch.position for stretch in reader.read] == [10]
+    assert [offsets.position for offsets in reader.read] == [10]
 
 
 def test_a_group_that_caught_up_does_not_inherit_the_age_of_what_it_has_done() -> None:
@@ -176,8 +176,8 @@ def test_partitions_that_were_not_reached_come_first_the_next_time() -> None:
     many = Backlog(EMBED, {}, TopicLog("first", dict.fromkeys(range(100), 0), dict.fromkeys(range(100), 10)))
     served: set[int] = set()
     for turn in range(10):
-        for place, stretch in ages.wanted([many], AGAIN_S * turn)[:10]:
-            ages.take(place, stretch, None, AGAIN_S * turn)
+        for place, offsets in ages.wanted([many], AGAIN_S * turn)[:10]:
+            ages.take(place, offsets, None, AGAIN_S * turn)
             served.add(place.partition)
     assert served == set(range(100))
 
@@ -243,7 +243,7 @@ def test_a_standstill_is_measured_while_there_is_something_to_do() -> None:
 def test_the_time_to_finish_is_endless_without_progress_and_unknown_at_first(
     lag: int, per_second: float | None, left: float | None
 ) -> None:
-    assert Progress("embed", "embed.m", 1, lag, per_second).drain_s == left
+    assert GroupSummary("embed", "embed.m", 1, lag, per_second).drain_s == left
 
 
 # What is shown.

@@ -26,7 +26,7 @@ from producers.run.progress import Progress
 from producers.run.shards import Shard
 from sinks.search.probe import search_probe
 from sinks.table import Table
-from sinks.upkeep import Step, Upkeep, UpkeepRules
+from sinks.upkeep import Upkeep, UpkeepRules, UpkeepStep
 from tests import ROOT
 from tests.tables import embedded, new_table
 from tests.waiting import wait_until
@@ -65,7 +65,7 @@ def test_the_page_of_metrics_lists_exactly_those_that_there_are_with_type_and_la
 
 
 def test_the_page_of_metrics_names_every_step_of_upkeep() -> None:
-    assert {step.value for step in Step} <= set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
+    assert {step.value for step in UpkeepStep} <= set(re.findall(r"`([a-z_]+)`", PAGE.read_text()))
 
 
 def test_a_process_without_a_table_does_not_say_that_it_has_no_rows() -> None:
@@ -269,18 +269,18 @@ def test_a_step_of_upkeep_that_keeps_failing_stays_due_and_its_success_ends_that
     def fails() -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setitem(care._steps._actions, Step.BTREE, fails)
+    monkeypatch.setitem(care._steps._actions, UpkeepStep.BTREE, fails)
     care.wrote(table.write([embedded("enwiki:1", 1, 3)], {0: 1}))
-    assert care.turn() is Step.BTREE
+    assert care.turn() is UpkeepStep.BTREE
     since = value(metrics, "upkeep_due_since_timestamp_seconds", step="btree")
     clock.now += 30
     care.turn()
     assert since
     assert value(metrics, "upkeep_due_since_timestamp_seconds", step="btree") == since
     assert value(metrics, "upkeep_last_success_timestamp_seconds", step="btree") is None
-    monkeypatch.setitem(care._steps._actions, Step.BTREE, care._steps._btree)
+    monkeypatch.setitem(care._steps._actions, UpkeepStep.BTREE, care._steps._btree)
     clock.now += 60
-    assert care.turn() is Step.BTREE
+    assert care.turn() is UpkeepStep.BTREE
     assert value(metrics, "upkeep_due_since_timestamp_seconds", step="btree") == 0
     assert value(metrics, "upkeep_last_success_timestamp_seconds", step="btree")
 
@@ -313,5 +313,5 @@ def test_the_writer_does_not_search_where_it_would_read_a_table_without_index(tm
     found: list[Table] = []
     care = Upkeep(table, UpkeepRules(index_rows=2), Metrics("lance"), clock=clock, search=found.append)
     care.wrote(table.write([embedded("enwiki:1", 1, 3)], {0: 1}))
-    care.do(Step.SEARCH)
+    care.do(UpkeepStep.SEARCH)
     assert found == []

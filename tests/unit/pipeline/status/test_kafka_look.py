@@ -15,7 +15,7 @@ from pipeline.lag.view import GroupLag, LagView, PartitionLag
 from pipeline.offsets import TopicLog
 from pipeline.status import kafka_look
 from pipeline.status.completion import Completion
-from pipeline.status.kafka_look import END_LOOK_S, KafkaLook, KafkaView
+from pipeline.status.kafka_watcher import END_LOOK_S, KafkaView, KafkaWatcher
 
 CHUNK = Step("chunk", "pages", "chunk.m")
 CLUSTER: Any = SimpleNamespace(close=lambda: None, bootstrap="127.0.0.1:9092")
@@ -39,10 +39,10 @@ class Looks(threading.Event):
 
 def watched(
     monkeypatch: pytest.MonkeyPatch, see: Callable[[], LagView], looks: int = 1, completion: Completion | None = None
-) -> tuple[KafkaLook, Looks]:
+) -> tuple[KafkaWatcher, Looks]:
     """A thread that has ended after so many looks."""
     monkeypatch.setattr(kafka_look, "topic_logs", lambda *_: {})
-    look, ended = KafkaLook(CLUSTER, [CHUNK], "letters", completion), Looks(looks)
+    look, ended = KafkaWatcher(CLUSTER, [CHUNK], "letters", completion), Looks(looks)
     monkeypatch.setattr(look._observer, "look", lambda *_: see())
     look._ended = ended
     look.run()
@@ -75,7 +75,7 @@ def test_the_end_of_a_run_is_judged_by_looks_from_after_its_reading(monkeypatch:
         return seen(5)
 
     looks: list[int] = []
-    look = KafkaLook(CLUSTER, [CHUNK], "letters")
+    look = KafkaWatcher(CLUSTER, [CHUNK], "letters")
     monkeypatch.setattr(kafka_look, "topic_logs", lambda *_: {})
     monkeypatch.setattr(look._observer, "look", lambda *_: read_meanwhile())
     assert not look._look().done, "its ends may be from before the last record"

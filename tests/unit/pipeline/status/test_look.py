@@ -13,9 +13,9 @@ from pipeline.lag.backlog import Step
 from pipeline.lag.rates import Pace
 from pipeline.lag.view import GroupLag, PartitionLag
 from pipeline.status import look as looks
+from pipeline.status.collector import Pipeline, StatusCollector
 from pipeline.status.document import Status
-from pipeline.status.kafka_look import KafkaView
-from pipeline.status.look import Look, Pipeline
+from pipeline.status.kafka_watcher import KafkaView
 from pipeline.status.readings import Reading
 from pipeline.status.screen import Lines
 from pipeline.status.table import draw, line
@@ -44,7 +44,7 @@ class Site:
         self.steps = STEPS
         self.over = False
         self.patch.setattr(looks, "ask", lambda _: {f"h:{n}": one for n, one in enumerate(self.readings)})
-        self.look = Look(Pipeline("k:1", "", "m", ()), self.kafka, self, 60.0, source=self.source)
+        self.look = StatusCollector(Pipeline("k:1", "", "m", ()), self.kafka, self, 60.0, source=self.source)
 
     def find(self) -> list[Target]:
         return [Target(f"{one.stage}-{n}", f"h:{n}", one.stage) for n, one in enumerate(self.readings)]

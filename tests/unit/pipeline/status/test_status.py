@@ -18,7 +18,7 @@ from pipeline.lag.rates import Pace, Rate, duration, per_second
 from pipeline.lag.view import PartitionLag
 from pipeline.status import targets as finding
 from pipeline.status.document import Prices, StageStatus, Status, costs, phase_of, present, until_drained
-from pipeline.status.kafka_look import KafkaView
+from pipeline.status.kafka_watcher import KafkaView
 from pipeline.status.readings import Gpu, Reading, parse
 from pipeline.status.replicas import FORGET_S, SILENT_S, Ahead, Replicas, ReplicaView, State
 from pipeline.status.screen import once

@@ -35,7 +35,7 @@ from sinks.search.encoder import QuestionEncoder
 from sinks.search.made_questions import MadeQuestion, SampledPage
 from sinks.search.state import look
 from sinks.table import Table
-from sinks.upkeep import Step, Upkeep, UpkeepRules
+from sinks.upkeep import Upkeep, UpkeepRules, UpkeepStep
 from tests.tables import deletion, embedded, new_table
 
 NOUNS = ("harbour", "lantern", "orchard", "glacier", "violin", "compass", "kettle", "meadow", "engine", "library")
@@ -280,7 +280,7 @@ def test_upkeep_notes_what_was_measured_and_says_when_the_table_is_ready(tmp_pat
     assert table.fence.search is not None
     assert table.fence.search.recall == 0.5
     assert (ready[0], ready[-1]) == (0, 1)
-    assert steps.count(Step.MEASURE) == 2
-    assert steps.index(Step.MEASURE) > steps.index(Step.SEARCH_INDEX)
+    assert steps.count(UpkeepStep.MEASURE) == 2
+    assert steps.index(UpkeepStep.MEASURE) > steps.index(UpkeepStep.SEARCH_INDEX)
     upkeep.close()
     assert not ended

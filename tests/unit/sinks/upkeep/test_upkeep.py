@@ -35,9 +35,9 @@ from sinks.upkeep import (
     RETRY_S,
     TMP_AGE_S,
     State,
-    Step,
     Upkeep,
     UpkeepRules,
+    UpkeepStep,
     all_due,
     due,
     fragments,
@@ -61,71 +61,77 @@ LACKING = replace(QUIET, lacking=(NAMES,), live_rows=1)
     [
         (QUIET, None),
         (replace(QUIET, merges=19), None),
-        (replace(QUIET, merges=20), Step.BTREE),
-        (replace(QUIET, merges=5, changed=NOW - IDLE_S), Step.BTREE),
-        (replace(QUIET, merges=4, large_bytes=96 * MIB), Step.BTREE),
+        (replace(QUIET, merges=20), UpkeepStep.BTREE),
+        (replace(QUIET, merges=5, changed=NOW - IDLE_S), UpkeepStep.BTREE),
+        (replace(QUIET, merges=4, large_bytes=96 * MIB), UpkeepStep.BTREE),
         (replace(QUIET, merges=4, large_bytes=95 * MIB), None),
         (replace(QUIET, rows=199_999, last_rows=10_000, optimized=NOW - 899), None),
-        (replace(QUIET, rows=200_000), Step.OPTIMIZE),
+        (replace(QUIET, rows=200_000), UpkeepStep.OPTIMIZE),
         (replace(QUIET, rows=200_000, live_rows=8_000_000, trained_rows=8_000_000), None),
-        (replace(QUIET, fragments=300), Step.OPTIMIZE),
-        (replace(QUIET, rows=1, optimized=NOW - 900), Step.OPTIMIZE),
+        (replace(QUIET, fragments=300), UpkeepStep.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 900), UpkeepStep.OPTIMIZE),
         (replace(QUIET, rows=0, optimized=NOW - 900), None),
         (replace(QUIET, rows=20_000, last_rows=1_001), None),
-        (replace(QUIET, rows=20_000, changed=NOW - IDLE_S), Step.OPTIMIZE),
-        (replace(QUIET, changed=NOW - 3_601, optimized=NOW - 3_000), Step.OPTIMIZE),
+        (replace(QUIET, rows=20_000, changed=NOW - IDLE_S), UpkeepStep.OPTIMIZE),
+        (replace(QUIET, changed=NOW - 3_601, optimized=NOW - 3_000), UpkeepStep.OPTIMIZE),
         (replace(QUIET, changed=NOW - 3_601, optimized=NOW), None),
         (replace(QUIET, changed=NOW - 3_599, optimized=NOW - 3_599), None),
         (replace(QUIET, live_rows=99_999), None),
-        (replace(QUIET, live_rows=100_000), Step.INDEX),
+        (replace(QUIET, live_rows=100_000), UpkeepStep.INDEX),
         (replace(QUIET, live_rows=399_999, trained_rows=100_000), None),
-        (replace(QUIET, live_rows=400_000, trained_rows=100_000), Step.INDEX),
+        (replace(QUIET, live_rows=400_000, trained_rows=100_000), UpkeepStep.INDEX),
         (replace(QUIET, live_rows=1_599_999, trained_rows=100_000, last_rows=10_000), None),
-        (replace(QUIET, live_rows=1_600_000, trained_rows=100_000, last_rows=10_000), Step.INDEX),
+        (replace(QUIET, live_rows=1_600_000, trained_rows=100_000, last_rows=10_000), UpkeepStep.INDEX),
         (replace(QUIET, rows=MANY, optimized=NOW - 59), None),
-        (replace(QUIET, rows=MANY, optimized=NOW - 60), Step.OPTIMIZE),
-        (replace(QUIET, rows=MANY, optimized=NOW - 60, last_rows=1_000), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 60), UpkeepStep.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 60, last_rows=1_000), UpkeepStep.OPTIMIZE),
         (replace(QUIET, rows=MANY, optimized=NOW - 60, last_rows=1_001), None),
-        (replace(QUIET, rows=MANY, optimized=NOW - 60, last_rows=1_001, changed=NOW - IDLE_S), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 60, last_rows=1_001, changed=NOW - IDLE_S), UpkeepStep.OPTIMIZE),
         (replace(QUIET, rows=MANY, optimized=NOW - 399, optimize_took=20), None),
-        (replace(QUIET, rows=MANY, optimized=NOW - 400, optimize_took=20), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 400, optimize_took=20), UpkeepStep.OPTIMIZE),
         (replace(QUIET, rows=MANY, optimized=NOW - 11_999, optimize_took=600), None),
-        (replace(QUIET, rows=MANY, optimized=NOW - 12_000, optimize_took=600), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 12_000, optimize_took=600), UpkeepStep.OPTIMIZE),
         (replace(QUIET, rows=MANY, optimized=NOW - 11_999, optimize_took=600, last_rows=10_000), None),
         (replace(QUIET, rows=MANY, optimized=NOW - 2_399, optimize_took=600, changed=NOW - IDLE_S), None),
-        (replace(QUIET, rows=MANY, optimized=NOW - 2_400, optimize_took=600, changed=NOW - IDLE_S), Step.OPTIMIZE),
+        (
+            replace(QUIET, rows=MANY, optimized=NOW - 2_400, optimize_took=600, changed=NOW - IDLE_S),
+            UpkeepStep.OPTIMIZE,
+        ),
         (replace(QUIET, rows=20_000, optimized=NOW - 2_399, optimize_took=600, changed=NOW - IDLE_S), None),
         (replace(QUIET, rows=1, optimized=NOW - 11_999, optimize_took=600, changed=NOW - IDLE_S), None),
-        (replace(QUIET, rows=1, optimized=NOW - 12_000, optimize_took=600), Step.OPTIMIZE),
-        (replace(QUIET, rows=1, optimized=NOW - 21_600, optimize_took=6_000), Step.OPTIMIZE),
-        (replace(QUIET, leases=1, optimized=NOW - 900, optimize_took=600), Step.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 12_000, optimize_took=600), UpkeepStep.OPTIMIZE),
+        (replace(QUIET, rows=1, optimized=NOW - 21_600, optimize_took=6_000), UpkeepStep.OPTIMIZE),
+        (replace(QUIET, leases=1, optimized=NOW - 900, optimize_took=600), UpkeepStep.OPTIMIZE),
         (replace(QUIET, rows=MANY, optimized=NOW - 449, rewritten=512 * MIB), None),
-        (replace(QUIET, rows=MANY, optimized=NOW - 450, rewritten=512 * MIB), Step.OPTIMIZE),
-        (replace(QUIET, rows=MANY, optimized=NOW - 60, rewritten=512 * MIB, table_bytes=40_960 * MIB), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 450, rewritten=512 * MIB), UpkeepStep.OPTIMIZE),
+        (
+            replace(QUIET, rows=MANY, optimized=NOW - 60, rewritten=512 * MIB, table_bytes=40_960 * MIB),
+            UpkeepStep.OPTIMIZE,
+        ),
         (replace(QUIET, rows=MANY, optimized=NOW - 79, optimize_took=20, changed=NOW - IDLE_S), None),
-        (replace(QUIET, rows=MANY, optimized=NOW - 80, optimize_took=20, changed=NOW - IDLE_S), Step.OPTIMIZE),
+        (replace(QUIET, rows=MANY, optimized=NOW - 80, optimize_took=20, changed=NOW - IDLE_S), UpkeepStep.OPTIMIZE),
         (replace(QUIET, rows=TAIL_ROWS, optimized=NOW - 899, changed=NOW - IDLE_S), None),
         (replace(QUIET, rows=30_000, optimized=NOW - 60, changed=NOW - IDLE_S, backfilling=True), None),
-        (replace(LACKING, lacking_since=NOW - IDLE_S), Step.SEARCH_INDEX),
+        (replace(LACKING, lacking_since=NOW - IDLE_S), UpkeepStep.SEARCH_INDEX),
         (replace(LACKING, lacking_since=NOW - 4), None),
         (replace(LACKING, lacking_since=NOW - 899, last_rows=10_000), None),
-        (replace(LACKING, lacking_since=NOW - 900, last_rows=10_000), Step.SEARCH_INDEX),
+        (replace(LACKING, lacking_since=NOW - 900, last_rows=10_000), UpkeepStep.SEARCH_INDEX),
         (replace(LACKING, lacking_since=NOW - 899, backfilling=True), None),
         (replace(LACKING, lacking_since=NOW - IDLE_S, live_rows=0), None),
-        (replace(QUIET, suspects={"text_en_idx"}, last_rows=10_000), Step.SEARCH_INDEX),
-        (replace(QUIET, may_backfill=True), Step.BACKFILL),
-        (replace(QUIET, may_backfill=True, measured=NOW - 60), Step.GAUGES),
+        (replace(QUIET, suspects={"text_en_idx"}, last_rows=10_000), UpkeepStep.SEARCH_INDEX),
+        (replace(QUIET, may_backfill=True), UpkeepStep.BACKFILL),
+        (replace(QUIET, may_backfill=True, measured=NOW - 60), UpkeepStep.GAUGES),
         (replace(QUIET, may_backfill=True, last_rows=10_000, backfilled=NOW - 9), None),
-        (replace(QUIET, may_backfill=True, last_rows=10_000, backfilled=NOW - 10), Step.BACKFILL),
-        (replace(QUIET, swept=NOW - TMP_AGE_S), Step.SWEEP),
-        (replace(QUIET, measured=NOW - 60), Step.GAUGES),
+        (replace(QUIET, may_backfill=True, last_rows=10_000, backfilled=NOW - 10), UpkeepStep.BACKFILL),
+        (replace(QUIET, swept=NOW - TMP_AGE_S), UpkeepStep.SWEEP),
+        (replace(QUIET, measured=NOW - 60), UpkeepStep.GAUGES),
         (replace(QUIET, measured=NOW - 60, changed=NOW - 61), None),
-        (replace(QUIET, merges=20, rows=200_000, live_rows=100_000), Step.BTREE),
-        (replace(QUIET, merges=20, rows=200_000, later={Step.BTREE: NOW + 1}), Step.OPTIMIZE),
-        (replace(QUIET, merges=20, later={Step.BTREE: NOW}), Step.BTREE),
+        (replace(QUIET, merges=20, rows=200_000, live_rows=100_000), UpkeepStep.BTREE),
+        (replace(QUIET, merges=20, rows=200_000, later={UpkeepStep.BTREE: NOW + 1}), UpkeepStep.OPTIMIZE),
+        (replace(QUIET, merges=20, later={UpkeepStep.BTREE: NOW}), UpkeepStep.BTREE),
     ],
 )
-def test_the_most_urgent_step_that_is_due_comes_first(state: State, step: Step | None) -> None:
+def test_the_most_urgent_step_that_is_due_comes_first(state: State, step: UpkeepStep | None) -> None:
     assert due(state, RULES, NOW) == step
 
 
@@ -167,7 +173,7 @@ def test_optimize_leaves_few_fragments_and_no_leftovers_but_remembers_deletions(
         table.write([embedded("enwiki:1", offset, 9 - offset), deletion(f"enwiki:x{offset}", offset)], {0: offset})
     before = contents(table)
     assert fragments(table) > 4
-    upkeep(table).do(Step.OPTIMIZE)
+    upkeep(table).do(UpkeepStep.OPTIMIZE)
     assert fragments(table) <= 2
     dead = table.lance.search().where("n >= 0 AND text IS NULL").select(["id"]).to_arrow()["id"].to_pylist()
     assert sorted(dead) == [f"enwiki:x{offset}#0" for offset in range(1, 9)]
@@ -182,8 +188,8 @@ def test_the_btrees_have_every_row_after_their_rebuild(tmp_path: Path) -> None:
     for offset in range(1, 8):
         care.wrote(table.write([embedded(f"enwiki:{offset}", offset, 2)], {0: offset}))
         done.append(care.turn())
-    assert done.count(Step.BTREE) == 3  # at once, for a new table has none, then every third merge
-    upkeep(table).do(Step.BTREE)
+    assert done.count(UpkeepStep.BTREE) == 3  # at once, for a new table has none, then every third merge
+    upkeep(table).do(UpkeepStep.BTREE)
     for name in ("id_idx", "page_idx"):
         stats = table.lance.index_stats(name)
         assert stats is not None
@@ -192,22 +198,22 @@ def test_the_btrees_have_every_row_after_their_rebuild(tmp_path: Path) -> None:
 
 def test_large_rows_get_their_btree_sooner_and_usual_ones_do_not(tmp_path: Path) -> None:
     care = upkeep(new_table(tmp_path))
-    care.do(Step.BTREE)
+    care.do(UpkeepStep.BTREE)
     care.wrote(Written(1, 0, 10_000, 0, bytes=40_000_000))
-    assert care.turn() is not Step.BTREE
+    assert care.turn() is not UpkeepStep.BTREE
     care.wrote(Written(1, 0, 100, 0, bytes=120_000_000))
-    assert care.turn() is Step.BTREE
+    assert care.turn() is UpkeepStep.BTREE
 
 
 def test_a_vector_index_waits_for_rows_and_then_finds_them(tmp_path: Path) -> None:
     table = new_table(tmp_path)
     care = upkeep(table, index_rows=600)
-    care.do(Step.INDEX)
+    care.do(UpkeepStep.INDEX)
     care.wrote(table.write([embedded(f"enwiki:{n}", n, 10) for n in range(50)], {0: 50}))
-    care.do(Step.INDEX)
+    care.do(UpkeepStep.INDEX)
     assert not [index for index in table.lance.list_indices() if index.columns == ["vector"]]
     care.wrote(table.write([embedded(f"enwiki:{n}", n, 10) for n in range(50, 70)], {0: 70}))
-    care.do(Step.INDEX)
+    care.do(UpkeepStep.INDEX)
     assert [index.index_type for index in table.lance.list_indices() if index.columns == ["vector"]] == ["IvfRq"]
     row = table.lance.search().where("id = 'enwiki:60#4'").to_arrow().to_pylist()[0]
     hit = table.lance.search(np.array(row["vector"])).distance_type("cosine").refine_factor(5).limit(1).to_list()[0]
@@ -220,17 +226,17 @@ def test_an_index_of_another_metric_than_the_models_is_trained_anew(tmp_path: Pa
     table.write([embedded(f"enwiki:{n}", n, 10) for n in range(40)], {0: 40})
     table.lance.create_index("vector", config=IvfRq(distance_type="cosine", num_bits=4))  # as 8c9e2ef did
     care = upkeep(table, index_rows=300)
-    assert Step.INDEX in all_due(care._state, care._rules, 0)
-    care.do(Step.INDEX)
+    assert UpkeepStep.INDEX in all_due(care._state, care._rules, 0)
+    care.do(UpkeepStep.INDEX)
     stats = table.lance.index_stats("vector_idx")
     assert stats is not None
     assert stats.distance_type == "dot"
     again = upkeep(table, index_rows=300)
-    assert Step.INDEX not in all_due(again._state, again._rules, 0)
+    assert UpkeepStep.INDEX not in all_due(again._state, again._rules, 0)
 
 
-@pytest.mark.parametrize("step", list(Step))
-def test_no_step_touches_a_table_that_another_writer_has(tmp_path: Path, step: Step) -> None:
+@pytest.mark.parametrize("step", list(UpkeepStep))
+def test_no_step_touches_a_table_that_another_writer_has(tmp_path: Path, step: UpkeepStep) -> None:
     table = new_table(tmp_path)
     care = upkeep(table)
     second = takeover(tmp_path)
@@ -269,14 +275,14 @@ def test_a_step_that_panics_is_tried_again_and_ends_the_process_when_it_goes_on_
     for _ in range(2):  # a step that succeeds in between has its panics forgotten
         monkeypatch.setattr(table.lance, "create_index", panic)
         for _ in range(MOST_PANICS - 1):
-            care.do(Step.BTREE)
+            care.do(UpkeepStep.BTREE)
         monkeypatch.setattr(table.lance, "create_index", rebuild)
-        care.do(Step.BTREE)
+        care.do(UpkeepStep.BTREE)
     monkeypatch.setattr(table.lance, "create_index", panic)
     for _ in range(MOST_PANICS - 1):
-        care.do(Step.BTREE)
+        care.do(UpkeepStep.BTREE)
     with pytest.raises(Fatal, match="table wikipedia: upkeep, step btree, makes a library written in Rust panic"):
-        care.do(Step.BTREE)
+        care.do(UpkeepStep.BTREE)
 
 
 def test_a_full_disk_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +293,7 @@ def test_a_full_disk_is_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(table.lance, "optimize", full)
     with pytest.raises(Fatal, match="the disk is full; make room"):
-        upkeep(table).do(Step.OPTIMIZE)
+        upkeep(table).do(UpkeepStep.OPTIMIZE)
 
 
 def test_a_users_tag_keeps_old_versions_and_nothing_else_from_upkeep(
@@ -300,13 +306,13 @@ def test_a_users_tag_keeps_old_versions_and_nothing_else_from_upkeep(
         care.wrote(table.write([embedded("enwiki:1", offset, 2)], {0: offset}))
     table.lance.tags.create("mine", 2)  # type: ignore[no-untyped-call]
     with structlog.testing.capture_logs() as said:
-        care.do(Step.OPTIMIZE)
+        care.do(UpkeepStep.OPTIMIZE)
     assert [(line["event"], line["tags"]) for line in said] == [("upkeep.tagged", ["mine"])]
     assert fragments(table) <= 2
-    assert care.turn() is not Step.OPTIMIZE
+    assert care.turn() is not UpkeepStep.OPTIMIZE
     table.lance.tags.delete("mine")  # type: ignore[no-untyped-call]
     before = len(table.lance.list_versions())
-    care.do(Step.OPTIMIZE)
+    care.do(UpkeepStep.OPTIMIZE)
     assert len(table.lance.list_versions()) < before
 
 
@@ -318,7 +324,7 @@ def test_only_old_temporary_files_are_swept(tmp_path: Path) -> None:
         path.write_bytes(b"x")
     for path in (old, other):
         os.utime(path, (1, 1))
-    upkeep(table).do(Step.SWEEP)
+    upkeep(table).do(UpkeepStep.SWEEP)
     assert not old.exists()
     assert young.exists()
     assert other.exists()
@@ -332,7 +338,7 @@ def test_the_gauges_tell_what_the_table_holds(tmp_path: Path) -> None:
     table = new_table(tmp_path)
     table.write([embedded("enwiki:1", 1, 3), deletion("enwiki:2", 2)], {0: 2})
     metrics = Metrics("lance")
-    Upkeep(table, RULES, metrics).do(Step.GAUGES)
+    Upkeep(table, RULES, metrics).do(UpkeepStep.GAUGES)
     found = {
         name: metrics.registry.get_sample_value(f"cirrostream_table_{name}", {"stage": "lance"})
         for name in ("rows", "dead_rows", "fragments")
@@ -349,14 +355,14 @@ def test_before_a_measurement_the_rows_are_counted_for_written_anew_they_are_no_
         care.wrote(table.write([embedded("enwiki:1", offset, 3)], {0: offset}))
     assert care._state.live_rows == 6
     care._steps._measuring = Measuring(lambda: Mock(poll=lambda: None), Metrics("lance"))
-    care.do(Step.MEASURE)
+    care.do(UpkeepStep.MEASURE)
     assert care._state.live_rows == 3
 
 
-def settled(care: Upkeep, clock: Clock, seconds: float = 10, most: int = 60) -> list[Step]:
+def settled(care: Upkeep, clock: Clock, seconds: float = 10, most: int = 60) -> list[UpkeepStep]:
     """The steps that are done until nothing is due any more, so many seconds later."""
     clock.now += seconds
-    done: list[Step] = []
+    done: list[UpkeepStep] = []
     while (step := care.turn()) is not None:
         done.append(step)
         assert len(done) < most
@@ -385,15 +391,15 @@ def test_a_table_that_is_left_alone_gets_all_its_indexes_one_a_turn_and_then_non
     table = new_table(tmp_path)
     care = Upkeep(table, RULES, metrics, clock=clock)
     care.wrote(language(table, 1))
-    assert Step.SEARCH_INDEX not in [care.turn() for _ in range(4)]
+    assert UpkeepStep.SEARCH_INDEX not in [care.turn() for _ in range(4)]
     assert gauge(metrics, "unindexed_text_since_timestamp_seconds")
     done = settled(care, clock)
-    assert done.count(Step.SEARCH_INDEX) == len(wanted(table.lance.schema.names, {"text_words"}))
+    assert done.count(UpkeepStep.SEARCH_INDEX) == len(wanted(table.lance.schema.names, {"text_words"}))
     assert found_by(table, "fywiki") == {"fywiki:1"}
     settled(care, clock, seconds=61)
     assert gauge(metrics, "unindexed_text_since_timestamp_seconds") == 0
     assert gauge(metrics, "unindexed_text_rows") == 0
-    assert Step.SEARCH_INDEX not in settled(upkeep(table, clock), clock)
+    assert UpkeepStep.SEARCH_INDEX not in settled(upkeep(table, clock), clock)
 
 
 def test_words_find_a_row_within_a_minute_of_its_merge_while_little_comes(tmp_path: Path) -> None:
@@ -419,9 +425,9 @@ def test_a_few_rows_wait_for_their_index_because_searches_read_them(tmp_path: Pa
     care.wrote(language(table, 1))
     settled(care, clock)
     care.wrote(language(table, 2, TAIL_ROWS - 1))
-    assert Step.OPTIMIZE not in settled(care, clock, seconds=RULES.optimize_seconds / 2)
+    assert UpkeepStep.OPTIMIZE not in settled(care, clock, seconds=RULES.optimize_seconds / 2)
     assert gauge(metrics, "unindexed_text_since_timestamp_seconds") == 0
-    assert Step.OPTIMIZE in settled(care, clock, seconds=RULES.optimize_seconds)
+    assert UpkeepStep.OPTIMIZE in settled(care, clock, seconds=RULES.optimize_seconds)
     assert found_by(table, "fywiki") == {"fywiki:1", "fywiki:2"}
 
 
@@ -446,7 +452,7 @@ def test_a_writer_that_starts_anew_knows_since_when_rows_wait(tmp_path: Path) ->
     language(table, 2, MANY)
     after, metrics = time.time(), Metrics("lance")
     restarted = Upkeep(table, RULES, metrics, clock=clock)
-    restarted.do(Step.GAUGES)
+    restarted.do(UpkeepStep.GAUGES)
     since = gauge(metrics, "unindexed_text_since_timestamp_seconds")
     assert since is not None
     assert before - 1 <= since <= after
@@ -624,4 +630,4 @@ def test_an_index_that_is_never_as_it_was_asked_for_is_not_made_again_and_again(
         settled(care, clock)
     refused = [line["column"] for line in said if line["event"] == "upkeep.search_index_refused"]
     assert refused == ["text_words", "names"]
-    assert Step.SEARCH_INDEX not in settled(care, clock, seconds=1_000)
+    assert UpkeepStep.SEARCH_INDEX not in settled(care, clock, seconds=1_000)

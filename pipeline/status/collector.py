@@ -24,7 +24,7 @@ from pipeline.status.document import (
     present,
     until_drained,
 )
-from pipeline.status.kafka_look import KafkaLook, KafkaView
+from pipeline.status.kafka_watcher import KafkaView, KafkaWatcher
 from pipeline.status.replicas import Ahead, Replicas, ReplicaView
 from pipeline.status.scrape import ask
 from pipeline.status.targets import MOST_REPLICAS, Target
@@ -38,7 +38,7 @@ ENOUGH_PAGES = 20
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What is looked at, in the operator's words."""
+    """The pipeline that is looked at, in the operator's words."""
 
     kafka: str
     namespace: str
@@ -57,7 +57,7 @@ class Finder(Protocol):
     def find(self) -> list[Target]: ...
 
 
-class Look:
+class StatusCollector:
     """`take` is one look at everything.
 
     Args:
@@ -67,7 +67,7 @@ class Look:
     def __init__(
         self,
         pipeline: Pipeline,
-        kafka: KafkaLook,
+        kafka: KafkaWatcher,
         targets: Finder,
         stuck_s: float,
         *,
@@ -196,7 +196,7 @@ class Look:
         return Tokens(sum(pace.per_second for pace in paces if pace is not None), waiting, told or mean)
 
     def _longer(self, own: Pace | None, group: str) -> Pace | None:
-        """What we saw ourselves, or what a lag exporter that we can ask has seen for longer."""
+        """Our own observation, or that of a lag exporter that has watched for longer."""
         told = self.replicas.group_rate(group, time.time())
         return told if told is not None and (own is None or own.over_s < told.over_s) else own
 
@@ -223,6 +223,6 @@ def _by_reason(counts: Mapping[str, float]) -> dict[str, int]:
 
 
 def _together(replicas: Sequence[ReplicaView]) -> Pace | None:
-    """What the replicas have done on average since each of them began."""
+    """The replicas' average rate since each of them began."""
     paces = [replica.since_start for replica in replicas if replica.since_start is not None]
     return Pace(sum(p.per_second for p in paces), max(p.over_s for p in paces)) if paces else None

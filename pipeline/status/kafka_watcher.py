@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pipeline.errors import CirrostreamError, Fatal, TryAgain, one_line
 from pipeline.kafka import Cluster
 from pipeline.kafka_errors import translated
-from pipeline.lag.backlog import ClusterLog, Step
+from pipeline.lag.backlog import ClusterProbe, Step
 from pipeline.lag.observer import READ_SECONDS, Observer
 from pipeline.lag.rates import Pace, Rate
 from pipeline.lag.view import GroupLag
@@ -24,7 +24,7 @@ END_LOOK_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class KafkaView:
-    """What was seen last; empty before the first look."""
+    """The last view; empty before the first look."""
 
     groups: tuple[GroupLag, ...] = ()
     """Without those whose topic is not there."""
@@ -44,13 +44,13 @@ class KafkaView:
 
     @property
     def fatal(self) -> CirrostreamError | None:
-        """What a run cannot go on with: no topic, or an error that another try does not mend."""
+        """The error that ends a run: no topic, or one that another try does not mend."""
         if self.missing:
             return Fatal(f"topic {', '.join(self.missing)}: there is no such topic")
         return None if isinstance(self.trouble, TryAgain) else self.trouble
 
 
-class KafkaLook(threading.Thread):
+class KafkaWatcher(threading.Thread):
     """`view` is the newest answer.
 
     Args:
@@ -69,11 +69,11 @@ class KafkaLook(threading.Thread):
         completion: Completion | None = None,
         read_seconds: float = READ_SECONDS,
     ) -> None:
-        super().__init__(name="kafka-look", daemon=True)
+        super().__init__(name="kafka-watcher", daemon=True)
         self.view = KafkaView()
         self.steps = steps
         self._cluster = cluster
-        self._log = ClusterLog(cluster)
+        self._log = ClusterProbe(cluster)
         self._observer = Observer(cluster)
         self._letters = letters
         self._read_seconds = read_seconds
