@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from deploy.local import outcome
 from deploy.local import report as reports
-from deploy.local.outcome import Outcome, Reckoning
+from deploy.local.outcome import Outcome, ReportBuilder
 from deploy.local.run_settings import RunSettings
 from deploy.local.stages import producer_plan
 from pipeline.addresses import without_secrets
@@ -125,11 +125,11 @@ def test_a_runs_report_has_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyP
     settings = RunSettings(sources=[SOURCE], lance_uri=f"memory://user:hunter2@{tmp_path.name}", data_dir=tmp_path)
     corpus = CorpusTopics("pages", "progress", "letters")
     cluster: Any = SimpleNamespace(bootstrap="127.0.0.1:9092", log=lambda _: TopicLog("id", {0: 0}, {0: 1}))
-    reckoning = Reckoning(cluster, corpus, settings, [], datetime.now(UTC), 0, 0)
+    builder = ReportBuilder(cluster, corpus, settings, [], datetime.now(UTC), 0, 0)
     model: Any = SimpleNamespace(tag="m")
     supervisor: Any = SimpleNamespace(stages=[])
     watcher: Any = SimpleNamespace(total=lambda _: SimpleNamespace(characters=0))
-    report = reckoning.report(Outcome("failed", 1, f"produce: {SOURCE}: gone"), model, supervisor, watcher)
+    report = builder.report(Outcome("failed", 1, f"produce: {SOURCE}: gone"), model, supervisor, watcher)
     path = reports.write(report, tmp_path, datetime.now(UTC))
     for file in (path, path.with_suffix(".json")):
         assert "hunter2" not in file.read_text()

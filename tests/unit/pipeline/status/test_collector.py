@@ -12,7 +12,7 @@ import pytest
 from pipeline.lag.backlog import Step
 from pipeline.lag.rates import Pace
 from pipeline.lag.view import GroupLag, PartitionLag
-from pipeline.status import look as looks
+from pipeline.status import collector
 from pipeline.status.collector import Pipeline, StatusCollector
 from pipeline.status.document import Status
 from pipeline.status.kafka_watcher import KafkaView
@@ -43,7 +43,7 @@ class Site:
         self.kafka: Any = self
         self.steps = STEPS
         self.over = False
-        self.patch.setattr(looks, "ask", lambda _: {f"h:{n}": one for n, one in enumerate(self.readings)})
+        self.patch.setattr(collector, "ask", lambda _: {f"h:{n}": one for n, one in enumerate(self.readings)})
         self.look = StatusCollector(Pipeline("k:1", "", "m", ()), self.kafka, self, 60.0, source=self.source)
 
     def find(self) -> list[Target]:

@@ -13,7 +13,7 @@ from pipeline.errors import Fatal, TryAgain
 from pipeline.lag.backlog import Backlog, Step
 from pipeline.lag.view import GroupLag, LagView, PartitionLag
 from pipeline.offsets import TopicLog
-from pipeline.status import kafka_look
+from pipeline.status import kafka_watcher
 from pipeline.status.completion import Completion
 from pipeline.status.kafka_watcher import END_LOOK_S, KafkaView, KafkaWatcher
 
@@ -41,7 +41,7 @@ def watched(
     monkeypatch: pytest.MonkeyPatch, see: Callable[[], LagView], looks: int = 1, completion: Completion | None = None
 ) -> tuple[KafkaWatcher, Looks]:
     """A thread that has ended after so many looks."""
-    monkeypatch.setattr(kafka_look, "topic_logs", lambda *_: {})
+    monkeypatch.setattr(kafka_watcher, "topic_logs", lambda *_: {})
     look, ended = KafkaWatcher(CLUSTER, [CHUNK], "letters", completion), Looks(looks)
     monkeypatch.setattr(look._observer, "look", lambda *_: see())
     look._ended = ended
@@ -76,7 +76,7 @@ def test_the_end_of_a_run_is_judged_by_looks_from_after_its_reading(monkeypatch:
 
     looks: list[int] = []
     look = KafkaWatcher(CLUSTER, [CHUNK], "letters")
-    monkeypatch.setattr(kafka_look, "topic_logs", lambda *_: {})
+    monkeypatch.setattr(kafka_watcher, "topic_logs", lambda *_: {})
     monkeypatch.setattr(look._observer, "look", lambda *_: read_meanwhile())
     assert not look._look().done, "its ends may be from before the last record"
     assert look._look().done
