@@ -28,7 +28,7 @@ class Standing(Protocol):
     """Work as it stands at one moment."""
 
     def bars(self) -> Mapping[str, Bar]:
-        """What is under way, by keys that stay the same; the last is all of it."""
+        """The bars under way, by keys that stay the same; the last is all of it."""
         ...
 
     def lines(self) -> Mapping[str, Mapping[str, object]]:

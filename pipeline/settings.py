@@ -171,7 +171,7 @@ class ModelSettings(Settings):
     revision: str | None = Field(None, description="Commit of the model on the hub; unset: its newest.")
     unit: Unit = Field(
         "window",
-        description="What becomes a vector: windows of the text, the opening text alone, or the page's beginning.",
+        description="The text of a vector: windows of the page, its opening text alone, or its beginning.",
     )
     window_tokens: int = Field(200, ge=8, le=100_000, description="Tokens of text in a window.")
     overlap_tokens: int = Field(40, ge=0, le=50_000, description="Tokens that neighbouring windows share.")

@@ -23,7 +23,7 @@ class Source:
 
 @dataclass(slots=True)
 class Whole:
-    """What was there at the first look, and what there will be.
+    """The counts at the first look, and those at the end.
 
     Without a source, everything in Kafka is the whole, whoever has sent it and whenever that was.
     """

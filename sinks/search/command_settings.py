@@ -31,7 +31,7 @@ class SearchSettings(SearchOptions):
     """
 
     question: str | None = Field(
-        None, description="What to look for; none: a prompt.", json_schema_extra={cli.ARGUMENT: True}
+        None, description="The question; none: a prompt.", json_schema_extra={cli.ARGUMENT: True}
     )
     k: int = Field(10, ge=1, le=MAX_K, description="Pages, or chunks, to show.")
     mode: Mode = Field("hybrid", description="By meaning, words and names (hybrid), meaning (vector), or words (text).")

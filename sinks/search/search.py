@@ -293,7 +293,7 @@ class Search:
     def _best(
         self, asked: Asked, run: Callable[[Asked], Ran], mode: Mode, by: By, count: int
     ) -> tuple[Mapping[Leg, Sequence[Candidate]], list[LegReport], list[Fused], dict[str, Row]]:
-        """What the legs found, their reports, and the first pages or chunks with their rows, by id.
+        """The legs' findings and reports, and the first pages or chunks with their rows, by id.
 
         Somebody may have given a text or a vector to a row that is not live. The legs are asked once more then, with a
         condition against such rows, which makes every question several times as slow.
