@@ -13,6 +13,7 @@ import msgspec
 from pipeline.dead_letters import DeadLetter, DeadLetters
 from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
 from pipeline.records import Page, encode
+from pipeline.rejected import Rejected
 from pipeline.settings import MIB
 from pipeline.version import version
 
@@ -131,6 +132,16 @@ class Handed(NamedTuple):
     """Bytes in flight."""
 
 
+class _Unsent(NamedTuple):
+    """A record that never came to Kafka, by its place in its source."""
+
+    topic: str
+    offset: int
+    key: bytes
+    value: bytes | None
+    partition: int = 0
+
+
 class PageSender:
     """Sends pages and deletions to the topic `pages`."""
 
@@ -167,12 +178,4 @@ class PageSender:
 
 
 def _letter(message: Message, source: str, number: int, error: RecordTooLarge) -> DeadLetter:
-    return DeadLetter(
-        topic=source,
-        partition=0,
-        offset=number,
-        key=message.key,
-        value=message.value,
-        reason="too_large",
-        error=f"{source}, {number + 1}: {error}",
-    )
+    return DeadLetter.of(_Unsent(source, number, message.key, message.value), Rejected("too_large", str(error)))
