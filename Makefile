@@ -51,6 +51,7 @@ bench: $(VENV)/.test  ## Benchmarks: ratios on the screen, figures in JSON files
 	$(BIN)/python -m bench.embed
 	$(BIN)/python -m bench.table
 	$(BIN)/python -m bench.producer
+	$(BIN)/python -m bench.markup
 	$(BIN)/python -m bench.metrics
 
 dashboards: $(VENV)/.test  ## Grafana's dashboards and Prometheus' rules, rendered from the code
