@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -202,12 +201,12 @@ def _gib(size: float | None) -> str:
     return "?" if size is None else f"{size / 2**30:.0f}"
 
 
-def _bar(status: Status) -> Iterator[RenderableType]:
+def _bar(status: Status) -> Iterator[Text]:
     if status.share is not None and status.phase in ("running", "standing still"):
+        done = round(BAR_WIDTH * status.share)
         whole = "the source" if status.of_source else "what is in Kafka now"
-        bar = Table.grid(padding=(0, 1))
-        bar.add_row(ProgressBar(1.0, status.share, BAR_WIDTH), f"{_share(status.share)} of {whole}")
-        yield bar
+        bar = ("━" * done, "green"), ("─" * (BAR_WIDTH - done), "dim")
+        yield Text.assemble(*bar, f" {_share(status.share)} of {whole}")
 
 
 def _lines(status: Status) -> Iterable[Text]:
