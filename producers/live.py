@@ -5,30 +5,31 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from functools import partial
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Exit, Fatal
 from pipeline.kafka import READ_SECONDS, Cluster
 from pipeline.publisher import Publisher
+from pipeline.records import utc_timestamp
 from pipeline.service import Service
 from pipeline.topics import ensure_corpus
-from producers.api.background import in_background
 from producers.api.client import MediaWikiApi
-from producers.api.http import CONNECTIONS
+from producers.api.http import CONNECTIONS, in_background
 from producers.api.looks import Look, WikiPages
-from producers.api.opened import open_api, wiki_pages
+from producers.api.wiki import WikiSettings, open_api, web_address, wiki_pages
 from producers.fetch.clock import StopClock, Stopped
 from producers.fetch.contact import user_agent
 from producers.run.delivery import PageSender
-from producers.stream.events import EventStream, ServerEvent
+from producers.stream.events import EventStream, Inlet, ServerEvent
 from producers.stream.follower import Follower
-from producers.stream.inlet import Inlet
-from producers.stream.outlet import Outlet
+from producers.stream.outlet import LivePosition, Outlet, begin, read_position
 from producers.stream.pending import Pending
-from producers.stream.position import LivePosition, begin, read_position
-from producers.stream.settings import LiveSettings
 
 MAX_PENDING = 20_000
 """More pages to look at, after a long absence, and the stream has to wait."""
@@ -36,6 +37,43 @@ MAX_PENDING = 20_000
 EVENTS_A_TURN = 500
 TURN_SECONDS = 0.1
 STOP_SECONDS = 4.0
+
+PUBLIC_STREAM = "https://stream.wikimedia.org/v2/stream/mediawiki.page_change.v1"
+
+
+def _moment(value: str) -> str:
+    """Any ISO 8601 time to one in UTC; without a zone it is taken for UTC."""
+    if not value:
+        return value
+    try:
+        moment = datetime.fromisoformat(value)
+        return utc_timestamp(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+    except (ValueError, OverflowError):
+        raise ValueError("a time such as 2026-11-15 or 2026-11-15T06:00:00Z") from None
+
+
+class LiveSettings(WikiSettings):
+    """Which changes to follow, from where, and how eagerly."""
+
+    stream: Annotated[str, AfterValidator(web_address)] = Field(
+        PUBLIC_STREAM, description="Address of the stream of page changes (server-sent events)."
+    )
+    since: Annotated[str, AfterValidator(_moment)] = Field(
+        "",
+        description="Begin with the changes of this time, such as a snapshot's date; another value than before "
+        "begins again. Empty: with now.",
+    )
+    refetch_seconds: float = Field(
+        30.0, ge=0, le=3600, description="Fetch a page that is edited again and again at most so often."
+    )
+    silence_seconds: float = Field(
+        60.0, gt=0, description="Connect to the stream again when it says nothing for so long."
+    )
+    max_away_days: float = Field(
+        7.0, gt=0, description="Refuse to go on after a longer absence: the stream has forgotten what was before."
+    )
+    progress_seconds: float = Field(2.0, gt=0, description="Write down how far all is sent, at most so often.")
+
 
 app = new_app("Follows the changes of a wiki.")
 

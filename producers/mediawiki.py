@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
+from typing import Self
 
 import msgspec
+from pydantic import Field, model_validator
 from rich import box
 from rich.table import Table
 
-from pipeline.cli import command, new_app, run
+from pipeline.cli import FLAG, command, new_app, run
 from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Exit
 from pipeline.kafka import Cluster
@@ -20,10 +23,8 @@ from pipeline.service import Service
 from pipeline.terminal import report_console, write_json
 from pipeline.topics import ensure_corpus
 from producers.account import Ledger
-from producers.api.opened import open_api, wiki_pages
-from producers.api.reader import members, titled
-from producers.api.settings import MediaWikiSettings
-from producers.api.titles import pages_in, titles_in
+from producers.api.reader import members, pages_in, titled, titles_in
+from producers.api.wiki import WikiSettings, open_api, wiki_pages
 from producers.bytes.lines import BEGINNING
 from producers.fetch.clock import Stopped
 from producers.reader import Entry
@@ -41,6 +42,25 @@ SHOWN_TITLES = 1_000
 CAPTION_TITLES = 20
 
 app = new_app("Fetches pages of a wiki through its API.")
+
+
+class MediaWikiSettings(WikiSettings):
+    """The pages to fetch: by title, from a file of titles, or of a category."""
+
+    titles: str = Field("", description="Titles with | between them, such as 'Amber|Baltic Sea'.")
+    titles_file: Path | None = Field(None, description="A file of titles, one a line.")
+    category: str = Field("", description="Pages of this category, such as 'Minerals'.")
+    depth: int = Field(0, ge=0, le=20, description="Subcategories of the category too, so many levels down.")
+    limit: int | None = Field(None, ge=0, description="Send at most so many pages.")
+    json_output: bool = Field(
+        False, description="Print one JSON document at the end, nothing else.", json_schema_extra={FLAG: "--json"}
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if sum(map(bool, (self.titles, self.titles_file, self.category))) != 1:
+            raise ValueError("say which pages, in one way: --titles 'A|B', --titles-file FILE or --category NAME")
+        return self
 
 
 class Result(msgspec.Struct):

@@ -6,9 +6,12 @@ HTTP 200 with an error `maxlag` (its replicas are behind) or `ratelimited`. All 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -39,6 +42,9 @@ LONG_REQUEST = 2_000
 
 NOT_NOW = frozenset({"maxlag", "ratelimited", "readonly", "concurrency-limit", "too-many-requests"})
 _TOO_HEAVY = frozenset({500, 502, 504})
+_TICK_SECONDS = 0.1
+
+R = TypeVar("R")
 
 
 class TooMuchAsked(TryAgain):
@@ -208,3 +214,28 @@ def _bearer(token: str, url: str) -> str:
     if not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError("CIRROSTREAM_API_TOKEN: no token of OAuth 2, which has letters, digits and signs alone")
     return f"Bearer {token}"
+
+
+def in_background(call: Callable[[], R]) -> Future[R]:
+    """Makes the call on a thread of its own; the future has its outcome, whatever that is.
+
+    It is a daemon thread, which those of an executor are not: a process that ends does not wait for a server.
+    """
+    outcome: Future[R] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised by who asks for the outcome
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="request", daemon=True).start()
+    return outcome
+
+
+def waited_for(call: Callable[[], R], tick: Callable[[], object]) -> R:
+    """The call's outcome; `tick`, which may raise, is called while it is waited for."""
+    outcome = in_background(call)
+    while not wait([outcome], _TICK_SECONDS).done:
+        tick()
+    return outcome.result()

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Generic, TypeVar
 
-from pipeline.errors import TryAgain
+from pipeline.errors import TryAgain, UsageError
 from pipeline.rejected import Rejected
 from producers.api.answers import Titled
-from producers.api.background import waited_for
 from producers.api.client import Found, MediaWikiApi
+from producers.api.http import waited_for
 from producers.api.looks import Look, WikiPages
 from producers.bytes.lines import Position
 from producers.reader import Entry, Tick, blank_lines
-from producers.wikimedia.titles import is_title
+from producers.wikimedia.links import CATEGORY
+from producers.wikimedia.titles import as_title, is_title
 
 MAX_FAILURES_IN_A_ROW = 20
 
@@ -33,9 +35,7 @@ class WikiReader(Generic[T]):
 
     bytes_read = 0
 
-    def __init__(
-        self, api: MediaWikiApi, wanted: Iterable[T], looks: Callable[[Sequence[T]], list[Look | None]]
-    ) -> None:
+    def __init__(self, api: MediaWikiApi, wanted: Iterable[T], looks: Looks[T]) -> None:
         self._api = api
         self._wanted = wanted
         self._looks = looks
@@ -121,3 +121,27 @@ def _resolved(title: str, found: Found) -> str:
         title = further
         seen.add(title)
     return title
+
+
+def titles_in(text: str) -> list[str]:
+    """`A|B` to its titles; a blank one is kept, to be counted."""
+    return [as_title(title) for title in text.split("|")]
+
+
+def pages_in(api: MediaWikiApi, category: str, depth: int) -> Iterator[Titled]:
+    """The pages of a category and of its subcategories down to `depth`, each once; categories contain each other."""
+    name = as_title(category)
+    if name.partition(":")[0].strip().replace("_", " ").lower() not in api.site().names.category:
+        name = f"Category:{name}"
+    if not is_title(name):
+        raise UsageError(f"--category: {category!r} is no title")
+    waiting, seen_categories, seen_pages = deque([(name, 0)]), {name}, set[int]()
+    while waiting:
+        parent, level = waiting.popleft()
+        for member in api.members(parent):
+            if member.ns == CATEGORY and level < depth and member.title not in seen_categories:
+                seen_categories.add(member.title)
+                waiting.append((member.title, level + 1))
+            if member.pageid > 0 and member.pageid not in seen_pages:
+                seen_pages.add(member.pageid)
+                yield member

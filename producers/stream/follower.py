@@ -13,8 +13,7 @@ from pipeline.rejected import Rejected
 from producers.api.looks import Look
 from producers.stream.changes import Change, read_change
 from producers.stream.events import ServerEvent
-from producers.stream.pending import Known, Pending, PendingChanges
-from producers.stream.position import Passed
+from producers.stream.pending import Known, Passed, Pending, PendingChanges
 from producers.wikimedia.settings import DocumentRules
 
 MAX_LOOKS = 4

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import time
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+import msgspec
 import msgspec.structs
 
 from pipeline.errors import Fatal, TryAgain
-from pipeline.publisher import Delivery, Publisher, RecordTooLarge
+from pipeline.kafka import Cluster, read_to_end
+from pipeline.progress_records import decode_record
+from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
 from pipeline.records import Page
 from pipeline.topics import CorpusTopics
 from producers.run.delivery import Handed, InFlight, PageSender
-from producers.stream.position import LivePosition, now_text, send_position
+
+SCHEMA_VERSION = 1
+
+_PARTITION = 0
+"""Of the topic `progress`: fixed, so that only this one need be read to find the record."""
 
 STALL_SECONDS = 20.0
 """Nothing acknowledged for so long: wait for it, for only a wait makes the publisher replace a dead producer."""
@@ -21,6 +29,63 @@ STALL_SECONDS = 20.0
 GIVE_UP_SECONDS = 90.0
 ALIVE_SECONDS = 3600.0
 """A position that does not move is written again so often: its age is how long nobody was there."""
+
+
+class LivePosition(msgspec.Struct, frozen=True, kw_only=True):
+    """The record `live/<wiki>` in `progress`."""
+
+    schema: int = SCHEMA_VERSION
+    wiki: str
+    stream: str
+    since: str = ""
+    """What `--since` said: another one begins again."""
+    begun: str
+    """Time from which on changes are followed, ISO 8601."""
+    event_id: str = ""
+    """Every change from then up to this event is in `pages`; empty before the first."""
+    at: str
+    """When that was, ISO 8601."""
+
+    @property
+    def age_days(self) -> float:
+        return (datetime.now(UTC) - datetime.fromisoformat(self.at)).total_seconds() / 86_400
+
+
+def begin(wiki: str, stream: str, since: str) -> LivePosition:
+    """Before the first change of this time, or of now."""
+    now = now_text()
+    return LivePosition(wiki=wiki, stream=stream, since=since, begun=since or now, at=now)
+
+
+def key_of(wiki: str) -> str:
+    return f"live/{wiki}"
+
+
+def now_text() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_position(cluster: Cluster, topic: str, wiki: str) -> LivePosition | None:
+    """The newest record of this wiki; None when there is none that can be read.
+
+    Raises:
+        Fatal: a newer Cirrostream wrote it.
+    """
+    key = key_of(wiki).encode()
+    found: bytes | None = None
+    for record in read_to_end(cluster, topic, [_PARTITION], deadline_s=600):
+        if record.key == key:
+            found = record.value
+    return None if found is None else _decode(found)
+
+
+def send_position(publisher: Publisher, topic: str, position: LivePosition) -> Delivery:
+    value = msgspec.msgpack.encode(position)
+    return publisher.publish([Message(topic, key_of(position.wiki).encode(), value, partition=_PARTITION)])
+
+
+def _decode(data: bytes) -> LivePosition | None:
+    return decode_record(data, LivePosition, SCHEMA_VERSION, "the position in the stream")
 
 
 class _Mark(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from producers.stream.changes import EDITS, Change
@@ -11,6 +11,9 @@ SETTLE_SECONDS = 0.5
 """A move, or a rollback, makes several events at once; and one request takes many pages."""
 
 REMEMBERED = 50_000
+
+EVENTS_A_MARK = 20
+"""An event's id has some 250 bytes, and one slow page may hold back thousands of events."""
 
 
 @dataclass(slots=True)
@@ -104,3 +107,31 @@ class PendingChanges:
         self._known.move_to_end(page_id)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+
+
+class Passed:
+    """The ids of the events that were heard, until everything up to them is done."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[int, str]] = deque()
+        self._last = (0, "")
+
+    def event(self, event_id: str) -> int:
+        """Takes note of an event, and gives its number."""
+        number = self._last[0] + 1
+        if number % EVENTS_A_MARK == 1 and self._last[1]:
+            self._marks.append(self._last)
+        self._last = (number, event_id)
+        return number
+
+    def before(self, open_: int | None) -> tuple[int, str]:
+        """The newest event known here that is older than the oldest open one; number 0 when there is none."""
+        if open_ is None:
+            self._marks.clear()
+            return self._last
+        found = (0, "")
+        while self._marks and self._marks[0][0] < open_:
+            found = self._marks.popleft()
+        if found[0]:
+            self._marks.appendleft(found)
+        return found

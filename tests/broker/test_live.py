@@ -18,7 +18,7 @@ from pipeline.kafka import Cluster, read_to_end
 from pipeline.records import Page, decode
 from pipeline.settings import Settings
 from pipeline.topics import ensure_corpus
-from producers.stream.position import LivePosition, read_position
+from producers.stream.outlet import LivePosition, read_position
 from tests.conftest import SettingsEnv
 from tests.waiting import wait_until
 from tests.wiki_server import FakeWiki, Reply, Served, served

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.errors import UsageError
-from producers.api.settings import MediaWikiSettings
 from producers.fetch.contact import user_agent
+from producers.mediawiki import MediaWikiSettings
 
 
 def test_only_servers_of_this_machine_are_asked_without_a_contact() -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from pipeline.errors import TryAgain
 from pipeline.rejected import Rejected
-from producers.api.reader import titled
-from producers.api.titles import pages_in, titles_in
+from producers.api.reader import pages_in, titled, titles_in
 from producers.bytes.lines import BEGINNING
 from producers.wikimedia.titles import read_titles
 from tests.unit.producers.api.conftest import Client

@@ -1,21 +1,64 @@
-"""An API that is known to be the right wiki's, made of the settings."""
+"""A wiki by its settings: its API, known to be the right one's, and pages made of its answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from pipeline.errors import UsageError
 from pipeline.service import Service
-from producers.api.background import waited_for
+from pipeline.settings import ServiceSettings
+from pipeline.wiki_name import WikiNameOrNone
 from producers.api.budget import budget_for
 from producers.api.client import MediaWikiApi
-from producers.api.http import CONNECTIONS, ApiHttp
+from producers.api.http import CONNECTIONS, ApiHttp, waited_for
 from producers.api.looks import WikiPages
-from producers.api.settings import WikiSettings
 from producers.fetch.clock import StopClock
-from producers.fetch.contact import user_agent
+from producers.fetch.contact import Contact, user_agent
 from producers.wikimedia.parser import MarkupParser
+from producers.wikimedia.settings import DocumentSettings
+from producers.wikimedia.sites import site
+
+
+def web_address(value: str) -> str:
+    """Checks that this is a plain http(s) address, without a user or a query."""
+    if value:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+            raise ValueError("an http:// or https:// address without a query")
+    return value
+
+
+class WikiSettings(ServiceSettings, DocumentSettings):
+    """The wiki, who asks it, and the pages of it that are wanted."""
+
+    wiki: WikiNameOrNone = Field("", description="Database name of a wiki, such as simplewiki.")
+    api: Annotated[str, AfterValidator(web_address)] = Field(
+        "", description="Address of the wiki's api.php; empty: that of the Wikimedia wiki of this name."
+    )
+    api_token: SecretStr = SecretStr("")
+    """Access token of OAuth 2 for an account at the wiki, such as an editor's or a bot's: it may ask more often."""
+    contact: Contact = Field("", description="Your e-mail or web address, which servers see as who asks.")
+
+    @model_validator(mode="after")
+    def _has_wiki(self) -> Self:
+        if not self.wiki:
+            raise ValueError("name the wiki: --wiki (CIRROSTREAM_WIKI), such as simplewiki")
+        return self
+
+    @property
+    def api_url(self) -> str:
+        """Address of the API. Raises UsageError when the wiki is not one of Wikimedia's and none is given."""
+        if self.api:
+            return self.api
+        host, _ = site(self.wiki)
+        if not host:
+            raise UsageError(f"{self.wiki}: not the name of a Wikimedia wiki; say where its api.php is with --api")
+        return f"https://{host}/w/api.php"
 
 
 def open_api(settings: WikiSettings, service: Service, tick: Callable[[], object]) -> MediaWikiApi:
