@@ -13,8 +13,9 @@ from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from pipeline.rejected import Rejected
 from producers.bytes.blocks import PACKINGS, Damaged, PackedFile
-from producers.bytes.lines import LINE_TOO_LONG, MAX_LINE_BYTES, NOT_JSON, Line, Position, read_lines, repair_text
-from producers.fields.mapping import FieldMapping, SeenIds, field
+from producers.bytes.json import NOT_JSON, mend_json
+from producers.bytes.lines import LINE_TOO_LONG, MAX_LINE_BYTES, Line, Position, read_lines
+from producers.fields.mapping import FieldMapping, SeenIds, field, fields_of_folders
 from producers.fields.settings import MappingSettings
 from producers.reader import Entry, Tick, blank_lines
 from producers.run.runner import run_source
@@ -29,6 +30,7 @@ _SUFFIXES = tuple(plain + packed for plain in (*_LINES, ".json") for packed in P
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LINES_OF = {b"[": "jq -c '.[]'", b"{": "jq -c ."}
 """By what a file begins with that is one array, or objects over several lines: the command that makes lines."""
+
 
 _value = msgspec.json.Decoder()
 
@@ -55,6 +57,7 @@ class JsonlReader:
         self._max_line_bytes = settings.max_line_bytes
         self._mapping = settings.mapping
         self._seen = SeenIds()
+        self._of_folders = fields_of_folders(shard.path)
 
     @property
     def bytes_read(self) -> int:
@@ -79,23 +82,23 @@ class JsonlReader:
         record = read_object(line.data, notes)
         if isinstance(record, Rejected):
             return Entry(line.after, record)
-        page = self._mapping.read(record, notes)
+        page = self._mapping.read({**self._of_folders, **record} if self._of_folders else record, notes)
         return Entry(line.after, page, (*notes, *self._seen.notes(page)))
 
 
 def read_object(data: bytes | bytearray, notes: list[str]) -> dict[str, object] | Rejected:
-    """The JSON object in a line, with U+FFFD for what is no UTF-8 in it."""
+    """The JSON object in a line; what is wrong in it costs its own value, and is added to `notes`."""
     try:
         found = _value.decode(data)
     except _UNREADABLE:
-        repaired = repair_text(data)
-        if repaired is None:
+        mended = mend_json(data)
+        if mended is None:
             return Rejected(NOT_JSON, damaged=True)
-        notes.append("text_encoding")
         try:
-            found = _value.decode(repaired)
+            found = _value.decode(mended.data)
         except _UNREADABLE:
             return Rejected(NOT_JSON, damaged=True)
+        notes.extend(mended.notes)
     return found if isinstance(found, dict) else Rejected("not_an_object", damaged=True)
 
 

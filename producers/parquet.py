@@ -11,7 +11,7 @@ from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from producers.bytes.blocks import Damaged
 from producers.bytes.lines import Position
-from producers.fields.mapping import SeenIds
+from producers.fields.mapping import SeenIds, fields_of_folders
 from producers.fields.parquet_rows import ParquetRows, Row
 from producers.fields.settings import MappingSettings
 from producers.reader import Entry, Tick
@@ -33,6 +33,7 @@ class ParquetReader:
         self._size = shard.size
         self._mapping = settings.mapping
         self._seen = SeenIds()
+        self._of_folders = fields_of_folders(shard.path)
 
     def read(self, start: Position, tick: Tick) -> Iterator[Entry]:
         """The rows from `start` on; see `producers.reader.DocumentReader`."""
@@ -45,7 +46,7 @@ class ParquetReader:
 
     def _entry(self, row: Row, after: Position) -> Entry:
         notes: list[str] = []
-        page = self._mapping.read(row.record, notes)
+        page = self._mapping.read({**self._of_folders, **row.record} if self._of_folders else row.record, notes)
         return Entry(after, page, (*notes, *["unreadable_value"] * row.unreadable, *self._seen.notes(page)))
 
 
@@ -107,7 +108,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_id(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind)) or _is_text(kind)
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind)) or _is_text(kind)
 
 
 def _check(shard: Shard, settings: MappingSettings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -86,38 +85,3 @@ def from_offset(blocks: Iterable[bytes], offset: int) -> Iterator[bytes]:
         position += len(block)
         if position > offset:
             yield block if position - len(block) >= offset else block[offset - position :]
-
-
-NOT_JSON = "not_json"
-"""Reason for an entry that is no JSON."""
-
-# Escapes in order, so that the second backslash of `\\ud800` is not taken for the start of one.
-_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
-_LONE_SURROGATE_LENGTH = len(rb"\ud800")
-
-
-def repair_text(data: bytes | bytearray) -> bytes | None:
-    """The bytes with U+FFFD for bad UTF-8 and halves of surrogate pairs; None when there is neither."""
-    repaired = _ESCAPE.sub(_without_lone_surrogate, data.decode("utf-8", "replace").encode())
-    return None if repaired == data else repaired
-
-
-# Strings whole, so that no word inside one is taken for a number.
-_STRING_OR_NO_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?(?:NaN|Infinity)\b', re.DOTALL)
-
-
-def repair_numbers(data: bytes | bytearray) -> bytes | None:
-    """The bytes with `{}`, a value of no field's type, for NaN and Infinity, which JSON has not and Python writes; None
-    when there is neither."""
-    repaired = _STRING_OR_NO_NUMBER.sub(_without_no_number, bytes(data))
-    return None if repaired == data else repaired
-
-
-def _without_no_number(token: re.Match[bytes]) -> bytes:
-    found = token.group()
-    return found if found.startswith(b'"') else b"{}"
-
-
-def _without_lone_surrogate(escape: re.Match[bytes]) -> bytes:
-    found = escape.group()
-    return rb"\ufffd" if len(found) == _LONE_SURROGATE_LENGTH else found

@@ -7,10 +7,13 @@ noted. What no part of the page was made of goes into `metadata`.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote
 
 import msgspec
 
@@ -28,6 +31,10 @@ MAX_URL = 2_000
 MAX_CATEGORIES = 200
 MAX_CATEGORY = 200
 
+EXACT_FLOATS = 2**53
+"""Below it a float is the whole number that it was made of."""
+
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _URL = re.compile(r"https?://[^\s<>\"]+\Z")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,4}\Z")
 
@@ -123,6 +130,8 @@ class FieldMapping:
 
 def _json(value: object) -> bytes:
     """The value as JSON; empty for nothing, and for what JSON cannot say."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return b""
     try:
         return msgspec.json.encode(value) if value is not None else b""
     except (TypeError, ValueError, OverflowError, RecursionError):
@@ -150,6 +159,15 @@ def without(record: Record, names: Iterable[str]) -> dict[str, object]:
     return left
 
 
+def fields_of_folders(path: Path) -> dict[str, object]:
+    """Fields that the names of folders give all records in them, as Hive and Spark write: `lang=de/part-0.parquet`.
+
+    A field of a record itself goes before.
+    """
+    parts = (folder.partition("=") for folder in path.parent.parts)
+    return {unquote(name): unquote(value) for name, equals, value in parts if name and equals and value != _HIVE_NULL}
+
+
 def opening_of(text: str) -> str:
     """The beginning of a text, whole paragraphs if it can be: what unit `lead` makes its one vector of."""
     if len(text) <= OPENING_CHARACTERS:
@@ -161,6 +179,8 @@ def opening_of(text: str) -> str:
 def _page_id(value: object) -> str | Rejected:
     if value is None or value == "":
         return Rejected("missing_id")
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT_FLOATS:
+        value = int(value)  # a column of numbers that has gaps is one of floats in many programs
     if isinstance(value, bool) or not isinstance(value, int | str):
         return Rejected("bad_type")
     page_id = str(value)
@@ -207,15 +227,22 @@ def as_timestamp(value: object) -> str | None:
         return None
 
 
+def _category(value: object) -> object:
+    """Objects have a wiki's word for it in their names, which all other categories are without."""
+    named = value.get("name") if isinstance(value, Mapping) else value
+    return named.removeprefix("Category:") if isinstance(named, str) and named is not value else named
+
+
 def _categories(value: object, notes: list[str]) -> tuple[str, ...]:
-    """A list of names, or a string that is one name."""
+    """A list of names, or of objects with a `name`; or a string that is one name."""
     names = [value] if isinstance(value, str) else value
     if names is None:
         return ()
     if not isinstance(names, list):
         notes.append("categories")
         return ()
-    good = [name for name in names if isinstance(name, str) and 0 < len(name) <= MAX_CATEGORY][:MAX_CATEGORIES]
+    read = [_category(name) for name in names]
+    good = [name for name in read if isinstance(name, str) and 0 < len(name) <= MAX_CATEGORY][:MAX_CATEGORIES]
     if len(good) < len(names):
         notes.append("categories")
     return tuple(dict.fromkeys(good))

@@ -19,7 +19,7 @@ from pipeline.topics import corpus_topics
 from producers.account import Ledger
 from producers.bytes.blocks import Damaged, WrongKind
 from producers.bytes.lines import BEGINNING
-from producers.reader import DocumentReader, Entry
+from producers.reader import UNREADABLE, DocumentReader, Entry
 from producers.run.delivery import InFlight, PageSender
 from producers.run.processes import Report, ShardJob, State, peak_memory_bytes
 from producers.run.progress_writer import Passed, ProgressWriter
@@ -102,6 +102,9 @@ class ShardRun:
             self._progress.begin(ACKNOWLEDGE_SECONDS)
         try:
             state: State = "finished" if self._read(stopping) else "limited"
+            if state == "finished" and self._useless:
+                self._end(finished=False, damage="")
+                raise CheckFailed(self._nothing_of_it())
         except _Stopped:
             return self._stop()
         except Damaged as damage:
@@ -214,6 +217,22 @@ class ShardRun:
         except TryAgain:
             structlog.get_logger().warning("stopped before Kafka acknowledged the last progress", shard=self._job.key)
         return "stopped"
+
+    @property
+    def _useless(self) -> bool:
+        """True when nothing of the file could be read as a page: then it is not what somebody took it for."""
+        ledger = self._ledger
+        left_out = sum(count for reason, count in ledger.dropped.items() if reason not in UNREADABLE)
+        return ledger.read > 0 and not ledger.produced and not left_out
+
+    def _nothing_of_it(self) -> str:
+        ledger = self._ledger
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in (ledger.dropped | ledger.malformed).items())
+        return (
+            f"{self._job.path}: none of its {ledger.read:,} records could be used ({reasons}), so it does not count as "
+            f"read; `python -m producers.{self._job.key.partition('/')[0]} --help` has the flags that say what is in a "
+            "record"
+        )
 
     def _describe(self, damage: Damaged) -> str:
         if isinstance(damage, WrongKind):

@@ -15,7 +15,7 @@ import msgspec
 import msgspec.structs
 
 from pipeline.rejected import Rejected
-from producers.bytes.lines import NOT_JSON, repair_numbers, repair_text
+from producers.bytes.json import BAD_NUMBER, NOT_JSON, mend_json
 
 
 class Redirect(msgspec.Struct):
@@ -125,13 +125,11 @@ def own_id(data: bytes | bytearray) -> str:
 
 
 def _decode_repaired(data: bytes | bytearray, notes: list[str]) -> Document | Rejected:
-    numbered = repair_numbers(data)
-    repaired = repair_text(numbered or data)
-    if repaired is not None:
-        notes.append("text_encoding")
-    elif numbered is None:
+    mended = mend_json(data, nothing=b"{}")  # a value of no field's type, so that its field is noted
+    if mended is None:
         return Rejected(NOT_JSON, damaged=True)
-    return _decode_tolerantly(repaired or numbered or data, notes)
+    notes.extend(note for note in mended.notes if note != BAD_NUMBER)
+    return _decode_tolerantly(mended.data, notes)
 
 
 def _without_prefix(name: str) -> str:

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
 from pipeline.records import Page
 from producers.account import Ledger
 from producers.bytes.blocks import Damaged
+from producers.bytes.kinds import mismatch
 from producers.bytes.lines import BEGINNING, Position
 from producers.jsonl import JSONL_NAMES, JsonlReader, JsonlSettings, check_fields
 from producers.run.shards import find_shards
@@ -87,8 +88,8 @@ def test_what_is_wrong_with_a_line_is_counted_and_costs_no_neighbour(tmp_path: P
     found, ledger = pages(written(tmp_path / "a.jsonl", lines), JsonlSettings(max_line_bytes=2_000))
     assert ids(found) == ["d0", "6", "7", "d9", "d9", "d10"]
     assert [page.text for page in found[1:3]] == ["half of � a pair", "no � UTF-8"]
-    assert ledger.dropped == {"bad_type": 1, "missing_id": 1, "empty": 1, "bad_id": 1}
-    assert ledger.malformed == {"not_json": 2, "not_an_object": 1, "line_too_long": 2}
+    assert ledger.dropped == {"bad_type": 2, "missing_id": 1, "empty": 1, "bad_id": 1}
+    assert ledger.malformed == {"not_json": 1, "not_an_object": 1, "line_too_long": 2}
     assert ledger.mended == {"text_encoding": 2, "title": 1, "duplicate_id": 1}
     assert (ledger.lines, ledger.blank) == (17, 2)
 
@@ -126,6 +127,7 @@ def test_a_garbled_line_loses_at_most_itself_and_the_ledger_balances(
     tmp_path_factory: pytest.TempPathFactory, count: int, garbled: dict[int, bytes]
 ) -> None:
     lines = [garbled.get(n, record(n)) for n in range(count)]
+    assume(not mismatch("garbled.jsonl", b"\n".join(lines), inside=False))  # as a whole it is a file of another kind
     path = written(tmp_path_factory.getbasetemp() / "garbled.jsonl", lines)
     found, ledger = pages(path)
     untouched = [f"d{n}" for n in range(count) if n not in garbled]
@@ -190,3 +192,28 @@ def test_a_good_file_an_empty_one_and_one_of_garbage_are_left_to_the_reader(tmp_
     packed = tmp_path / "a.jsonl.gz"
     packed.write_bytes(b"not gzip")
     check_fields(packed, SETTINGS.mapping, 10_000)
+
+
+def test_a_wrong_field_costs_itself_and_not_its_record(tmp_path: Path) -> None:
+    lines = [
+        b'{"id": 1.0, "text": "An id as a column with gaps has it.", "area": NaN}',
+        b'{"id": 2.5, "text": "No whole number."}',
+        b'{"id": "3", "text": "A number that is too long.", "big": ' + b"9" * 5_000 + b"}",
+        b'{"id": 4, "text": "Objects.", "categories": [{"name": "Category:Weirs"}, {"url": "x"}, "Ponds"]}',
+        b'{"id": 5, "text": "A year of three digits.", "timestamp": "0987-06-05T04:03:02+00:00"}',
+    ]
+    found, ledger = pages(written(tmp_path / "a.jsonl", lines))
+    assert ids(found) == ["1", "3", "4", "5"]
+    assert found[2].categories == ("Weirs", "Ponds")
+    assert [page.metadata for page in found] == ["", "", "", ""]
+    assert ledger.dropped == {"bad_type": 1}
+    assert ledger.mended == {"bad_number": 2, "categories": 1}
+
+
+def test_folders_with_a_name_and_a_value_are_fields_of_the_records_in_them(tmp_path: Path) -> None:
+    folder = tmp_path / "language=de" / "place=R%C3%BCgen"
+    folder.mkdir(parents=True)
+    lines = [b'{"id": 1, "text": "a"}', b'{"id": 2, "text": "b", "language": "nds", "place": null}']
+    found, _ = pages(written(folder / "part-0.jsonl", lines))
+    assert [page.language for page in found] == ["de", "nds"]
+    assert [page.metadata for page in found] == ['{"place":"Rügen"}', ""]

@@ -190,3 +190,23 @@ def test_a_row_group_of_large_rows_is_read_a_few_at_a_time(tmp_path: Path) -> No
     for _ in ParquetRows(path).read():
         peak = max(peak, pa.total_allocated_bytes() - before)
     assert 0 < peak < 24 * 1024 * 1024, "of 40 MB of text"
+
+
+def test_ids_of_a_column_with_gaps_are_whole_numbers(tmp_path: Path) -> None:
+    rows = pa.table(
+        {"id": pa.array([1.0, None, 2.0, 2.5]), "text": ["a", "b", "c", "d"], "area": [1.5, 2.0, float("nan"), 0.0]}
+    )
+    path = written(tmp_path / "a.parquet", rows)
+    check_columns(path, SETTINGS)
+    found, ledger = pages(path)
+    assert [(page.page_id, page.metadata) for page in found] == [("1", '{"area":1.5}'), ("2", "")]
+    assert ledger.dropped == {"missing_id": 1, "bad_type": 1}
+
+
+def test_a_text_that_all_rows_share_takes_no_memory_for_each(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": list(range(500)), "text": ["x" * 300_000] * 500}), path, compression="zstd")
+    assert path.stat().st_size < 10_000
+    before = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() - before for _ in ParquetRows(path).read())
+    assert most < 20_000_000
