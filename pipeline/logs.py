@@ -61,8 +61,18 @@ class _LoginFilter(logging.Filter):
         return True
 
 
-_NO_NEWS = "Unable to decode member_"
+_MEMBERS = "Unable to decode member_"
 """kafka-python, at each question about a group of faust's, whose members have metadata of their own kind."""
+
+_CLOSED = "Error receiving network data"
+"""kafka-python, with a traceback, of a connection that this process has just closed: its reading task wakes once more and
+finds no socket."""
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for what Kafka's client takes for an error, and is none."""
+    message, error = str(record.msg), record.exc_info[1] if record.exc_info else None
+    return not message.startswith(_MEMBERS) and not (_CLOSED in message and isinstance(error, AttributeError))
 
 
 class GuardedStream:
@@ -141,7 +151,7 @@ def configure() -> None:
     handler = logging.StreamHandler(_STDERR)
     handler.addFilter(_RepeatFilter())
     handler.addFilter(_LoginFilter())
-    handler.addFilter(lambda record: not str(record.msg).startswith(_NO_NEWS))
+    handler.addFilter(_is_news)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
