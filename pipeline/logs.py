@@ -65,8 +65,8 @@ _MEMBERS = "Unable to decode member_"
 """kafka-python, at each question about a group of faust's, whose members have metadata of their own kind."""
 
 _CLOSED = "Error receiving network data"
-"""kafka-python, with a traceback, of a connection that this process has just closed: its reading task wakes once more and
-finds no socket."""
+"""kafka-python, with a traceback, of a connection that this process has just closed: its reading task wakes once more
+and finds no socket."""
 
 
 def _is_news(record: logging.LogRecord) -> bool:

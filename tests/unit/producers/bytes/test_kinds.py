@@ -47,12 +47,12 @@ def tarred() -> bytes:
 
 
 SENTENCES = [
-    ("notes.jsonl", gzip.compress(TEXT), "it is compressed with gzip: `mv notes.jsonl notes.jsonl.gz`"),
+    ("notes.jsonl", gzip.compress(TEXT, mtime=0), "it is compressed with gzip: `mv notes.jsonl notes.jsonl.gz`"),
     ("notes.jsonl", bz2.compress(TEXT), "it is compressed with bzip2: `mv notes.jsonl notes.jsonl.bz2`"),
     ("notes.jsonl", bz2.compress(b""), "it is compressed with bzip2: `mv notes.jsonl notes.jsonl.bz2`"),
     ("a b.jsonl.gz", TEXT, "it is text, and not compressed: `mv 'a b.jsonl.gz' 'a b.jsonl'`"),
     ("notes.json.bz2", TEXT, "it is text, and not compressed: `mv notes.json.bz2 notes.json`"),
-    ("notes.json.bz2", gzip.compress(TEXT), "it is compressed with gzip: `mv notes.json.bz2 notes.json.gz`"),
+    ("notes.json.bz2", gzip.compress(TEXT, mtime=0), "it is compressed with gzip: `mv notes.json.bz2 notes.json.gz`"),
     ("notes.jsonl", lzma.compress(TEXT), "it is compressed with xz: `xz -dc notes.jsonl > new-notes.jsonl`"),
     ("notes.jsonl.gz", lzma.compress(TEXT), "it is compressed with xz: `xz -dc notes.jsonl.gz > new-notes.jsonl`"),
     ("notes.jsonl", zipped(), "it is a zip archive: `unzip -p notes.jsonl > new-notes.jsonl`"),
@@ -62,7 +62,7 @@ SENTENCES = [
         parquet(),
         "it is a Parquet file, which `python -m producers.parquet` reads: `mv notes.jsonl notes.parquet`",
     ),
-    ("a.parquet", gzip.compress(parquet()), "it is compressed with gzip: `gzip -dc a.parquet > new-a.parquet`"),
+    ("a.parquet", gzip.compress(parquet(), mtime=0), "it is compressed with gzip: `gzip -dc a.parquet > new-a.parquet`"),
     ("notes.parquet", TEXT, "it is text, and no Parquet file: `mv notes.parquet notes.jsonl`"),
     ("notes.jsonl", LINE.encode("utf-16"), "it is text in UTF-16: `iconv -f UTF-16 -t UTF-8 notes.jsonl > "),
     (
@@ -103,7 +103,7 @@ def test_a_file_of_another_kind_than_its_name_is_told_with_what_to_type(
         ("notes.jsonl", b"[]"),
         ("notes.jsonl", b"BZhou is a town"),
         ("export.xml", b'<?xml version="1.0"?><mediawiki><Error>'),
-        ("notes.jsonl.gz", gzip.compress(TEXT)),
+        ("notes.jsonl.gz", gzip.compress(TEXT, mtime=0)),
         ("notes.jsonl.gz", b""),
         ("notes.jsonl.gz", b"\x00\x01garbled"),
         ("notes.jsonl.bz2", bz2.compress(TEXT)),
@@ -116,7 +116,9 @@ def test_a_file_that_may_be_what_its_name_says_is_left_alone(name: str, content:
 
 
 @pytest.mark.parametrize(("pack", "suffix"), [(gzip.compress, ".gz"), (bz2.compress, ".bz2")])
-@pytest.mark.parametrize("inner", [gzip.compress(TEXT), bz2.compress(TEXT), LINE.encode("utf-16")])
+@pytest.mark.parametrize(
+    "inner", [gzip.compress(TEXT, mtime=0), bz2.compress(TEXT), LINE.encode("utf-16")], ids=["gzip", "bzip2", "utf-16"]
+)
 def test_what_the_sentence_says_to_type_makes_a_file_that_can_be_read(
     tmp_path: Path, pack: Callable[[bytes], bytes], suffix: str, inner: bytes
 ) -> None:
