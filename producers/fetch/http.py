@@ -55,10 +55,7 @@ class HttpFiles:
 
     def listing(self, address: str) -> str:
         """The HTML of a folder's listing. Raises NotThere, Refused, Stopped, or Unavailable after several tries."""
-        for attempt in Retries(self.clock, failed=_say):
-            with attempt:
-                return self._listing(address)
-        raise AssertionError("retries end with a result or an error")
+        return Retries(self.clock, failed=_say).call(lambda: self._listing(address))
 
     def look(self, file: RemoteFile) -> Version:
         """The version that the server has now; nothing is known of it when the server does not answer HEAD."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
 from tenacity import AttemptManager, RetryCallState, Retrying, retry_if_exception_type
 
 from producers.fetch.clock import StopClock
 from producers.fetch.remote_file import Unavailable
+
+R = TypeVar("R")
 
 TRIES = 8
 """Failures in a row; with the pauses between them about two minutes."""
@@ -52,6 +55,13 @@ class Retries:
             before_sleep=self._say,
             reraise=True,
         )
+
+    def call(self, request: Callable[[], R]) -> R:
+        """The outcome of the first try that succeeds. Raises the last Unavailable when there have been too many."""
+        for attempt in self:
+            with attempt:
+                return request()
+        raise AssertionError("tries end with an outcome or an error")
 
     def _count(self, _: RetryCallState) -> None:
         have = self._have()

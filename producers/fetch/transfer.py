@@ -38,12 +38,9 @@ def obtain(server: FileServer, file: RemoteFile, part: PartFile, log: Any) -> No
 def look(server: FileServer, file: RemoteFile) -> Version:
     """The version that the server has. Raises Refused, Stopped, or TryAgain after several tries."""
     try:
-        for attempt in Retries(server.clock):
-            with attempt:
-                return server.look(file)
+        return Retries(server.clock).call(lambda: server.look(file))
     except Unavailable as error:
         raise TryAgain(f"{error}; given up after several tries, try later") from error
-    raise AssertionError("retries end with a result or an error")
 
 
 def _adopted(server: FileServer, file: RemoteFile, part: PartFile, log: Any) -> bool:

@@ -62,7 +62,11 @@ SENTENCES = [
         parquet(),
         "it is a Parquet file, which `python -m producers.parquet` reads: `mv notes.jsonl notes.parquet`",
     ),
-    ("a.parquet", gzip.compress(parquet(), mtime=0), "it is compressed with gzip: `gzip -dc a.parquet > new-a.parquet`"),
+    (
+        "a.parquet",
+        gzip.compress(parquet(), mtime=0),
+        "it is compressed with gzip: `gzip -dc a.parquet > new-a.parquet`",
+    ),
     ("notes.parquet", TEXT, "it is text, and no Parquet file: `mv notes.parquet notes.jsonl`"),
     ("notes.jsonl", LINE.encode("utf-16"), "it is text in UTF-16: `iconv -f UTF-16 -t UTF-8 notes.jsonl > "),
     (
