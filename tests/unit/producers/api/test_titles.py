@@ -10,8 +10,10 @@ import pytest
 
 from pipeline.errors import TryAgain
 from pipeline.rejected import Rejected
+from producers.account import Ledger
 from producers.api.reader import pages_in, titled, titles_in
 from producers.bytes.lines import BEGINNING
+from producers.fetch.clock import Stopped
 from producers.wikimedia.titles import read_titles
 from tests.unit.producers.api.conftest import Client
 from tests.wiki_server import Reply, Served
@@ -70,3 +72,25 @@ def test_a_category_is_walked_once_though_it_contains_itself(site: Served, clien
     site.wiki.write(6, "Page 6", "Some text.", categories=("Fossil resins",))
     assert [m.pageid for m in pages_in(client.api, "Resins", depth=0)] == [1, 2, 3, 4, 5, 20]
     assert sorted(m.pageid for m in pages_in(client.api, "Category:Resins", depth=9)) == [1, 2, 3, 4, 5, 6, 20, 21]
+
+
+def test_reading_goes_on_behind_any_title_and_ends_with_the_tick(site: Served, client: Client) -> None:
+    for number in range(1, 60):
+        site.wiki.write(number, f"Page {number}", f"Text {number}.")
+    titles = [f"Page {number}" if number % 7 else "" for number in range(1, 65)]
+    whole = list(titled(client.api, client.pages(), titles).read(BEGINNING, lambda: None))
+    ledger = Ledger()
+    for entry in whole:
+        ledger.take(entry)
+        assert ledger.balanced, entry
+    assert (ledger.lines, ledger.produced, ledger.blank, ledger.dropped) == (64, 51, 9, {"missing": 4})
+    for place in (0, 1, 19, 20, 21, 63):
+        rest = titled(client.api, client.pages(), titles).read(whole[place].after, lambda: None)
+        assert list(rest) == whole[place + 1 :]
+
+    def tick() -> None:
+        raise Stopped
+
+    site.wiki.replies.append(Reply(after_s=30))
+    with pytest.raises(Stopped):
+        list(titled(client.api, client.pages(), titles).read(BEGINNING, tick))
