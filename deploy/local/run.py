@@ -163,15 +163,9 @@ class Run:
         workers = worker_plans(settings, self.machine, environment, logs)
         plans = [producer_plan(settings, environment, logs), *workers, sink_plan(environment, logs)]
         supervisor = supervisor_of(plans)
-        watcher = watcher_of(
-            settings,
-            self.model.tag,
-            supervisor,
-            announce_dir,
-            steps=model_steps(settings, self.model.tag),
-            letters=builder.corpus.dead_letters,
-            source=self._source(builder),
-        )
+        steps = model_steps(settings, self.model.tag)
+        source = self._source(builder)
+        watcher = watcher_of(settings, self.model.tag, supervisor, announce_dir, steps=steps, source=source)
         monitor = monitor_of(settings, environment, say_aside)
         return Supervision(supervisor, watcher, announce_dir, self.stopping, STOP_S, self.kafka, monitor)
 

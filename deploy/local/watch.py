@@ -23,6 +23,7 @@ from pipeline.status.kafka_watcher import KafkaView, KafkaWatcher
 from pipeline.status.readings import Reading
 from pipeline.status.targets import Target
 from pipeline.status.whole import Source
+from pipeline.topics import corpus_topics
 
 LOOK_S = 1.0
 END_S = 3.0
@@ -124,7 +125,6 @@ def watcher_of(
     announce_dir: Path,
     *,
     steps: Sequence[Step],
-    letters: str,
     completion: Completion | None = None,
     source: Source = UNKNOWN,
 ) -> Watcher:
@@ -132,11 +132,10 @@ def watcher_of(
 
     Args:
         model: the model's tag.
-        letters: the topic of the dead letters.
         completion: when there is nothing left to do; None: when the ends are reached after `reading_is_over`.
     """
     cluster = Cluster.connect(settings)
-    kafka = KafkaWatcher(cluster, steps, letters, completion, read_seconds=0)
+    kafka = KafkaWatcher(cluster, steps, corpus_topics(settings).dead_letters, completion, read_seconds=0)
     pipeline = Pipeline(cluster.bootstrap, settings.namespace, model, ())
     look = StatusCollector(pipeline, kafka, Supervised(supervisor, announce_dir), STUCK_S, source=source)
     return Watcher(look, kafka, supervisor)

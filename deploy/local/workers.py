@@ -18,11 +18,11 @@ from deploy.local.tidy import run_claim_path
 from deploy.local.watch import watcher_of
 from pipeline.errors import Exit, UsageError
 from pipeline.kafka import Cluster
-from pipeline.lag.backlog import Step
+from pipeline.lag.backlog import worker_steps
 from pipeline.model_files import ModelFiles, resolve
 from pipeline.status.completion import Completion
 from pipeline.terminal import say_aside
-from pipeline.topics import CorpusTopics, ModelTopics, ensure_corpus, ensure_model
+from pipeline.topics import ensure_corpus, ensure_model
 
 STOP_S = 10.0
 """A spot host is gone 15 s after it was told; a batch that is dropped then is done again by another."""
@@ -43,11 +43,11 @@ def run_workers(settings: WorkersSettings) -> int:
     with claimed(run_claim_path(settings.data_dir), LEFTOVER_S), stop_signals() as stopping:
         model = resolve(settings, weights=False)
         with closing(Cluster.connect(settings)) as cluster:
-            corpus = ensure_corpus(cluster, settings)
-            topics = ensure_model(cluster, settings, model.tag)
+            ensure_corpus(cluster, settings)
+            ensure_model(cluster, settings, model.tag)
             say_aside(f"{_described(settings, machine)}, on the Kafka at {cluster.bootstrap}; Ctrl-C ends it")
             bootstrap = cluster.bootstrap
-        return Workers(settings, model, machine, bootstrap, stopping).run(corpus, topics)
+        return Workers(settings, model, machine, bootstrap, stopping).run()
 
 
 def _described(settings: WorkersSettings, machine: Machine) -> str:
@@ -66,9 +66,9 @@ class Workers:
     bootstrap: str
     stopping: threading.Event
 
-    def run(self, corpus: CorpusTopics, topics: ModelTopics) -> int:
+    def run(self) -> int:
         """Supervises until the end; the exit code, with the reason on stderr."""
-        work = self._supervision(corpus, topics)
+        work = self._supervision()
         outcome = work.until(lambda: self._ended(work))
         if outcome.problem:
             say_aside(f"error: {outcome.problem}")
@@ -76,33 +76,16 @@ class Workers:
             say_aside(f"drained: nothing to do for {self.settings.drained_seconds:g} s")
         return outcome.exit_code
 
-    def _supervision(self, corpus: CorpusTopics, topics: ModelTopics) -> Supervision:
-        settings = self.settings
+    def _supervision(self) -> Supervision:
+        settings, model = self.settings, self.model
         announce_dir = fresh_announcements(settings.data_dir)
-        environment = stage_environment(settings, self.model, self.bootstrap, announce_dir)
-        steps = [
-            Step("chunk", corpus.pages, topics.chunk_group),
-            Step("embed", topics.chunks, topics.embed_group),
-        ]
+        environment = stage_environment(settings, model, self.bootstrap, announce_dir)
+        steps = worker_steps(settings, model.tag)
         drained = Completion(steps, idle_s=settings.drained_seconds) if settings.until_drained else None
         supervisor = supervisor_of(worker_plans(settings, self.machine, environment, settings.data_dir / "logs"))
-        watcher = watcher_of(
-            settings,
-            self.model.tag,
-            supervisor,
-            announce_dir,
-            steps=steps,
-            letters=corpus.dead_letters,
-            completion=drained,
-        )
-        return Supervision(
-            supervisor,
-            watcher,
-            announce_dir,
-            self.stopping,
-            STOP_S,
-            monitor=monitor_of(settings, environment, say_aside),
-        )
+        watcher = watcher_of(settings, model.tag, supervisor, announce_dir, steps=steps, completion=drained)
+        monitor = monitor_of(settings, environment, say_aside)
+        return Supervision(supervisor, watcher, announce_dir, self.stopping, STOP_S, monitor=monitor)
 
     def _ended(self, work: Supervision) -> Outcome | None:
         outcome = outcome_of(work.supervisor, work.watcher.view, stopped=False, follow=not self.settings.until_drained)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.kafka import Cluster
 from pipeline.lag.first_records import NONE_LEFT, FirstRecords, OffsetRange
 from pipeline.offsets import TopicLog, committed_offsets, of_topic, topic_logs
-from pipeline.settings import TableSettings
+from pipeline.settings import Settings, TableSettings
 from pipeline.topics import corpus_topics, lance_group, model_topics
 
 PROBE_S = 5.0
@@ -57,14 +57,19 @@ class Backlog:
         return sum(self.position.values())
 
 
-def model_steps(settings: TableSettings, tag: str) -> list[Step]:
-    """The three steps from `pages` into a table, for the model that has this tag."""
+def worker_steps(settings: Settings, tag: str) -> list[Step]:
+    """The two steps from `pages` to vectors, for the model that has this tag."""
     topics = model_topics(settings, tag)
     return [
         Step("chunk", corpus_topics(settings).pages, topics.chunk_group),
         Step("embed", topics.chunks, topics.embed_group),
-        Step("lance", topics.vectors, lance_group(settings, settings.table)),
     ]
+
+
+def model_steps(settings: TableSettings, tag: str) -> list[Step]:
+    """The three steps from `pages` into a table, for the model that has this tag."""
+    vectors = model_topics(settings, tag).vectors
+    return [*worker_steps(settings, tag), Step("lance", vectors, lance_group(settings, settings.table))]
 
 
 class ClusterProbe:
@@ -72,10 +77,6 @@ class ClusterProbe:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-
-    def close(self) -> None:
-        """Ends the connection, which would go on looking for a Kafka that has been stopped, and say so."""
-        self._cluster.close()
 
     def backlogs(self, steps: Sequence[Step]) -> dict[Step, Backlog]:
         """Where all steps stand, but those whose topic does not exist.

@@ -19,14 +19,13 @@ class Rate:
     window_s: float = MINUTE_S
     _points: deque[tuple[float, float]] = field(default_factory=deque)
 
-    def take(self, count: float, now: float) -> float:
-        """The rate per second, with this count as the newest point."""
+    def take(self, count: float, now: float) -> None:
+        """Notes this count as the newest point."""
         if self._points and count < self._points[-1][1]:
             self._points.clear()
         self._points.append((now, count))
         while len(self._points) > 2 and self._points[0][0] < now - self.window_s:
             self._points.popleft()
-        return self.per_second
 
     @property
     def per_second(self) -> float:
