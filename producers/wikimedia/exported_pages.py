@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as ET
 
 from pipeline.records import Page, text_hash, valid_page_id
@@ -11,7 +11,7 @@ from pipeline.rejected import Rejected
 from producers.wikimedia.documents import INT64_MAX
 from producers.wikimedia.export_xml import ExportedPage, Site, read_page
 from producers.wikimedia.parser_child import Parsed
-from producers.wikimedia.sites import page_url, site
+from producers.wikimedia.sites import as_path, page_url, site
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class ExportedPages:
 
     def _unwanted(self, exported: ExportedPage) -> str:
         """Why the page is left out, before its wikitext is parsed, which takes the longest."""
-        if exported.redirect is not None:
+        if exported.redirect:
             return "redirect"
-        namespace = _number(exported.namespace)
+        namespace = self._namespace(exported)
         if namespace is None:
             return "bad_type"
         if namespace not in self.namespaces:
@@ -74,15 +74,20 @@ class ExportedPages:
             timestamp=exported.timestamp,
             categories=parsed.categories,
             language=self.site.language or site(self.wiki)[1],
-            namespace=_number(exported.namespace) or 0,
+            namespace=self._namespace(exported) or 0,
             snapshot=self.snapshot,
             text_hash=text_hash(exported.title, parsed.text),
         )
 
+    def _namespace(self, exported: ExportedPage) -> int | None:
+        return _number(exported.namespace) if exported.namespace else self.site.namespace_of(exported.title)
+
     def _url(self, title: str) -> str:
-        """Of a wiki that is none of Wikimedia's: as the export has its main page."""
-        base = self.site.base
-        return page_url(self.wiki, title) or (base and base + quote(title.replace(" ", "_"), safe="/:"))
+        """As the export has its main page's; a Wikimedia wiki's as it is today: old exports have it without TLS."""
+        base, host = self.site.base, site(self.wiki)[0]
+        if base and urlsplit(base).hostname != host:
+            return base + as_path(title)
+        return page_url(self.wiki, title)
 
 
 def _decoded(xml: bytes, notes: list[str]) -> ExportedPage | None:

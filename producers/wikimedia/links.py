@@ -73,7 +73,7 @@ class LinkNames(msgspec.Struct, frozen=True):
         """From numbers and names, aliases included, as a wiki's site info and an export's head have them."""
         names = {number: list(english) for number, english in ENGLISH_NAMES.items()}
         for number, name in namespaces:
-            if number in names and (plain := _plain(name).casefold()):
+            if number in names and (plain := plain_name(name)):
                 names[number].append(plain)
         return cls(*(tuple(dict.fromkeys(names[number])) for number in (FILE, CATEGORY, MEDIA)))
 
@@ -94,6 +94,11 @@ class LinkNames(msgspec.Struct, frozen=True):
 
 
 ENGLISH = LinkNames()
+
+
+def plain_name(name: str) -> str:
+    """A namespace's name as names are compared: neither case nor underscores make another one."""
+    return _plain(name).casefold()
 
 
 def _plain(title: str) -> str:

@@ -59,4 +59,9 @@ def site(wiki: str) -> tuple[str, str]:
 def page_url(wiki: str, title: str) -> str:
     """Address of the page with this full title; empty for an unknown wiki."""
     host, _ = site(wiki)
-    return f"https://{host}/wiki/{quote(title.replace(' ', '_'), safe=_SAFE)}" if host else ""
+    return f"https://{host}/wiki/{as_path(title)}" if host else ""
+
+
+def as_path(title: str) -> str:
+    """A full title as the last part of an address, as MediaWiki writes it."""
+    return quote(title.replace(" ", "_"), safe=_SAFE)

@@ -137,6 +137,40 @@ def test_what_is_no_article_is_dropped_under_its_reason(tmp_path: Path) -> None:
     assert pages_of(export(tmp_path, pages[:3]), WikitextSettings(namespaces="4,0"))[1].produced == 2
 
 
+def test_of_an_export_with_everything_odd_all_that_can_be_read_is_and_the_rest_has_its_reason(tmp_path: Path) -> None:
+    first, last = page(11, "Alt.").split("    <revision>")
+    history = first + "    <revision>" + last.replace("</page>", "") + "    <revision>" + last.replace("2026", "2025")
+    pages = [
+        page(1, "Von &#xD83D; bis &#56319;."),
+        page(2, "Schreib <nowiki>[[Hafen]]</nowiki> oder <code>hafen --liste</code>."),
+        page(3, "{{a|" * 16_000),
+        page(4, "[[:Kategorie:Schiffe]], [[doi:10.1000/182|ein Buch]].[[Datei:K|mini|K]][[ Kategorie : Orte ]]"),
+        page(5, "#WEITERLEITUNG [[Seite 1]]"),
+        page(6, "{{" * 5_000 + "}}" * 5_000),
+        page(7).replace("    <ns>0</ns>\n", "").replace("Seite 7", "User_talk:Ada"),
+        page(8, "-{zh-hans:信息;zh-hant:資訊}-处理 __目次非表示__"),
+        page(9).replace("<page>", "<page arvcontinue='20090504100000|810' >"),
+        page(10, "Offen [[Hafen und {{Vorlage"),
+        history,
+    ]
+    found, ledger = pages_of(export(tmp_path, pages))
+    assert {one.page_id: one.text for one in found} == {
+        "1": "Von \ufffd bis \ufffd.",
+        "2": "Schreib [[Hafen]] oder hafen --liste.",
+        "4": "Kategorie:Schiffe, ein Buch.",
+        "8": "信息处理",
+        "9": "Text von 9. Ä€😀",
+        "10": "Offen Hafen und Vorlage",
+        "11": "Alt.",
+    }
+    assert {one.page_id: one.revision for one in found}["11"] == 1011
+    assert next(one.categories for one in found if one.page_id == "4") == ("Orte",)
+    assert ledger.dropped == {"redirect": 1, "namespace": 1}
+    assert ledger.malformed == {"slow_wikitext": 1, "bad_wikitext": 1}
+    assert ledger.mended == {"link_left": 1, "template_left": 1}
+    assert (ledger.read, ledger.balanced) == (11, True)
+
+
 def test_a_damaged_page_costs_itself_alone(tmp_path: Path) -> None:
     pages = [
         page(0),
