@@ -52,6 +52,7 @@ SOURCES = {
     "cirrus": Command("CirrusSearch dumps", "producers.cirrus"),
     "wikitext": Command("MediaWiki's XML exports", "producers.wikitext"),
     "jsonl": Command("JSON Lines", "producers.jsonl"),
+    "markdown": Command("Markdown files with front matter", "producers.markdown"),
     "parquet": Command("Parquet files", "producers.parquet"),
     "mediawiki": Command("Pages of a wiki, by its API", "producers.mediawiki"),
     "live": Command("The changes of a wiki, within seconds of each", "producers.live"),

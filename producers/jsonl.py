@@ -13,8 +13,7 @@ from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from pipeline.rejected import Rejected
 from producers.bytes.blocks import PACKINGS, Damaged, PackedFile
-from producers.bytes.json import NOT_JSON, mend_json
-from producers.bytes.lines import LINE_TOO_LONG, MAX_LINE_BYTES, Line, Position, read_lines
+from producers.bytes.lines import LINE_TOO_LONG, MAX_LINE_BYTES, NOT_JSON, Line, Position, mend_json, read_lines
 from producers.fields.mapping import FieldMapping, SeenIds, field, fields_of_folders
 from producers.fields.settings import MappingSettings
 from producers.reader import Entry, Tick, blank_lines

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from producers.bytes.json import repair_text
+from producers.bytes.lines import repair_text
 
 
 class Slot(msgspec.Struct):

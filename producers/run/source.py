@@ -132,6 +132,7 @@ S = TypeVar("S", bound=FileSettings)
 MODULES = {
     "cirrus": "producers.cirrus",
     "jsonl": "producers.jsonl",
+    "markdown": "producers.markdown",
     "parquet": "producers.parquet",
     "wikitext": "producers.wikitext",
 }

@@ -15,7 +15,7 @@ import msgspec
 import msgspec.structs
 
 from pipeline.rejected import Rejected
-from producers.bytes.json import BAD_NUMBER, NOT_JSON, mend_json
+from producers.bytes.lines import BAD_NUMBER, NOT_JSON, mend_json
 
 
 class Redirect(msgspec.Struct):

@@ -122,6 +122,14 @@ def _parquet(items: Sequence[Item]) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
+def _markdown(items: Sequence[Item]) -> bytes:
+    if not items:
+        return b" \n"
+    (item,) = items
+    body = "" if item == REJECTED else text_of(int(item))
+    return f"---\nid: {item}\ntitle: Title {item}\n---\n{body}".encode()
+
+
 def _packed(encode: Callable[[Sequence[Item]], bytes], pack: Callable[[bytes], bytes]) -> Callable[..., bytes]:
     return lambda items: pack(encode(items))
 
@@ -138,4 +146,7 @@ FORMATS = (
     FileFormat("wikitext", _EXPORT, _export, _ONE_PARSER, blanks=False),
     FileFormat("wikitext", f"{_EXPORT}.bz2", _packed(_export, bz2.compress), _ONE_PARSER, blanks=False),
     FileFormat("parquet", "rows.parquet", _parquet, blanks=False),
+    FileFormat(
+        "markdown", "note.md", _markdown, {"id_field": "id", "root": "/"}, blanks=False, most=1, told_when_cut=False
+    ),
 )

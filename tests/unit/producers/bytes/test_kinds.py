@@ -46,6 +46,8 @@ def tarred() -> bytes:
     return file.getvalue()
 
 
+PACKED_PARQUET = gzip.compress(parquet(), mtime=0)
+
 SENTENCES = [
     ("notes.jsonl", gzip.compress(TEXT, mtime=0), "it is compressed with gzip: `mv notes.jsonl notes.jsonl.gz`"),
     ("notes.jsonl", bz2.compress(TEXT), "it is compressed with bzip2: `mv notes.jsonl notes.jsonl.bz2`"),

@@ -10,8 +10,7 @@ import pytest
 from pipeline.records import Page, decode, encode, text_hash
 from pipeline.rejected import Rejected
 from producers.bytes.bulk import read_entries
-from producers.bytes.json import repair_text
-from producers.bytes.lines import Line, Position
+from producers.bytes.lines import Line, Position, repair_text
 from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.settings import DocumentRules
 from tests.dumps import document, dumped

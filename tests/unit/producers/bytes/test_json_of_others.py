@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.bytes.json import mend_json
+from producers.bytes.lines import mend_json
 from producers.jsonl import read_object
 
 
