@@ -175,3 +175,11 @@ def test_no_page_of_the_site_asks_another_server_for_anything(site: Path) -> Non
             r"<link[^>]*rel=\"?(?:stylesheet|preconnect)[^>]*href=\"?(https?:[^\" >]*)", page.read_text()
         )
         assert not loaded + styles, page
+
+
+def test_the_guide_to_a_new_source_shows_the_source_that_ships() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/new-source.md").read_text(), re.DOTALL)
+    code = "".join((ROOT / place).read_text() for place in ("producers/markdown.py", "tests/contract/files.py"))
+    assert len(blocks) >= 5
+    for block in blocks:
+        assert block.strip() in code, block
