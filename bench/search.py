@@ -4,7 +4,8 @@
 it. Vectors stand in for the model: those of the table's own pages, a little moved. `--write 60` lets another process
 write into the table meanwhile, with the sink's own upkeep. A copy of the table is what to give it then.
 
-Look at the ratios first: filtered to unfiltered, beside a writer to alone. Milliseconds say as much of the machine.
+Look at the ratios first: filtered to unfiltered, beside a writer to alone. Milliseconds say as much of the machine; on
+one that others use as well, look at those of processor time, of all threads together.
 """
 
 from __future__ import annotations
@@ -26,19 +27,29 @@ from bench.corpus import CHUNKS, DIMENSION, Corpus
 from pipeline.metrics import Metrics
 from pipeline.settings import TableSettings
 from sinks.fence import Fence
+from sinks.measure.clock import Deadline
+from sinks.measure.recall import measured_recall
+from sinks.measure.table import WithMeasurements
+from sinks.measured import Measured
 from sinks.memory import bound_memory
 from sinks.reader import Reader
 from sinks.rows import VectorRule
 from sinks.search import Filters, Search
+from sinks.search.state import look
 from sinks.storage import connect, quoted
 from sinks.table import Table
 from sinks.upkeep import Upkeep, UpkeepRules
+
+Times = tuple[float, float]
+"""Seconds of a question by the clock, and of processor time."""
 
 NAME = "bench"
 MOVED = 0.02
 """Noise on a stored vector, a component: the question's cosine to its own row is about .93."""
 WARM = 30
 """Questions of each kind that are asked before the clock runs."""
+MEASURE_SECONDS = 300.0
+"""For the settings of the vector index."""
 WRITTEN_ROWS = 2_000
 """In one batch of the writer beside the searches."""
 FILTERED = {
@@ -57,6 +68,8 @@ class Latency:
     p95_ms: float
     p99_ms: float
     worst_ms: float
+    processor_ms: float
+    """Of all threads together, the mean of the questions."""
     questions: int
 
 
@@ -67,10 +80,15 @@ class SearchFigures:
     rows: int
     first_ms: float
     """The first question after the table was opened, the look at its state included."""
+    nprobes: int
+    refine: int
+    """Of the vector index, measured as upkeep does; 0: there is no index."""
     recall_at_10: float
     kinds: dict[str, Latency]
     filtered_to_all: dict[str, float]
     """Medians of the hybrid with a filter over the one without."""
+    filtered_to_all_processor: dict[str, float]
+    """The same of processor time."""
     beside_writer: dict[str, Latency]
     written_rows: int
 
@@ -107,6 +125,10 @@ def measure(folder: Path, count: int, exact: int, write_seconds: float) -> Searc
     """Asks the table of this folder."""
     reader = Reader.open(TableSettings(lance_uri=str(folder), table=NAME))
     rows = reader.live_rows()
+    rung = measured_recall(reader, look(reader), "cosine", seed=0, deadline=Deadline.after(MEASURE_SECONDS))
+    if rung:  # as the sink's upkeep does each night
+        found = Measured(at="", rows=rows, nprobes=rung.nprobes, refine=rung.refine, recall=rung.recall)
+        reader = WithMeasurements(reader.lance, reader.name, found)
     corpus = Corpus(pages=rows // CHUNKS)
     random = np.random.default_rng(11)
     numbers = random.choice(corpus.pages, size=min(count, corpus.pages), replace=False).tolist()
@@ -119,7 +141,7 @@ def measure(folder: Path, count: int, exact: int, write_seconds: float) -> Searc
         questions = list(known)
         ways = kinds(search)
         timed = {name: clock(ask, typed if name == "titles" else questions) for name, ask in ways.items()}
-        found = recall(search, reader, dict(list(known.items())[:exact]))
+        recalled = recall(search, reader, dict(list(known.items())[:exact]))
         beside: dict[str, Latency] = {}
         written = 0
         if write_seconds:
@@ -127,9 +149,14 @@ def measure(folder: Path, count: int, exact: int, write_seconds: float) -> Searc
     return SearchFigures(
         rows=rows,
         first_ms=1000 * first,
-        recall_at_10=found,
+        nprobes=rung.nprobes if rung else 0,
+        refine=rung.refine if rung else 0,
+        recall_at_10=recalled,
         kinds=timed,
         filtered_to_all={name: timed[f"hybrid, {name}"].p50_ms / timed["hybrid"].p50_ms for name in FILTERED},
+        filtered_to_all_processor={
+            name: timed[f"hybrid, {name}"].processor_ms / timed["hybrid"].processor_ms for name in FILTERED
+        },
         beside_writer=beside,
         written_rows=written,
     )
@@ -154,19 +181,27 @@ def clock(ask: Callable[[str], object], questions: Sequence[str]) -> Latency:
     """Asks all questions, one after the other, the first ones twice."""
     for question in questions[:WARM]:
         ask(question)
-    return latency([_seconds(ask, question) for question in questions])
+    return latency([_timed(ask, question) for question in questions])
 
 
-def latency(seconds: Sequence[float]) -> Latency:
+def latency(times: Sequence[Times]) -> Latency:
     """Percentiles of the times of questions."""
-    p50, p95, p99 = (float(part) for part in np.percentile(np.asarray(seconds) * 1000, [50, 95, 99]))
-    return Latency(p50_ms=p50, p95_ms=p95, p99_ms=p99, worst_ms=1000 * max(seconds), questions=len(seconds))
+    seconds, processor = np.asarray(times).T
+    p50, p95, p99 = (float(part) for part in np.percentile(seconds * 1000, [50, 95, 99]))
+    return Latency(
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        worst_ms=1000 * float(seconds.max()),
+        processor_ms=1000 * float(processor.mean()),
+        questions=len(times),
+    )
 
 
-def _seconds(ask: Callable[[str], object], question: str) -> float:
-    started = time.perf_counter()
+def _timed(ask: Callable[[str], object], question: str) -> Times:
+    started, worked = time.perf_counter(), time.process_time()
     ask(question)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - worked
 
 
 def moved(corpus: Corpus, number: int, random: np.random.Generator) -> NDArray[np.float32]:
@@ -207,12 +242,12 @@ def beside_writer(
         written: list[str] = []
         reading = threading.Thread(target=lambda: written.extend(writer.stdout or ()))
         reading.start()
-        took: dict[str, list[float]] = {"vector": [], "text": [], "hybrid": []}
+        took: dict[str, list[Times]] = {"vector": [], "text": [], "hybrid": []}
         ways = kinds(search)
         turn = 0
         while writer.poll() is None:
-            for kind, seconds_taken in took.items():
-                seconds_taken.append(_seconds(ways[kind], questions[turn % len(questions)]))
+            for kind, times in took.items():
+                times.append(_timed(ways[kind], questions[turn % len(questions)]))
             turn += 1
         reading.join()
     return {kind: latency(times) for kind, times in took.items() if times}, int(written[-1]) if written else 0
@@ -244,13 +279,15 @@ def write(folder: Path, seconds: float) -> int:
 
 def show(report: SearchFigures) -> None:
     """Prints a line a kind, then the ratios."""
-    print(f"{report.rows} rows; first question {report.first_ms:.0f} ms; recall@10 {report.recall_at_10:.3f}")
-    print(f"{'':22} {'p50':>8} {'p95':>8} {'p99':>8}   ms")
+    print(f"{report.rows} rows; first question {report.first_ms:.0f} ms")
+    print(f"{report.nprobes} nprobes, refine {report.refine}: recall@10 {report.recall_at_10:.3f}")
+    print(f"{'':22} {'p50':>8} {'p95':>8} {'p99':>8} {'processor':>10}   ms")
     every = [*report.kinds.items(), *((f"{kind}, writing", one) for kind, one in report.beside_writer.items())]
     for kind, one in every:
-        print(f"{kind:22} {one.p50_ms:8.1f} {one.p95_ms:8.1f} {one.p99_ms:8.1f}")
+        print(f"{kind:22} {one.p50_ms:8.1f} {one.p95_ms:8.1f} {one.p99_ms:8.1f} {one.processor_ms:10.1f}")
     for name, ratio in report.filtered_to_all.items():
-        print(f"hybrid with filter {name} to without: {ratio:.2f}")
+        processor = report.filtered_to_all_processor[name]
+        print(f"hybrid with filter {name} to without: {ratio:.2f}, {processor:.2f} of processor time")
     if report.beside_writer:
         print(f"{report.written_rows} rows were written meanwhile")
 

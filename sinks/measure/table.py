@@ -54,7 +54,7 @@ class _Remembering:
 
 
 @dataclass(frozen=True, slots=True)
-class _WithMeasurements(Reader):
+class WithMeasurements(Reader):
     """A table whose fence says what was measured just now, so that it is searched by that."""
 
     measured: Measured
@@ -96,7 +96,7 @@ def measure(reader: Reader, encoder: Encoder | None, metric: Metric, *, seconds:
                 legs = Legs.of(reader, state, encoder.encode, metric, pool)
                 weights = measured_weights(pages, legs, seed=seed, deadline=deadline.share(WEIGHTS_SHARE))
             found = msgspec.structs.replace(found, weights={**before.weights, **weights})
-        searched = _WithMeasurements(reader.lance, reader.name, found)
+        searched = WithMeasurements(reader.lance, reader.name, found)
         quality = quality_of(searched, encoder, metric, pages, seed=seed, deadline=deadline)
     except (CirrostreamError, LibraryError, RuntimeError, OSError, MemoryError) as error:
         structlog.get_logger().warning("measure.in_part", error=one_line(error), meaning="the rest is as it was")

@@ -112,7 +112,7 @@ def test_without_a_model_words_are_measured_and_weights_stay(
     folder: Path, few_questions: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = Measured(at="2026-01-01T00:00:00+00:00", rows=9, weights={"de": LegWeights(vector=0.25)})
-    reader = measuring._WithMeasurements(reader_of(folder).lance, "wikipedia", before)
+    reader = measuring.WithMeasurements(reader_of(folder).lance, "wikipedia", before)
     found = measuring.measure(reader, None, "cosine", seconds=300)
     assert found.weights == before.weights
     assert set(found.quality) == {"text"}

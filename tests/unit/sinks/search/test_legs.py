@@ -250,10 +250,12 @@ def test_rows_that_were_moved_meanwhile_are_read_by_their_ids(place: Path) -> No
     read = reader.lance.search().with_row_id(True).select(["id"]).where("n >= 0").to_arrow().to_pylist()
     places = {row["id"]: row["_rowid"] for row in read}
     moved = dict(zip(places, [*list(places.values())[1:], 2**40], strict=True))
+    pool = DaemonPool(2, "rows")
     for wanted in (places, moved, dict.fromkeys(places, -1)):
-        found = rows_at(reader, wanted, ["id", "title"])
+        found = rows_at(reader, wanted, ["id", "title"], pool)
         assert {key: row["title"] for key, row in found.items()} == {f"{of[0]}#0": of[1] for of in PAGES}
-    assert rows_at(reader, {}, ["id"]) == rows_at(reader, {"enwiki:77#0": -1}, ["id"]) == {}
+    assert rows_at(reader, {}, ["id"], pool) == rows_at(reader, {"enwiki:77#0": -1}, ["id"], pool) == {}
+    pool.shutdown()
 
 
 @pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
@@ -293,6 +295,28 @@ def test_an_alias_of_many_words_is_found_as_it_is(tmp_path: Path, encoder: Encod
         answer = search.answer(alias.title(), mode="text")
         assert first(answer) == "enwiki:9"
         assert answer.hits[0].legs["names"] > 0
+
+
+def test_a_name_of_many_words_may_have_two_that_are_misspelt(tmp_path: Path, encoder: EncoderOf) -> None:
+    table = filled(tmp_path, indexed=False)
+    table.write([page(9, "enwiki:9", "Harbour of the northern wind", (), "Another thing.")], {0: 9})
+    table.lance.create_index("names", config=FTS(stem=False, remove_stop_words=False, with_position=False))
+    with opened(tmp_path, encoder) as search:
+        answer = search.answer("harbur of the nothern wind", mode="text")
+        assert first(answer) == "enwiki:9"
+        assert answer.hits[0].legs["names"] > 0
+
+
+def test_a_name_is_found_among_those_that_a_filter_keeps(tmp_path: Path, encoder: EncoderOf) -> None:
+    table = filled(tmp_path, indexed=False)
+    table.write([page(9, "dewiki:9", "Lighthouse", (), "Ein anderes Ding.")], {0: 9})
+    table.lance.create_index("names", config=FTS(stem=False, remove_stop_words=False, with_position=False))
+    with opened(tmp_path, encoder) as search:
+        for name in ("Lighthouse", "lihgthouse"):
+            answer = search.answer(name, mode="text", filters=Filters(wiki=("dewiki",)))
+            assert first(answer) == "dewiki:9"
+            assert answer.hits[0].legs["names"] > 0
+            assert {hit.wiki for hit in answer.hits} == {"dewiki"}
 
 
 def test_a_column_that_must_wait_for_its_index_is_said(
