@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import msgspec
 import msgspec.structs
@@ -18,6 +17,7 @@ from producers.fetch.clock import Stopped
 from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.parser_child import Parsed
 from producers.wikimedia.settings import DocumentRules
+from producers.wikimedia.sites import as_path
 
 GONE = frozenset({"missing", "redirect", "namespace", "empty", "content_model", "disambiguation", "hidden"})
 """Reasons for which a page does not belong into the table now. With any other one we only could not read it."""
@@ -84,13 +84,13 @@ class WikiPages:
             return self._without(said, "redirect")
         if said.ns not in self._rules.namespaces:
             return self._without(said, "namespace")
-        document = _fields.decode(said.cirrusbuilddoc) if bytes(said.cirrusbuilddoc) else self._written(said)
+        notes: list[str] = []
+        document = _fields.decode(said.cirrusbuilddoc) if bytes(said.cirrusbuilddoc) else self._written(said, notes)
         if isinstance(document, Rejected):
             return self._without(said, document.reason, document.detail)
-        return self._read(said, document | {"wiki": _raw(self._wiki), "page_id": _raw(said.pageid)})
+        return self._read(said, document | {"wiki": _raw(self._wiki), "page_id": _raw(said.pageid)}, notes)
 
-    def _read(self, said: WikiPage, document: dict[str, msgspec.Raw]) -> Look:
-        notes: list[str] = []
+    def _read(self, said: WikiPage, document: dict[str, msgspec.Raw], notes: list[str]) -> Look:
         page = self._reader.read(str(said.pageid), msgspec.json.encode(document), notes)
         if isinstance(page, Rejected):
             return self._without(said, "not_a_document" if page.damaged else page.reason, page.detail)
@@ -101,13 +101,14 @@ class WikiPages:
     def _url(self, said: WikiPage, page: Page) -> str:
         if said.canonicalurl.startswith(("https://", "http://")):
             return said.canonicalurl
-        return self._site.base + quote(page.title.replace(" ", "_"), safe="/:") if self._site.base else page.url
+        return self._site.base + as_path(page.title) if self._site.base else page.url
 
     def _without(self, said: WikiPage, reason: str, detail: str = "") -> Look:
         return Look(said.pageid, said.title, said.lastrevid, reason=reason, detail=detail)
 
-    def _written(self, said: WikiPage) -> dict[str, msgspec.Raw] | Rejected:
-        """A document made of the wikitext, with the names that CirrusSearch gives the fields."""
+    def _written(self, said: WikiPage, notes: list[str]) -> dict[str, msgspec.Raw] | Rejected:
+        """A document made of the wikitext, with the names that CirrusSearch gives the fields; what of the markup is
+        left is added to `notes`."""
         if not said.revisions:
             return Rejected("redirect" if said.unrenderable else "no_content")
         revision = said.revisions[0]
@@ -131,6 +132,7 @@ class WikiPages:
             parsed = self._parse(main.content)
             if isinstance(parsed, Rejected):
                 return parsed
+            notes.extend(parsed.left)
             fields |= {"text": parsed.text, "opening_text": parsed.opening_text, "heading": parsed.headings}
         return {name: _raw(value) for name, value in fields.items()}
 

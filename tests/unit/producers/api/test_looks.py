@@ -108,3 +108,13 @@ def test_a_parser_that_fails_costs_its_page(site: Served, client: Client) -> Non
     pages = WikiPages("testwiki", DocumentRules(), client.api.site(), parse)
     (look,) = map(pages.look, client.api.by_ids([7]).pages)
     assert (look.page_id, look.reason, look.detail) == (7, "bad_page", "RecursionError: too deep")
+
+
+def test_markup_that_is_left_in_a_page_is_noted(site: Served, client: Client) -> None:
+    site.wiki.cirrus = False
+    site.wiki.write(7, "Amber", "Amber is a [[resin and {{stone.")
+    with MarkupParser() as parser:
+        pages = WikiPages("testwiki", DocumentRules(), client.api.site(), lambda text: parser.parse(text, lambda: None))
+        (look,) = map(pages.look, client.api.by_ids([7]).pages)
+    assert look.page is not None
+    assert (look.page.text, look.notes) == ("Amber is a resin and stone.", ("link_left", "template_left"))
