@@ -44,6 +44,9 @@ END_SECONDS = 1.0
 AHEAD = 2
 """Pages that wait for each process, so that none waits for a page."""
 
+_SHORT_OF_MEMORY = frozenset({MemoryError.__name__, SystemError.__name__})
+"""The parser's part in C may say the second one for the first."""
+
 Tick = Callable[[], None]
 T = TypeVar("T")
 
@@ -175,8 +178,9 @@ class _Child:
     def _read(self, parsed: Parsed) -> Parsed | Rejected:
         if not parsed.error:
             return parsed
-        if parsed.error == MemoryError.__name__:
+        if parsed.error in _SHORT_OF_MEMORY:
             self.end()  # what it could not give back is missing for the next page
+        if parsed.error == MemoryError.__name__:
             most = self._task.memory // (1024 * 1024)
             return Rejected("out_of_memory_wikitext", f"parsing it takes more than {most:,} MiB", damaged=True)
         return Rejected("bad_wikitext", f"the parser raised {parsed.error}", damaged=True)

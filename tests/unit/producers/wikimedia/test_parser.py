@@ -70,12 +70,26 @@ def test_wikitext_that_ends_the_parser_is_rejected_and_the_next_page_is_parsed(o
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the bound on memory is Linux's")
-def test_wikitext_that_takes_too_much_memory_is_rejected_and_the_next_page_is_parsed() -> None:
+@pytest.mark.parametrize(
+    ("wikitext", "reasons"),
+    [
+        ("{|\n|a\n|}\n" * 30_000, {"out_of_memory_wikitext"}),
+        ("[[Port]] " * 100_000, {"out_of_memory_wikitext", "bad_wikitext"}),
+    ],
+    ids=["tables", "links"],
+)
+def test_wikitext_that_takes_too_much_memory_is_rejected_and_the_next_page_is_parsed(
+    wikitext: str, reasons: set[str]
+) -> None:
     with MarkupParser(memory=20_000_000) as small:
-        large = small.parse("{|\n|a\n|}\n" * 30_000, no_tick)
+        small.parse("Good.", no_tick)
+        (first,) = children()
+        large = small.parse(wikitext, no_tick)
         assert isinstance(large, Rejected)
-        assert (large.reason, large.damaged) in {("out_of_memory_wikitext", True), ("bad_wikitext", True)}
+        assert large.reason in reasons
+        assert large.damaged
         assert small.parse("Good.", no_tick) == GOOD
+        assert children() != [first], "by a process with all of its memory"
 
 
 def test_wikitext_twice_as_long_as_any_wiki_stores_is_left_out(
