@@ -1,118 +1,165 @@
-"""A Kafka that answers at once, for benchmarks of our own side of the loops: what it costs is nearly nothing."""
+"""A Kafka in memory: topics, groups and their commits, for benchmarks of our own side of the loops and for tests.
+
+What it costs is nearly nothing. It answers as a cluster of one broker does that is always there: what it has of Kafka
+is held by one suite for it and a real one (`tests/contract/test_batches.py`). It has no time: a member leaves its group
+when it is closed, never because it was silent.
+"""
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
-from kafka.coordinator.base import MemberState
+from kafka.errors import CommitFailedError, OffsetOutOfRangeError
+from kafka.partitioner.default import DefaultPartitioner
+from kafka.structs import OffsetAndMetadata
 
+from bench.in_memory_clients import Consumer, Producer
+from bench.in_memory_groups import Group
 from pipeline.kafka import Cluster
+from pipeline.offsets import TopicLog
 from pipeline.servers import parse_servers
 from pipeline.settings import MIB, KafkaSettings
 
-POLL_RECORDS = 500
-"""kafka-python's `max_poll_records`."""
+_partition_of = DefaultPartitioner()
 
 
 def in_memory(topic: str, records: Sequence[tuple[bytes, bytes]], stopping: threading.Event) -> Cluster:
-    """A cluster with these keys and values in partition 0 of one topic; at their end it sets `stopping`."""
-    return cast("Cluster", _Cluster(topic, records, stopping))
+    """A cluster with these keys and values in partition 0 of one topic; whoever polls at their end sets `stopping`."""
+    cluster = InMemoryKafka(at_the_end=stopping.set)
+    cluster.create(topic, 1)
+    for key, value in records:
+        cluster.append(topic, key, value, 0)
+    return cast("Cluster", cluster)
 
 
-class _Cluster:
+class InMemoryKafka:
+    """What the product uses of `pipeline.kafka.Cluster`, and of the admin client behind it."""
+
     bootstrap = "127.0.0.1:9"
     servers = parse_servers(bootstrap)
     kafka = KafkaSettings()
 
-    def __init__(self, topic: str, records: Sequence[tuple[bytes, bytes]], stopping: threading.Event) -> None:
-        self._new_consumer: Callable[[], _Consumer] = lambda: _Consumer(topic, records, stopping)
+    def __init__(self, at_the_end: Callable[[], None] | None = None) -> None:
+        self.changed = threading.Condition()
+        self.at_the_end = at_the_end
+        self.admin = _Admin(self)
+        self.groups: dict[str, Group] = {}
+        self._logs: dict[str, list[_Log]] = {}
+        self._names = itertools.count()
 
-    def consumer(self, *_: object, **__: object) -> _Consumer:
-        return self._new_consumer()
+    def create(self, topic: str, partitions: int) -> None:
+        self._logs[topic] = [_Log() for _ in range(partitions)]
 
-    def connected(self, *_: object, **__: object) -> _Producer:
-        return _Producer()
+    def partitions(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for number in range(len(self._logs.get(topic, ())))]
+
+    def at(self, partition: TopicPartition) -> _Log:
+        log: _Log = self._logs[partition.topic][partition.partition]
+        return log
+
+    def group(self, name: str | None) -> Group:
+        """The group of this name; one of its own for a consumer without a group."""
+        return self.groups.setdefault(name or f"nobody-{next(self._names)}", Group())
+
+    def new_name(self, client: str) -> str:
+        return f"{client}-{next(self._names)}"
+
+    def append(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> tuple[int, int]:
+        """Partition and offset; a topic that nobody has made takes everything and keeps nothing."""
+        logs = self._logs.get(topic)
+        if logs is None:
+            return 0, 0
+        if partition is None:
+            every = list(range(len(logs)))
+            partition = int(_partition_of(key, every, every))
+        with self.changed:
+            log = logs[partition]
+            record = SimpleNamespace(
+                topic=topic, partition=partition, offset=log.end, key=key, value=value, headers=list(headers)
+            )
+            log.records.append(cast("ConsumerRecord", record))
+            self.changed.notify_all()
+            return partition, log.end - 1
+
+    def consumer(self, group: str | None = None, **options: Any) -> Consumer:
+        return Consumer(self, group, options.get("client_id", "consumer"), options.get("group_instance_id"))
+
+    def connected(self, *_: object, **__: object) -> Producer:
+        return Producer(self)
 
     def max_message_bytes(self, _topic: str) -> int:
         return 32 * MIB
 
+    def log(self, topic: str) -> TopicLog:
+        logs = dict(enumerate(self._logs[topic]))
+        return TopicLog(topic, {p: log.start for p, log in logs.items()}, {p: log.end for p, log in logs.items()})
 
-class _Consumer:
-    def __init__(self, topic: str, records: Sequence[tuple[bytes, bytes]], stopping: threading.Event) -> None:
-        self._partition = TopicPartition(topic, 0)
-        self._records = [_record(topic, at, key, value) for at, (key, value) in enumerate(records)]
-        self._stopping = stopping
-        self._at = 0
-        self._paused = False
-        self._coordinator = SimpleNamespace(state=MemberState.STABLE, need_rejoin=lambda: False)
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        offsets = self.group(group).offsets.items()
+        return {partition.partition: at.offset for partition, at in offsets if partition.topic == topic}
 
-    def subscribe(self, _topics: object, listener: Any) -> None:
-        listener.on_partitions_assigned([self._partition])
+    def trim(self, topic: str, before: Mapping[int, int]) -> None:
+        for number, offset in before.items():
+            self._logs[topic][number].trim(offset)
 
-    def group_metadata(self) -> Any:
-        return SimpleNamespace(member_id="bench")
+    def call(self, ask: Callable[[], Any]) -> Any:
+        return ask()
 
-    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[ConsumerRecord]]:
-        if self._paused:
-            return {}
-        some = self._records[self._at : self._at + min(max_records, POLL_RECORDS)]
-        self._at += len(some)
-        if not some and timeout_ms:
-            self._stopping.set()
-        return {self._partition: some} if some else {}
-
-    def pause(self, *partitions: TopicPartition) -> None:
-        self._paused = bool(partitions)
-
-    def resume(self, *_: TopicPartition) -> None:
-        self._paused = False
-
-    def assignment(self) -> set[TopicPartition]:
-        return {self._partition}
-
-    def beginning_offsets(self, partitions: Iterable[TopicPartition], **_: object) -> Mapping[TopicPartition, int]:
-        return dict.fromkeys(partitions, 0)
-
-    def seek(self, _partition: TopicPartition, offset: int) -> None:
-        self._at = offset
-
-    def committed(self, *_: object, **__: object) -> None:
-        return None
-
-    def topics(self) -> None: ...
-
-    def commit(self, *_: object, **__: object) -> None: ...
-
-    def close(self, *_: object, **__: object) -> None: ...
+    def close(self) -> None:
+        """Nothing to end."""
 
 
-def _record(topic: str, at: int, key: bytes, value: bytes) -> Any:
-    return SimpleNamespace(topic=topic, partition=0, offset=at, key=key, value=value)
+class _Log:
+    """One partition: its records from offset `start` on."""
+
+    def __init__(self) -> None:
+        self.start = 0
+        self.records: list[ConsumerRecord] = []
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.records)
+
+    def read(self, offset: int, most: int) -> list[ConsumerRecord]:
+        if not self.start <= offset <= self.end:
+            raise OffsetOutOfRangeError(f"{offset} is not in {self.start} to {self.end}")
+        return self.records[offset - self.start : offset - self.start + most]
+
+    def trim(self, before: int) -> None:
+        del self.records[: before - self.start]
+        self.start = max(self.start, before)
 
 
-class _Producer:
-    def send(self, *_: object, **__: object) -> _Acknowledged:
-        return _Acknowledged()
+class _Admin:
+    """Of the admin client, what the tests of groups ask."""
 
-    def close(self, *_: object, **__: object) -> None: ...
+    def __init__(self, kafka: InMemoryKafka) -> None:
+        self._kafka = kafka
 
+    def create_topics(self, topics: Mapping[str, Mapping[str, Any]], **_: object) -> None:
+        for name, wanted in topics.items():
+            self._kafka.create(name, wanted["num_partitions"])
 
-class _Acknowledged:
-    is_done = True
-    value = SimpleNamespace(partition=0, offset=0)
+    def list_group_offsets(self, groups: Collection[str]) -> dict[str, dict[TopicPartition, OffsetAndMetadata]]:
+        return {group: dict(self._kafka.group(group).offsets) for group in groups}
 
-    def succeeded(self) -> bool:
-        return True
+    def alter_group_offsets(self, group: str, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        if self._kafka.group(group).members:
+            raise CommitFailedError("the group has members")
+        self._kafka.group(group).offsets.update(offsets)
 
-    def failed(self) -> bool:
-        return False
-
-    def add_callback(self, call: Callable[[Any], object]) -> None:
-        call(self.value)
-
-    def add_errback(self, _call: object) -> None: ...
+    def describe_groups(self, groups: Collection[str]) -> dict[str, Any]:
+        return {group: self._kafka.group(group).described() for group in groups}

@@ -1,16 +1,22 @@
-"""Batches of a consumer group: nothing skipped, nothing committed that is not ours, nothing committed backwards."""
+"""Batches of a consumer group: nothing skipped, nothing committed that is not ours, nothing committed backwards.
+
+Each on the Kafka in memory and on a real one. Who is to blame for the deaths of processes is decided in
+`pipeline.elimination`: those tests, of a dozen members each, meet the real one in `make faults`.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import cast
 
 import pytest
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.structs import OffsetAndMetadata
 
+from bench.in_memory import InMemoryKafka
 from pipeline.batches import Batch, BatchSource, Limit
 from pipeline.elimination import Mark, metadata_of, read_mark
 from pipeline.errors import Fatal, Replaced
@@ -19,11 +25,27 @@ from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher
 from pipeline.records import SchemaTooNew
+from pipeline.settings import Settings
 from pipeline.upgrade_grace import GRACE_SECONDS
 from tests.waiting import wait_until
 
 PARTITIONS = 4
 GROUP = "group"
+MEMORY, REAL = "memory", pytest.param("real", marks=pytest.mark.broker)
+in_memory_and_in_faults = pytest.mark.parametrize(
+    "cluster", [MEMORY, pytest.param("real", marks=[pytest.mark.broker, pytest.mark.faults])], indirect=True
+)
+
+
+@pytest.fixture(params=[MEMORY, REAL])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    if request.param == MEMORY:
+        yield cast("Cluster", InMemoryKafka())
+        return
+    request.getfixturevalue("settings_env")()
+    cluster = Cluster.connect(Settings())
+    yield cluster
+    cluster.close()
 
 
 @pytest.fixture
@@ -323,6 +345,7 @@ def until_done(reader: Join, committed: Done) -> Restart:
     return run
 
 
+@in_memory_and_in_faults
 def test_a_record_that_ends_its_process_is_convicted_at_the_fifth_death_and_nothing_else_is_lost(
     send: Send, until_done: Restart
 ) -> None:
@@ -334,18 +357,21 @@ def test_a_record_that_ends_its_process_is_convicted_at_the_fifth_death_and_noth
     assert max(readers[-1].sizes) <= 2, "the last one takes most of them alone or with care"
 
 
+@in_memory_and_in_faults
 def test_a_record_that_ends_its_process_when_it_is_decoded_is_convicted_too(send: Send, until_done: Restart) -> None:
     send(*range(60))
     readers = until_done(60, ends={b"17"})
     assert [one.convicted for one in readers if one.convicted] == [[(17, 3)]]
 
 
+@in_memory_and_in_faults
 def test_several_are_convicted_one_after_the_other(send: Send, until_done: Restart) -> None:
     send(*range(200))
     readers = until_done(200, most=16, ends={17, 18, 120})
     assert sorted(number for one in readers for number, _ in one.convicted) == [17, 18, 120]
 
 
+@in_memory_and_in_faults
 def test_a_killer_moves_between_replicas_and_its_deaths_are_counted_over_all_of_them(
     send: Send, reader: Join, committed: Done
 ) -> None:
@@ -438,6 +464,7 @@ def test_metadata_that_is_none_of_ours_is_no_mark(
     assert len(one.seen) == 96
 
 
+@in_memory_and_in_faults
 def test_too_many_killers_in_a_row_are_not_their_own_fault(send: Send, reader: Join) -> None:
     send(*range(40))
     for _ in range(20):
