@@ -34,6 +34,10 @@ class CirrostreamError(Exception):
         super().__init__(without_secrets(message) if isinstance(message, str) else message, *rest)
 
 
+class Stopped(Exception):
+    """Work was broken off, because the process is to end: no error, and no outcome of the work."""
+
+
 class Fatal(CirrostreamError):
     """Going on would break a guarantee; a restart helps only after somebody has acted."""
 

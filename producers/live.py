@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from pipeline.cli import command, new_app, run
 from pipeline.dead_letters import DeadLetters
-from pipeline.errors import Exit, Fatal
+from pipeline.errors import Exit, Fatal, Stopped
 from pipeline.kafka import READ_SECONDS, Cluster
 from pipeline.publisher import Publisher
 from pipeline.records import utc_timestamp
@@ -23,7 +23,7 @@ from producers.api.client import MediaWikiApi
 from producers.api.http import CONNECTIONS, in_background
 from producers.api.looks import Look, WikiPages
 from producers.api.wiki import WikiSettings, open_api, web_address, wiki_pages
-from producers.fetch.clock import StopClock, Stopped
+from producers.fetch.clock import StopClock
 from producers.fetch.contact import user_agent
 from producers.run.delivery import PageSender
 from producers.stream.events import EventStream, Inlet, ServerEvent

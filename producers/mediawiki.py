@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipeline.cli import FLAG, command, new_app, run
 from pipeline.dead_letters import DeadLetters
-from pipeline.errors import Exit
+from pipeline.errors import Exit, Stopped
 from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
 from pipeline.publisher import Publisher
@@ -26,7 +26,6 @@ from producers.account import Ledger
 from producers.api.reader import members, pages_in, titled, titles_in
 from producers.api.wiki import WikiSettings, open_api, wiki_pages
 from producers.bytes.lines import BEGINNING
-from producers.fetch.clock import Stopped
 from producers.reader import Entry
 from producers.run.delivery import InFlight, PageSender
 from producers.run.source import TOO_LARGE

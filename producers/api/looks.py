@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import msgspec
 import msgspec.structs
 
-from pipeline.errors import CirrostreamError, one_line
+from pipeline.errors import CirrostreamError, Stopped, one_line
 from pipeline.records import Page
 from pipeline.rejected import Rejected
 from producers.api.answers import WikiPage
 from producers.api.client import WikiSite
-from producers.fetch.clock import Stopped
 from producers.wikimedia.documents import DocumentReader
 from producers.wikimedia.parser_child import Parsed
 from producers.wikimedia.settings import DocumentRules

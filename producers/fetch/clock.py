@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-
-class Stopped(Exception):
-    """Told to end: what waits for a server waits no longer."""
+from pipeline.errors import Stopped
 
 
 class StopClock:

@@ -15,9 +15,8 @@ from typing import Any
 
 import structlog
 
-from pipeline.errors import CirrostreamError, Fatal, UsageError, one_line
+from pipeline.errors import CirrostreamError, Fatal, Stopped, UsageError, one_line
 from producers.fetch import part_file
-from producers.fetch.clock import Stopped
 from producers.fetch.http import CONNECTIONS
 from producers.fetch.part_file import PartFile
 from producers.fetch.progress import DownloadProgress, DownloadState, FileProgress, Rate

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 
 from pipeline.dead_letters import DeadLetters
-from pipeline.errors import CheckFailed, Exit, Fatal, TryAgain
+from pipeline.errors import CheckFailed, Exit, Fatal, Stopped, TryAgain
 from pipeline.metrics import Metrics
 from pipeline.publisher import Message, Publisher, RecordTooLarge
 from pipeline.records import Page
@@ -40,10 +40,6 @@ STOP_SECONDS = 6.0
 """How long a stopped process waits for what is in flight; the parent waits a little longer."""
 
 ReportTo = Callable[[Report], None]
-
-
-class _Stopped(Exception):
-    """Reading was broken off by a signal."""
 
 
 class ShardRun:
@@ -105,7 +101,7 @@ class ShardRun:
             if state == "finished" and self._useless:
                 self._end(finished=False, damage="")
                 raise CheckFailed(self._nothing_of_it())
-        except _Stopped:
+        except Stopped:
             return self._stop()
         except Damaged as damage:
             self._end(finished=False, damage=damage.kind)
@@ -181,7 +177,7 @@ class ShardRun:
 
     def _tick(self, stopping: threading.Event) -> None:
         if stopping.is_set():
-            raise _Stopped
+            raise Stopped
         if time.monotonic() - self._reported_at >= REPORT_SECONDS:
             self.report("reading")
 

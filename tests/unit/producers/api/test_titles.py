@@ -8,12 +8,11 @@ from urllib.parse import quote
 
 import pytest
 
-from pipeline.errors import TryAgain
+from pipeline.errors import Stopped, TryAgain
 from pipeline.rejected import Rejected
 from producers.account import Ledger
 from producers.api.reader import pages_in, titled, titles_in
 from producers.bytes.lines import BEGINNING
-from producers.fetch.clock import Stopped
 from producers.wikimedia.titles import read_titles
 from tests.unit.producers.api.conftest import Client
 from tests.wiki_server import Reply, Served
