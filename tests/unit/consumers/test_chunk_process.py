@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from consumers.chunk_limits import START_SECONDS
 from consumers.chunk_process import ChunkProcess, ProcessDied
 from consumers.chunk_protocol import Made, PageRecord, Task
 from pipeline.cores import usable_memory
@@ -139,7 +140,7 @@ def test_a_death_while_it_starts_is_tried_again(process: ChunkProcess, set_traps
 def test_one_that_never_starts_ends_the_stage_in_one_line(
     process: ChunkProcess, set_traps: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.chunk_process.START_SECONDS", 2.0)
+    monkeypatch.setattr("consumers.chunk_process.FIRST_PAUSE_SECONDS", START_SECONDS + 1)  # no time for another try
     set_traps(Trap(LOADS, "ModelFiles", "exit"))
     with pytest.raises(TryAgain, match="the process that chunks does not start: it ended with code 3"):
         process.start()
