@@ -89,9 +89,7 @@ class Search:
         self._reranker = reranker
         self._notes = tuple(notes)
         # A pool each: a leg that hangs must not take the threads of the others.
-        self._pools = {
-            leg: DaemonPool(THREADS, f"search-{leg}") for leg in ("vector", "text", "names", "rows", "rerank")
-        }
+        self._pools = {leg: DaemonPool(THREADS, f"search-{leg}") for leg in ("vector", "text", "names", "rerank")}
         self._columns = DaemonPool(THREADS, "search-column")
         self._states = States(reader, self._columns)
 
@@ -304,7 +302,7 @@ class Search:
         best = self._fused(found, asked.state, mode, by)[:count]
         columns = [name for name in READ if name in asked.state.columns]
         wanted = {one.id: one.place for page in best for one in (page, *page.others[:PASSAGES])}
-        rows = {key: completed(row) for key, row in rows_at(self.reader, wanted, columns, self._pools["rows"]).items()}
+        rows = {key: completed(row) for key, row in rows_at(self.reader, wanted, columns).items()}
         if not asked.only_live and not all(is_live(row["n"], row["start"]) for row in rows.values()):
             return self._best(asked.of_live_rows(), run, mode, by, count)
         # Those that have no row have gone meanwhile.

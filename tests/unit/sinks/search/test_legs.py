@@ -250,12 +250,10 @@ def test_rows_that_were_moved_meanwhile_are_read_by_their_ids(place: Path) -> No
     read = reader.lance.search().with_row_id(True).select(["id"]).where("n >= 0").to_arrow().to_pylist()
     places = {row["id"]: row["_rowid"] for row in read}
     moved = dict(zip(places, [*list(places.values())[1:], 2**40], strict=True))
-    pool = DaemonPool(2, "rows")
     for wanted in (places, moved, dict.fromkeys(places, -1)):
-        found = rows_at(reader, wanted, ["id", "title"], pool)
+        found = rows_at(reader, wanted, ["id", "title"])
         assert {key: row["title"] for key, row in found.items()} == {f"{of[0]}#0": of[1] for of in PAGES}
-    assert rows_at(reader, {}, ["id"], pool) == rows_at(reader, {"enwiki:77#0": -1}, ["id"], pool) == {}
-    pool.shutdown()
+    assert rows_at(reader, {}, ["id"]) == rows_at(reader, {"enwiki:77#0": -1}, ["id"]) == {}
 
 
 @pytest.mark.parametrize("mode", ["vector", "text", "hybrid"])
