@@ -18,7 +18,7 @@ from pipeline.errors import UsageError
 from pipeline.rejected import Rejected
 from producers.bytes.blocks import PackedFile
 from producers.bytes.lines import BAD_TEXT, Position
-from producers.fields.mapping import Record
+from producers.fields.mapping import Record, field
 from producers.fields.settings import MappingSettings
 from producers.reader import Entry, Tick
 from producers.run.runner import run_source
@@ -28,9 +28,12 @@ from producers.run.source import Source
 MAX_BYTES = 16 * 1024 * 1024
 """Of a file: ten times the longest book."""
 
-TOO_LARGE = Rejected("file_too_large", f"more than {MAX_BYTES:,} bytes", damaged=True)
+MAX_FRONT_MATTER = 64 * 1024
+"""Characters: up to four seconds, in which reading cannot be stopped."""
+
+TOO_LARGE = Rejected("file_too_large", f"more than {MAX_BYTES:,} bytes")
 BAD_FRONT_MATTER = "front_matter"
-"""Note: a file's front matter could not be read; all of the file is text then."""
+"""Note: a file's front matter could not be read, or is not fields with values; all of the file is text then."""
 
 TEXT = "text"
 """Field with the text behind the front matter."""
@@ -40,7 +43,9 @@ PLACE = "\0place"
 
 MARKDOWN_NAMES = FileNames("markdown", "Markdown file", (".md", ".markdown"))
 
-_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", re.MULTILINE)
+_HEADING = re.compile(r"^#{1,6}[ \t]+(\S.*)$", re.MULTILINE)
+_UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError)
+"""Raised by PyYAML at the front matter of others, such as `!!bool maybe` or `!!timestamp soon`."""
 
 
 class MarkdownSettings(MappingSettings):
@@ -58,13 +63,34 @@ class MarkdownSettings(MappingSettings):
         return str(self.root.resolve()) if name == "root" else super().deciding(name)
 
 
+class _Fields(yaml.SafeLoader):
+    """YAML without aliases, a few lines of which become gigabytes where they are written out."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """A pair of surrogates, as in JSON, is one character; raises UnicodeDecodeError for half of one."""
+        return str(super().construct_scalar(node)).encode("utf-16", "surrogatepass").decode("utf-16")
+
+
 class _FrontMatter(YAMLHandler):
-    """YAML without aliases: a few lines of them become gigabytes where they are written out."""
+    """Fields between two lines of `---` at the beginning of a file; anywhere else such lines are rules in its text."""
+
+    def split(self, text: str) -> tuple[str, str]:
+        if not self.detect(text):
+            raise ValueError("there is none")
+        return super().split(text)
 
     def load(self, fm: str, **_: object) -> Any:
-        if any(isinstance(event, yaml.events.AliasEvent) for event in yaml.parse(fm, Loader=yaml.SafeLoader)):
-            raise yaml.YAMLError("aliases are not read")
-        return yaml.safe_load(fm)
+        if len(fm) > MAX_FRONT_MATTER:
+            raise yaml.YAMLError("too long")
+        fields = yaml.load(fm, _Fields)  # noqa: S506 - it is a SafeLoader
+        if not isinstance(fields, dict | None):
+            raise yaml.YAMLError("no fields with values")
+        return fields or {}
 
 
 class MarkdownReader:
@@ -104,14 +130,22 @@ class MarkdownReader:
             notes.append(BAD_TEXT)
         try:
             fields, body = frontmatter.parse(text, handler=_FrontMatter())
-        except (yaml.YAMLError, ValueError, RecursionError):
+        except _UNREADABLE:
             notes.append(BAD_FRONT_MATTER)
             fields, body = {}, text
-        heading = _HEADING.search(body)
-        titled = heading[1] if heading else self._path.stem
         record = {str(name): value.isoformat() if isinstance(value, date) else value for name, value in fields.items()}
+        if (name := self._mapping.title_field) and field(record, name) is None:
+            record[name] = _heading(body) or self._path.stem
         place = {} if self._id_field else {PLACE: self._place}
-        return {self._mapping.title_field: titled, **record, **place, TEXT: body}
+        return {**record, **place, TEXT: body}
+
+
+def _heading(body: str) -> str:
+    """The first heading's text, without the `#` behind it; empty when there is none."""
+    found = _HEADING.search(body)
+    text = found[1].rstrip() if found else ""
+    bare = text.rstrip("#")
+    return bare.rstrip() if bare.endswith((" ", "\t")) else text
 
 
 def check_place(shard: Shard, settings: MarkdownSettings) -> None:

@@ -50,7 +50,8 @@ def test_front_matter_gives_the_fields_and_the_files_place_the_id(tmp_path: Path
         ("Some text.\n\n## A heading ##\n\nMore.", "A heading", "Some text.\n\n## A heading ##\n\nMore."),
         ("Some text.", "note", "Some text."),
         ("\ufeff---\ntitle: With a mark\n---\nText.", "With a mark", "Text."),
-        ("---\n- a list\n---\nText.", "note", "Text."),
+        ("---\ntitle:\n---\n# C#\n\nText.", "C#", "# C#\n\nText."),
+        ('---\ntitle: "Frogs \\ud83d\\udc38"\n---\nText.', "Frogs \U0001f438", "Text."),
         ("---\r\ntitle: Lines of Windows\r\n---\r\nText.", "Lines of Windows", "Text."),
     ],
 )
@@ -59,6 +60,28 @@ def test_a_title_is_the_front_matters_the_first_headings_or_the_files(
 ) -> None:
     (page,), _ = read(tmp_path / "a" / "note.md", content)
     assert (page.title, page.text) == (title, text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Before.\n\n---\n\nBetween: rules\n\n---\n\nBehind.",
+        "Weir\n----\n\nOak: old\n\nFrogs\n-----\n\nMany.",
+        "---\n\nThey begin with a rule.\n\n---\n\nBehind.",
+        "---\n- a list\n---\nText.",
+    ],
+)
+def test_rules_and_underlined_headings_cost_no_text(tmp_path: Path, content: str) -> None:
+    (page,), _ = read(tmp_path / "a" / "note.md", content)
+    assert (page.text, page.metadata) == (content, "")
+
+
+def test_a_title_may_be_within_a_field_or_none_at_all(tmp_path: Path) -> None:
+    content = "---\nbook: {name: Weirs, year: 1900}\n---\n# Heading\n\nText."
+    (within,), _ = read(tmp_path / "a" / "n.md", content, title_field="book.name")
+    assert (within.title, within.metadata) == ("Weirs", '{"book":{"year":1900}}')
+    (none,), _ = read(tmp_path / "a" / "n.md", content, title_field="")
+    assert (none.title, none.metadata) == ("", '{"book":{"name":"Weirs","year":1900}}')
 
 
 def test_an_id_may_be_a_field(tmp_path: Path) -> None:
@@ -74,6 +97,12 @@ def test_an_id_may_be_a_field(tmp_path: Path) -> None:
         "when: 2024-99-99",
         "x: !!python/object/apply:os.system ['true']",
         "[" * 5_000,
+        "draft: !!bool maybe",
+        "when: !!timestamp soon",
+        "n: !!int ''",
+        'title: "half a pair \\ud83d"',
+        '"a name \\ud83d": x',
+        "a: [" + "x, " * 30_000 + "x]",
     ],
 )
 def test_front_matter_that_cannot_be_read_costs_itself(tmp_path: Path, front_matter: str) -> None:
@@ -82,9 +111,16 @@ def test_front_matter_that_cannot_be_read_costs_itself(tmp_path: Path, front_mat
     assert ledger.mended == {"front_matter": 1}
 
 
+@pytest.mark.parametrize("line", ["# a" + " " * 50_000 + "x", "# a" + "#" * 50_000 + "x y", "# " + " " * 50_000 + "x"])
+def test_a_long_heading_is_read_at_once(tmp_path: Path, line: str) -> None:
+    """Tried character by character, to its end each time, one of these took minutes."""
+    (page,), _ = read(tmp_path / "a" / "note.md", line)
+    assert page.title
+
+
 def test_a_file_without_text_a_large_one_and_one_that_is_no_text_are_counted(tmp_path: Path) -> None:
     assert read(tmp_path / "a" / "empty.md", "---\ntitle: Nothing\n---\n")[1].dropped == {"empty": 1}
-    assert read(tmp_path / "a" / "large.md", b"x" * (16 * 1024 * 1024 + 1))[1].malformed == {"file_too_large": 1}
+    assert read(tmp_path / "a" / "large.md", b"x" * (16 * 1024 * 1024 + 1))[1].dropped == {"file_too_large": 1}
     (page,), ledger = read(tmp_path / "a" / "cut.md", b"Caf\xc3\xa9 at the r\xc3")
     assert (page.text, ledger.mended) == ("Café at the r\ufffd", {"text_encoding": 1})
 
