@@ -61,7 +61,7 @@ SOURCES = {
 COMMANDS: Mapping[str, Mapping[str, Command | Commands]] = {
     "On this machine": {
         "demo": Command("Real Wikipedia text through everything, the proof, three searches", LOCAL, "demo"),
-        "run": Command("A whole pipeline, from a wiki or its dump files to a table", LOCAL, "run"),
+        "run": Command("A whole pipeline, from a wiki or files of yours to a table", LOCAL, "run"),
         "workers": Command("Embedders and chunkers alone, for a Kafka elsewhere", LOCAL, "workers"),
         "kafka": Command("The local Kafka, in the foreground", LOCAL, "kafka"),
         "stop": Command("Stop what runs on a data folder", LOCAL, "stop"),

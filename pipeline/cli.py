@@ -16,6 +16,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
+from typer.core import TyperCommand
 
 from pipeline import logs
 from pipeline.errors import CirrostreamError, Exit, Fatal, TryAgain, UsageError, is_fault, is_panic, one_line
@@ -31,11 +32,13 @@ FLAG = "flag"
 """Put `json_schema_extra={FLAG: "--json"}` on a field whose flag has another name."""
 
 
-def command(app: typer.Typer, settings: type[S], name: str | None = None) -> Callable[[Callable[[S], int]], None]:
+def command(
+    app: typer.Typer, settings: type[S], name: str | None = None, kind: type[TyperCommand] | None = None
+) -> Callable[[Callable[[S], int]], None]:
     """Registers `run(settings) -> exit code` as a command whose flags are the fields of `settings`.
 
     `run`'s docstring is the help text. A `CirrostreamError` becomes one line on stderr and its exit code; a wrong
-    value exits with 2, Ctrl-C with 130.
+    value exits with 2, Ctrl-C with 130. `kind`: the class of the command, when it is not Typer's own.
     """
 
     def register(run: Callable[[S], int]) -> None:
@@ -47,7 +50,7 @@ def command(app: typer.Typer, settings: type[S], name: str | None = None) -> Cal
         call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [_parameter(settings, key, field) for key, field in settings.model_fields.items() if _has_flag(field)]
         )
-        app.command(name)(call)
+        app.command(name, cls=kind)(call)
 
     return register
 
@@ -67,7 +70,8 @@ def _has_flag(field: FieldInfo) -> bool:
     return field.annotation is not SecretStr
 
 
-def _flag(key: str, field: FieldInfo) -> str:
+def flag_of(key: str, field: FieldInfo) -> str:
+    """The flag of a setting, such as `--id-field`."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     return str(extra.get(FLAG) or "--" + key.replace("_", "-"))
 
@@ -86,7 +90,7 @@ def _parameter(settings: type[BaseSettings], key: str, field: FieldInfo) -> insp
         option: Any = typer.Argument(metavar=key.upper() + ("…" if kind == list[str] | None else ""), help=text)
     else:
         shown = _shown_default(field)
-        flag = _flag(key, field)
+        flag = flag_of(key, field)
         env = f"{settings.model_config.get('env_prefix', '')}{key}".upper()
         notes = f" [dim]\\[env: {env}]{shown}[/dim]"
         declared = (f"{flag}/--no-{flag[2:]}",) if kind == bool | None and field.default is True else (flag,)
@@ -106,7 +110,7 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
         logs.configure()  # before anything that may hold a secret is said; a wrong level is told before the work
         return run(_chosen(settings, given))
     except CirrostreamError as error:
-        return _told(error)
+        return told(error)
     except KeyboardInterrupt:
         return 130
     except BaseException as error:  # the last line of defence: no traceback for the user
@@ -114,7 +118,7 @@ def _run(run: Callable[[S], int], settings: type[S], given: dict[str, Any]) -> i
             raise
         known = _in_words(error)
         if known is not None:
-            return _told(known)
+            return told(known)
         if chosen_log_level() == "DEBUG":
             say_aside(traceback.format_exc())
         say_aside(
@@ -135,11 +139,12 @@ def _chosen(settings: type[S], given: dict[str, Any]) -> S:
 
 def _refused(settings: type[BaseSettings], key: str, reason: str) -> str:
     env = f"{settings.model_config.get('env_prefix', '')}{key}".upper()
-    flag = _flag(key, settings.model_fields[key]) if key in settings.model_fields else key
+    flag = flag_of(key, settings.model_fields[key]) if key in settings.model_fields else key
     return f"{flag} ({env}): {reason}" if key else reason
 
 
-def _told(error: CirrostreamError) -> int:
+def told(error: CirrostreamError) -> int:
+    """Says the error in a line; its exit code."""
     say_aside(f"error: {error}")
     return error.exit_code
 

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import msgspec
 from pydantic import AfterValidator, Field
 
 from pipeline.cli import command, new_app, run
 from pipeline.records import Page
 from pipeline.rejected import Rejected
-from producers.bytes.blocks import PACKINGS, PackedFile, read_ahead
+from producers.bytes.blocks import PACKINGS, Damaged, PackedFile, read_ahead
 from producers.bytes.bulk import BulkEntry, read_entries
 from producers.bytes.lines import MAX_LINE_BYTES, Position, read_lines
 from producers.fetch.settings import DownloadSettings
@@ -158,7 +159,22 @@ def _named(entry: BulkEntry) -> tuple[str, ...]:
     return tuple(dict.fromkeys(page_id for page_id in (by_action, by_document) if page_id))
 
 
-SOURCE = Source("cirrus", CIRRUS_NAMES, CirrusSettings, CirrusReader, gate=ListedGate)
+def is_dump(path: Path) -> bool:
+    """False for a file of other JSON lines: it begins with an object that is neither an action nor a wiki's page.
+    Names that only dumps have are enough."""
+    if any(pattern.match(path.name) for pattern in _NAMES):
+        return True
+    try:
+        first = next(read_entries(read_lines(PackedFile(path).blocks())), None)
+        if first is None or first.action is not None or first.document is None:
+            return True
+        found = msgspec.json.decode(first.document)
+    except (Damaged, OSError, ValueError, RecursionError):
+        return True  # said when it is read
+    return not isinstance(found, dict) or "page_id" in found or "namespace" in found
+
+
+SOURCE = Source("cirrus", CIRRUS_NAMES, CirrusSettings, CirrusReader, gate=ListedGate, recognizes=is_dump)
 
 app = new_app("Reads CirrusSearch dumps into Kafka.")
 

@@ -159,6 +159,8 @@ def wiki_of(path: Path, site: Site, chosen: str, named: str) -> str:
 
 
 def _check(shard: Shard, settings: WikitextSettings) -> None:
+    if find_spec("mwparserfromhell") is None:
+        raise UsageError("the parser of wikitext is not installed: pip install 'mwparserfromhell>=0.7'")
     try:
         wiki_of(shard.path, site_of(shard.path), settings.wiki, shard.origin.wiki)
     except Damaged:
@@ -174,8 +176,6 @@ app = new_app("Reads MediaWiki's XML exports into Kafka.")
 def wikitext(settings: WikitextSettings) -> int:
     """Sends the articles of MediaWiki exports (`pages-articles`: .xml, .xml.bz2, .xml.gz) to `pages`, and goes on where
     it was left. Redirects are left out."""
-    if find_spec("mwparserfromhell") is None:
-        raise UsageError("the parser of wikitext is not installed: pip install 'mwparserfromhell>=0.7'")
     return run_source(SOURCE, settings)
 
 

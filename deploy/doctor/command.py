@@ -9,6 +9,7 @@ from deploy.doctor import printing
 from deploy.doctor.context import Context
 from deploy.doctor.examination import checks, examine
 from deploy.doctor.settings import DoctorSettings
+from deploy.local.by_source import command_by_source
 from pipeline import cli
 from pipeline.errors import Exit
 from pipeline.settings import chosen_log_level
@@ -17,7 +18,7 @@ from pipeline.terminal import say, write_json
 app = cli.new_app("Looks for what would stop a run before it begins, and says what to type.")
 
 
-@cli.command(app, DoctorSettings)
+@command_by_source(app, DoctorSettings)
 def doctor(settings: DoctorSettings) -> int:
     """Looks for what would stop a run before it begins, and says what to type. Takes what `deploy.local run` takes.
 

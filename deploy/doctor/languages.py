@@ -11,6 +11,7 @@ from lancedb.table import LanceTable
 from deploy.doctor.context import Context, known
 from deploy.doctor.findings import Finding, ok, warn
 from pipeline.model_card import language_code, languages_warning, model_for
+from producers.fetch.settings import MirrorSettings
 from sinks.languages import language_of
 from sinks.storage import connect, has_table, open_table
 
@@ -22,7 +23,9 @@ LANGUAGE_SHARE = 0.02
 def look_at_languages(context: Context) -> Finding:
     """The check. A model makes vectors of any language; in one that it was not made for they mean little."""
     files = known(context.model)
-    found = _of_table(context) or [code for code in (language_code(language_of(None, context.settings.wiki)),) if code]
+    settings = context.settings
+    ahead = language_code(language_of(None, settings.wiki)) if isinstance(settings, MirrorSettings) else ""
+    found = _of_table(context) or ([ahead] if ahead else [])
     if not found:
         return ok("no rows yet whose language is known")
     if warning := languages_warning(files.name, files.languages, found):

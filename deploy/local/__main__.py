@@ -6,6 +6,7 @@ import time
 
 from pydantic import Field
 
+from deploy.local.by_source import command_by_source
 from deploy.local.kafka import LocalKafka
 from deploy.local.policy import ending
 from deploy.local.run import run_pipeline
@@ -33,9 +34,14 @@ class ResetSettings(Settings):
     yes: bool = Field(False, description="Really delete.")
 
 
-@cli.command(app, RunSettings)
+@command_by_source(app, RunSettings)
 def run(settings: RunSettings) -> int:
-    """Runs dump files through the whole pipeline: every page ends in the table or in the dead letters."""
+    """Runs files through the whole pipeline: every page ends in the table or in the dead letters.
+
+    Takes CirrusSearch dumps, JSON Lines, Parquet files and MediaWiki's XML exports, by their names or by --source; with
+    --wiki and no files it downloads that wiki's dump. Each source has flags of its own, such as --id-field:
+    `run --source jsonl --help` shows them, and so does `run notes.jsonl --help`.
+    """
     return run_pipeline(settings)
 
 

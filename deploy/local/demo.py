@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from deploy.local.run import local_kafka, run_pipeline
-from deploy.local.run_settings import DemoSettings, RunSettings
+from deploy.local.run_settings import DemoSettings, RunSettings, of_source
 from deploy.local.sample import write_sample
 from pipeline.errors import CheckFailed, Exit
 from pipeline.kafka import Cluster
 from pipeline.terminal import Console
 from pipeline.topics import corpus_topics
 from producers.account import total
-from producers.cirrus import CIRRUS_NAMES
 from producers.run.progress import read_progress
 from producers.run.shards import find_shards
 from sinks.search import Answer, Search, SearchOptions
@@ -46,7 +45,7 @@ QUESTIONS = (
 
 NEXT = """What to type next:
   .venv/bin/cirrostream search         ask your own questions; docs/search.md tells how
-  .venv/bin/cirrostream run FILE…      put a CirrusSearch dump of yours into the table
+  .venv/bin/cirrostream run FILE…      put a dump or documents of yours into the table (docs/own-documents.md)
   .venv/bin/cirrostream reset --yes    start over from nothing"""
 
 
@@ -61,7 +60,7 @@ def demo(settings: DemoSettings) -> int:
     chosen = settings.model_dump(include=settings.model_fields_set)
     folder = write_sample(settings.data_dir / "sample", settings.data_dir / "downloads")
     console.print(f"sample: 106 articles and 100 redirects of the English Wikipedia in {folder}", soft_wrap=True)
-    run = RunSettings(**chosen, sources=[str(folder)])
+    run = of_source(RunSettings, "cirrus")(**chosen, sources=[str(folder)])
     with local_kafka(run):  # for the verification too, which reads `pages`
         code = run_pipeline(run)
         if code != Exit.DONE:
@@ -77,7 +76,7 @@ def demo(settings: DemoSettings) -> int:
 def _account(cluster: Cluster, run: RunSettings, console: Console) -> None:
     """The ledger of the sample's shards, over all runs."""
     progress = read_progress(cluster, corpus_topics(run).progress)
-    found = [progress.get(shard.key) for shard in find_shards(run.sources, CIRRUS_NAMES)]
+    found = [progress.get(shard.key) for shard in find_shards(run.sources, run.reads.names)]
     ledger = total([each.ledger for each in found if each is not None])
     console.print(f"\nledger: {ledger.read:,} documents read = {ledger.produced:,} produced", end="")
     for what, counts in (("dropped", ledger.dropped), ("malformed", ledger.malformed)):

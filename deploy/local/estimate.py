@@ -5,27 +5,23 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from deploy.local.beginning import read_beginning
 from deploy.local.run_settings import RunSettings
 from pipeline.errors import UsageError
 from pipeline.lag.rates import duration
 from pipeline.model_card import language_code
 from pipeline.rejected import Rejected
-from producers.bytes.blocks import Damaged, PackedFile
-from producers.bytes.bulk import read_entries
-from producers.bytes.lines import read_lines
-from producers.cirrus import CirrusReader
+from producers.reader import Entry
 from producers.run.shards import Shard
 from sinks.languages import language_of
 
 SAMPLE_SHARDS = 6
-SAMPLE_BYTES = 512 * 1024
-"""Compressed bytes read of each of them: two reads, some hundred pages, about 0.2 s."""
-
 BYTES_A_TOKEN = 4.0
 """UTF-8 bytes of text for a WordPiece token: 4.2–4.5 in English and German, 3 in Chinese."""
 PAGES_A_BYTE = 0.45
@@ -71,6 +67,19 @@ class _Sample:
     rows: float = 0
     languages: Counter[str] = field(default_factory=Counter)
 
+    def take(self, entry: Entry, settings: RunSettings) -> None:
+        """Adds one entry of a file."""
+        page = entry.page
+        if isinstance(page, Rejected):
+            self.dropped += not page.damaged
+        elif page is not None and len(page.text) < settings.min_length:
+            self.dropped += 1
+        elif page is not None:
+            text, opening = (len(part.encode("utf-8", "replace")) for part in (page.text, page.opening_text))
+            language = language_code(language_of(page.language, page.wiki))
+            found = Counter([language] if language else ())
+            self.add(_Sample(1, 0, text, opening, _rows(text, opening, settings), found), 1)
+
     def add(self, other: _Sample, scale: float) -> None:
         for name in ("pages", "dropped", "text_bytes", "opening_bytes", "rows"):
             setattr(self, name, getattr(self, name) + scale * getattr(other, name))
@@ -82,13 +91,14 @@ def forecast(
     shards: Sequence[Shard], settings: RunSettings, dimension: int, rows_per_second: float, rate: str
 ) -> Estimate:
     """The estimate for these shards, embedded at `rows_per_second`; `rate` says where that number comes from."""
-    chosen = _spread(shards)
+    chosen = spread(shards)
     whole, seen = _Sample(), 0.0
     total = sum(shard.size for shard in shards)
     unread = total / max(1, sum(shard.size for shard in chosen))
     for shard in chosen:
-        sample, compressed = _read(shard, settings)
-        whole.add(sample, unread * shard.size / max(1, compressed))
+        sample = _Sample()
+        read = read_beginning(shard, settings, partial(sample.take, settings=settings))
+        whole.add(sample, settings.sample * unread * shard.size / max(1, read))
         seen += sample.pages
     languages = tuple(code for code, pages in whole.languages.most_common() if pages >= LANGUAGE_SHARE * whole.pages)
     if settings.limit is not None and whole.pages > settings.limit:
@@ -158,34 +168,10 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _spread(shards: Sequence[Shard]) -> list[Shard]:
+def spread(shards: Sequence[Shard]) -> list[Shard]:
     """Some shards from all over: dumps are sorted by id, and old articles are long."""
     step = max(1, len(shards) // SAMPLE_SHARDS)
     return list(shards[::step][:SAMPLE_SHARDS])
-
-
-def _read(shard: Shard, settings: RunSettings) -> tuple[_Sample, int]:
-    """The shard's beginning, and how many compressed bytes it was."""
-    dump, sample = PackedFile(shard.path), _Sample()
-    reader = CirrusReader(shard, settings)
-    with suppress(Damaged, OSError):  # the producer says it, with its place
-        for entry in read_entries(read_lines(_beginning(dump), max_bytes=settings.max_line_bytes)):
-            page = reader.entry(entry).page
-            if isinstance(page, Rejected):
-                sample.dropped += not page.damaged
-            elif page is not None:
-                text, opening = (len(part.encode("utf-8", "replace")) for part in (page.text, page.opening_text))
-                language = language_code(language_of(page.language, page.wiki))
-                found = Counter([language] if language else ())
-                sample.add(_Sample(1, 0, text, opening, _rows(text, opening, settings), found), 1)
-    return sample, dump.bytes_read
-
-
-def _beginning(dump: PackedFile) -> Iterator[bytes]:
-    for block in dump.blocks():
-        yield block
-        if dump.bytes_read >= SAMPLE_BYTES:
-            return
 
 
 def _rows(text: int, opening: int, settings: RunSettings) -> int:

@@ -17,7 +17,8 @@ from pipeline.model_files import ModelFiles
 from pipeline.status.kafka_watcher import KafkaView
 from pipeline.topics import CorpusTopics
 from producers.account import Ledger, total
-from producers.run.progress import read_progress
+from producers.run.progress import read_progress, recorded
+from producers.run.queue import ShardQueue
 
 INTERRUPTED = 130
 """The exit code that shells give a command that Ctrl-C has ended."""
@@ -66,17 +67,17 @@ class ReportBuilder:
     cluster: Cluster
     corpus: CorpusTopics
     settings: RunSettings
-    keys: list[str]
+    queue: ShardQueue
     started: datetime
     pages: int
     dead_letters: int
 
     @classmethod
     def begin(
-        cls, cluster: Cluster, corpus: CorpusTopics, settings: RunSettings, keys: list[str], started: datetime
+        cls, cluster: Cluster, corpus: CorpusTopics, settings: RunSettings, queue: ShardQueue, started: datetime
     ) -> ReportBuilder:
         pages, letters = (sum(cluster.log(topic).ends.values()) for topic in (corpus.pages, corpus.dead_letters))
-        return cls(cluster, corpus, settings, keys, started, pages, letters)
+        return cls(cluster, corpus, settings, queue, started, pages, letters)
 
     def report(
         self,
@@ -114,11 +115,12 @@ class ReportBuilder:
     def ledger(self) -> Ledger:
         """The account of this run's shards; empty for those that never got a record."""
         try:
-            progress = read_progress(self.cluster, self.corpus.progress)
+            progress = read_progress(self.cluster, self.corpus.progress, self.settings.SOURCE)
         except CirrostreamError:
             return Ledger()
-        found = (progress.get(key) for key in self.keys)
-        return total([each.ledger for each in found if each is not None])
+        found = {shard.key: recorded(shard, progress) for shard in self.queue.here}
+        other = {file.key: progress.get(file.key) for file in self.queue.expected if file.key not in found}
+        return total([each.ledger for each in (*found.values(), *other.values()) if each is not None])
 
     def _added(self, topic: str, before: int) -> int:
         try:

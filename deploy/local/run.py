@@ -43,7 +43,6 @@ from pipeline.settings import kafka_settings
 from pipeline.status.whole import Source
 from pipeline.terminal import say_aside, write_json
 from pipeline.topics import ensure_corpus, ensure_model
-from producers.cirrus import CIRRUS_NAMES
 from producers.run.queue import ShardQueue, open_queue
 from sinks.languages import language_of
 
@@ -63,21 +62,24 @@ def run_pipeline(settings: RunSettings) -> int:
         UsageError: nothing was started: no such source, no room, another run works on this data folder.
         Fatal, TryAgain: Kafka or its topics cannot be used.
     """
-    queue = open_queue(settings, CIRRUS_NAMES)
+    source = settings.reads
+    queue = open_queue(settings, source.names_for(settings))
+    for shard in estimates.spread(queue.here):
+        source.check(shard, settings)
     settings = _pinned(settings, queue)
     with claimed(run_claim_path(settings.data_dir), LEFTOVER_S):
         model = resolve(settings, weights=False)
         machine = this_machine()
         forecast = _estimate(settings, queue, model, machine)
         with stop_signals() as stopping, local_kafka(settings) as kafka:
-            run = Run(settings, [file.key for file in queue.expected], model, machine, kafka, stopping, forecast)
+            run = Run(settings, queue, model, machine, kafka, stopping, forecast)
             return run.run()
 
 
 def _pinned(settings: RunSettings, queue: ShardQueue) -> RunSettings:
     """The settings with the date of the snapshot that is the latest now: the producer may ask again in a week."""
     dates = {file.origin.snapshot for file in queue.expected}
-    return settings.model_copy(update={"snapshot": max(dates)}) if settings.wiki else settings
+    return settings.model_copy(update={"snapshot": max(dates)}) if settings.downloads else settings
 
 
 @contextmanager
@@ -121,8 +123,8 @@ class Run:
     """One run, from its topics to its report."""
 
     settings: RunSettings
-    keys: list[str]
-    """Of the shards of the source, as `progress` has them."""
+    queue: ShardQueue
+    """The files of the source."""
     model: ModelFiles
     machine: Machine
     kafka: LocalKafka | None
@@ -142,7 +144,7 @@ class Run:
             topics = ensure_model(cluster, self.settings, self.model.tag)
             if self.settings.rebuild:
                 set_back(cluster, corpus.pages, topics.chunk_group, {})
-            builder = ReportBuilder.begin(cluster, corpus, self.settings, self.keys, started)
+            builder = ReportBuilder.begin(cluster, corpus, self.settings, self.queue, started)
             work = self._supervision(cluster, builder)
             ready = Readiness(self.settings.ready_seconds, lambda: table_is_ready(work.announce_dir))
             outcome = work.until(

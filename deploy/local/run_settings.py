@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import cache
+from typing import Annotated, ClassVar, TypeVar, cast
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, create_model, field_validator
 
-from pipeline.cli import ARGUMENT
 from pipeline.settings import ModelSettings, TableSettings
-from producers.cirrus import CirrusSettings
+from producers.run.choice import DOWNLOADED
+from producers.run.source import MODULES, FileSettings, Source, source_named
 
 NOT_FOR_STAGES = frozenset(
-    {"sources", "chunkers", "embedders", "follow", "estimate", "json_output", "announce_dir", "ready_seconds"}
+    {"source", "sources", "chunkers", "embedders", "follow", "estimate", "json_output", "announce_dir", "ready_seconds"}
     | {"monitor", "scrape_seconds", "until_drained", "drained_seconds"}
 )
 
@@ -19,6 +20,12 @@ NOT_FOR_STAGES = frozenset(
 def _replicas(value: str) -> str:
     if value != "auto" and not (value.isdigit() and int(value) <= 256):
         raise ValueError("a number up to 256, or auto")
+    return value
+
+
+def _source(value: str) -> str:
+    if value and value not in MODULES:
+        raise ValueError(f"one of {', '.join(MODULES)}")
     return value
 
 
@@ -54,11 +61,13 @@ class SupervisedSettings(ModelSettings):
         return {f"CIRROSTREAM_{name}".upper(): str(value) for name, value in values.items() if value is not None}
 
 
-class RunSettings(CirrusSettings, SupervisedSettings, TableSettings):
-    """Settings of `python -m deploy.local run`."""
+class RunSettings(FileSettings, SupervisedSettings, TableSettings):
+    """Settings of `python -m deploy.local run`, but for those of the source that reads the files; see `of_source`."""
 
-    sources: list[str] = Field(
-        [], description="Dump files, folders of them, or globs.", json_schema_extra={ARGUMENT: True}
+    SOURCE: ClassVar[str] = DOWNLOADED
+
+    source: Annotated[str, AfterValidator(_source)] = Field(
+        "", description="Source that reads the files, such as jsonl; unset: the one that their names are of."
     )
     embedders: Annotated[Replicas, AfterValidator(_some_replicas)] = Field(
         "auto", description="Replicas of the embed stage; auto: one a GPU, one where there is none."
@@ -70,6 +79,24 @@ class RunSettings(CirrusSettings, SupervisedSettings, TableSettings):
         300, ge=0, description="Longest wait, once all pages are in, for the table's indexes and measurements; 0: none."
     )
     estimate: bool = Field(True, description="Estimate pages, rows, disk and hours first, and check the disk.")
+
+    @property
+    def reads(self) -> Source[FileSettings]:
+        """The source whose settings these are as well."""
+        return source_named(self.SOURCE)
+
+
+R = TypeVar("R", bound=RunSettings)
+
+
+@cache
+def of_source(settings: type[R], name: str) -> type[R]:
+    """These settings together with those of the source of this name."""
+    source = source_named(name)
+    made = create_model(settings.__name__, __base__=(settings, source.settings), __module__=f"{__name__}.{name}")
+    composed = cast("type[R]", made)
+    composed.SOURCE = name
+    return composed
 
 
 class WorkersSettings(SupervisedSettings):

@@ -19,6 +19,7 @@ from pipeline.child_environment import Need, with_secrets_for
 from pipeline.cores import usable_cores
 from pipeline.metrics.gpu import chosen_devices
 from pipeline.model_files import ModelFiles
+from producers.run.source import MODULES
 from sinks.memory import AT_START
 
 STAGES = ("produce", "chunk", "embed", "lance")
@@ -102,7 +103,7 @@ _THREAD_VARIABLES = ("CIRROSTREAM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
 
 def producer_plan(settings: RunSettings, base: Mapping[str, str], logs: Path) -> Plan:
     """One process over all sources: it reads the shards in parallel itself."""
-    command, environment = [sys.executable, "-m", "producers.cirrus"], dict(base)
+    command, environment = [sys.executable, "-m", MODULES[settings.SOURCE]], dict(base)
     if any("://" in source for source in settings.sources):
         # An address may hold a password, and everybody on a machine may read its command lines.
         environment["CIRROSTREAM_SOURCES"] = json.dumps(settings.sources)

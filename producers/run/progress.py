@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -124,6 +124,13 @@ def read_progress(cluster: Cluster, topic: str, kind: str = "cirrus") -> dict[st
         if record.key is not None and record.key.startswith(f"{kind}/".encode()):
             newest[record.key.decode("utf-8", "replace")] = record.value
     return {key: decode(value) for key, value in newest.items() if value is not None}
+
+
+def recorded(shard: Shard, progress: Mapping[str, Progress | None]) -> Progress | None:
+    """Progress in this very file, also when it was read with others beside it; else what is under its key."""
+    records = filter(None, map(progress.get, (shard.key, *shard.other_keys)))
+    own = (record for record in records if (record.size, record.checksum) == (shard.size, shard.checksum))
+    return next(own, progress.get(shard.key))
 
 
 LOOK_SECONDS = 0.5

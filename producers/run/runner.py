@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic
 
@@ -24,7 +24,7 @@ from pipeline.topics import CorpusTopics, ensure_corpus
 from producers.run.account import RunAccount, result
 from producers.run.display import RunStanding, ledger_table
 from producers.run.processes import Event, ShardJob, ShardProcesses
-from producers.run.progress import PagesTopic, Progress, Rivals, begin, read_progress
+from producers.run.progress import PagesTopic, Progress, Rivals, begin, read_progress, recorded
 from producers.run.queue import Expected, ShardQueue, open_queue
 from producers.run.shards import Shard
 from producers.run.source import FileSettings, S, Source
@@ -73,8 +73,7 @@ class FileRun(Generic[S]):
 
     def run(self) -> int:
         """Reads every shard that can be read, whatever becomes of the others."""
-        names = replace(self.source.names, origin=lambda path: self.settings.origin(self.source.names.origin(path)))
-        queue = open_queue(self.settings, names)
+        queue = open_queue(self.settings, self.source.names_for(self.settings))
         mine = _mine(self.settings, queue.expected)
         with (
             Service("produce", self.settings) as service,
@@ -120,7 +119,7 @@ class FileRun(Generic[S]):
 
     def _go_on(self, shard: Shard, found: Found, service: Service) -> Progress:
         afresh = begin(shard, self.run_id, self.options, found.pages)
-        before = _recorded(shard, found.progress)
+        before = recorded(shard, found.progress)
         if before is None or self.settings.again:
             return afresh
         if difference := before.fits(shard, self.options, found.pages.id):
@@ -233,13 +232,6 @@ class _Jobs:
     def _left(self) -> int | None:
         """Pages that the limit leaves."""
         return None if self._limit is None else max(0, self._limit - self.account.ledger.produced)
-
-
-def _recorded(shard: Shard, progress: Mapping[str, Progress | None]) -> Progress | None:
-    """Progress in this very file, also when it was read with others beside it; else what is under its key."""
-    records = filter(None, map(progress.get, (shard.key, *shard.other_keys)))
-    own = (record for record in records if (record.size, record.checksum) == (shard.size, shard.checksum))
-    return next(own, progress.get(shard.key))
 
 
 def _mine(settings: FileSettings, expected: Sequence[Expected]) -> frozenset[str]:

@@ -100,7 +100,7 @@ def find_shards(sources: Iterable[str], names: FileNames) -> list[Shard]:
     Raises:
         UsageError: a source means nothing, or there are two different files of one name in one snapshot.
     """
-    paths = dict.fromkeys(path for source in sources for path in _paths(source, names))
+    paths = dict.fromkeys(path for source in sources for path in paths_of(source, names))
     if not paths:
         raise UsageError(f"no source: name {names.what}s, folders or globs, such as data/sample")
     versions: dict[tuple[str, int, str], Shard] = {}
@@ -151,7 +151,8 @@ def open_shard(path: Path, names: FileNames) -> Shard:
     return Shard(names.kind, path, names.origin(path), size, digest.hexdigest())
 
 
-def _paths(source: str, names: FileNames) -> Iterator[Path]:
+def paths_of(source: str, names: FileNames) -> Iterator[Path]:
+    """The files of this kind that a file's name, a folder or a glob means. Raises UsageError when there are none."""
     path = Path(source).expanduser()
     if path.is_dir():
         found = _in_folder(path, names)

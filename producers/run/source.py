@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from pydantic import Field
@@ -143,6 +144,11 @@ def _nothing_to_check(_: Shard, __: FileSettings) -> None:
     """Most files can only be judged while they are read."""
 
 
+def _by_its_name(_: Path) -> bool:
+    """Most names say what is in a file."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Source(Generic[S]):
     """A source of documents in files."""
@@ -156,6 +162,12 @@ class Source(Generic[S]):
     """Looks at a file before anything of it is sent, and may raise: settings may not fit it."""
     gate: Callable[[S, ShardJob], Gate] = Gate
     """The gate for one file; see there for a class with `whole`."""
+    recognizes: Callable[[Path], bool] = _by_its_name
+    """Looks into a file whose name is one of another source's, too; False leaves it to that one."""
+
+    def names_for(self, settings: S) -> FileNames:
+        """The names of its files, with what these settings say of the documents in them."""
+        return replace(self.names, origin=lambda path: settings.origin(self.names.origin(path)))
 
 
 def source_named(name: str) -> Source[FileSettings]:

@@ -70,6 +70,17 @@ def test_a_source_ends_in_the_table_and_a_second_run_embeds_nothing(dump: Path, 
     assert len(list((dump.parent / "reports").glob("run-*.md"))) == 2
 
 
+def test_notes_of_ones_own_end_in_the_table_by_one_command(tmp_path: Path, settings_env: SettingsEnv) -> None:
+    notes = tmp_path / "notes.jsonl"
+    records = [{"nr": nr, "heading": title, "body": f"{title}, in a word."} for nr, title in enumerate(TITLES)]
+    notes.write_text("\n".join([*map(json.dumps, records), "no record", ""]))
+    fields = ("--wiki", "notes", "--id-field", "nr", "--title-field", "heading", "--text-fields", "body")
+    code, report, said = finish(start(notes, settings_env(), *fields, "--ready-seconds", "0"))
+    assert (code, report.outcome, report.rows) == (0, "complete", len(TITLES)), said
+    assert (report.ledger.read, report.ledger.malformed) == (len(TITLES) + 1, {"not_json": 1})
+    assert "estimate: 3 pages, 3 rows" in said
+
+
 def test_a_stage_that_cannot_work_ends_the_run_which_says_which_and_why(dump: Path, settings_env: SettingsEnv) -> None:
     (dump.parent / "not-a-folder").write_text("")
     code, report, said = finish(start(dump, settings_env(lance_uri=dump.parent / "not-a-folder" / "lance")))

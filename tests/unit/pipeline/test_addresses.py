@@ -30,6 +30,7 @@ from pipeline.offsets import TopicLog
 from pipeline.topics import CorpusTopics
 from producers.cirrus import CIRRUS_NAMES, app
 from producers.fetch.store import find_remote
+from producers.run.queue import LocalQueue
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_a_runs_report_has_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyP
     settings = RunSettings(sources=[SOURCE], lance_uri=f"memory://user:hunter2@{tmp_path.name}", data_dir=tmp_path)
     corpus = CorpusTopics("pages", "progress", "letters")
     cluster: Any = SimpleNamespace(bootstrap="127.0.0.1:9092", log=lambda _: TopicLog("id", {0: 0}, {0: 1}))
-    builder = ReportBuilder(cluster, corpus, settings, [], datetime.now(UTC), 0, 0)
+    builder = ReportBuilder(cluster, corpus, settings, LocalQueue([]), datetime.now(UTC), 0, 0)
     model: Any = SimpleNamespace(tag="m")
     supervisor: Any = SimpleNamespace(stages=[])
     watcher: Any = SimpleNamespace(total=lambda _: SimpleNamespace(characters=0))

@@ -30,6 +30,7 @@ from deploy.doctor.findings import Check, Finding, Verdict, fail, ok, warn
 from deploy.doctor.settings import DoctorSettings
 from deploy.doctor.trial import Trial
 from deploy.local.claim import Claim
+from deploy.local.run_settings import of_source
 from deploy.local.tidy import run_claim_path
 from pipeline import topic_rules
 from pipeline.errors import Fatal, UsageError
@@ -47,7 +48,7 @@ from tests.tables import deletion, embedded, new_table
 
 def examined(only: str, **settings: Any) -> dict[str, Finding]:
     """What the checks of these families or names find, by name."""
-    context = Context(DoctorSettings(**settings))
+    context = Context(of_source(DoctorSettings, "cirrus")(**settings))
     return {result.name: result.finding for result in examination.examine(examination.checks(only), context)}
 
 

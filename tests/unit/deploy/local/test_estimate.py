@@ -10,11 +10,10 @@ import pytest
 
 from deploy.local import run as runs
 from deploy.local.estimate import Estimate, check_disk, describe, forecast
-from deploy.local.run_settings import RunSettings
+from deploy.local.run_settings import RunSettings, of_source
 from deploy.local.stages import this_machine
 from pipeline.errors import UsageError
 from pipeline.model_files import resolve
-from producers.cirrus import CIRRUS_NAMES
 from producers.run.queue import open_queue
 from producers.run.shards import find_shards
 
@@ -46,11 +45,12 @@ def write_shard(folder: Path, number: int, pages: int, redirects: int, repeats: 
 def settings(tmp_path: Path) -> RunSettings:
     for number, repeats in enumerate((2, 20, 200)):
         write_shard(tmp_path, number, pages=30, redirects=10, repeats=repeats)
-    return RunSettings(sources=[str(tmp_path)], data_dir=tmp_path / "data")
+    return of_source(RunSettings, "cirrus")(sources=[str(tmp_path)], data_dir=tmp_path / "data")
 
 
 def estimate(settings: RunSettings) -> Estimate:
-    return forecast(find_shards(settings.sources, CIRRUS_NAMES), settings, 384, 50.0, "50 rows/s, as the test says")
+    shards = find_shards(settings.sources, settings.reads.names_for(settings))
+    return forecast(shards, settings, 384, 50.0, "50 rows/s, as the test says")
 
 
 def test_files_that_are_read_whole_are_counted_exactly(settings: RunSettings) -> None:
@@ -101,7 +101,7 @@ def test_a_corpus_in_a_language_that_the_model_is_not_for_is_told_before_the_run
     model = resolve(settings, weights=False)
 
     def told(sources: RunSettings) -> str:
-        runs._estimate(sources, open_queue(sources, CIRRUS_NAMES), model, this_machine())
+        runs._estimate(sources, open_queue(sources, sources.reads.names), model, this_machine())
         return capsys.readouterr().err
 
     assert "warning" not in told(settings)

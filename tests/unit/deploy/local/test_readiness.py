@@ -85,7 +85,7 @@ def test_a_run_that_is_stopped_while_it_waits_for_the_table_is_complete(monkeypa
         supervisor=SimpleNamespace(reading_is_over=False), watcher=SimpleNamespace(view=None, note="")
     )
     none: Any = None
-    run = local.Run(RunSettings(), [], none, none, none, threading.Event(), None)
+    run = local.Run(RunSettings(), none, none, none, none, threading.Event(), None)
     ready = Readiness(300, lambda: False)
     assert run._ended(bare, lambda: False, ready) is None
     assert run.stored is None
