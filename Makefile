@@ -34,13 +34,13 @@ setup: $(VENV)/.test  ## Install everything that the other targets need
 demo: $(VENV)/.demo  ## Real Wikipedia text through the whole pipeline, and three searches
 	$(BIN)/python -m deploy.local demo
 
-check: $(VENV)/.test  ## Before each commit: lint, and the tests that need no Kafka, in three minutes
+check: $(VENV)/.test  ## Before each commit: lint, and the tests that need no Kafka
 	$(MAKE) --no-print-directory --jobs 2 lint test-without-kafka
 
 test-without-kafka: $(VENV)/.test
 	$(PYTEST) -m "not faults and not broker"
 
-test: $(VENV)/.test  ## All tests but the long ones, in ten minutes
+test: $(VENV)/.test  ## All tests but the long ones
 	$(PYTEST) -m "not faults"
 
 faults: $(VENV)/.test  ## The long tests: processes are killed and stopped while they work
