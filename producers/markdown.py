@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
@@ -57,6 +57,12 @@ class MarkdownSettings(MappingSettings):
     id_field: str = Field("", description="Field of the front matter with the id; '' for the file's place.")
     timestamp_field: str = Field("date", description="Field with an ISO 8601 date or time.")
     categories_field: str = Field("tags", description="Field with a list of categories, or with one.")
+
+    @property
+    def folders(self) -> Callable[[Path], int]:
+        """All below the root: a file that was moved is another page."""
+        root = self.root.resolve()
+        return lambda path: len(path.relative_to(root).parents) - 1 if path.is_relative_to(root) else 0
 
     def deciding(self, name: str) -> object:
         """A folder is the same one wherever it is named from."""

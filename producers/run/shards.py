@@ -42,6 +42,9 @@ class FileNames:
     origin: Callable[[Path], Origin] = lambda _: Origin()
     in_folder: Callable[[Path], bool] = lambda _: True
     """Whether a file with such a suffix, found in a folder, is one: any other program's files may lie there too."""
+    folders: Callable[[Path], int] | None = None
+    """How many folders above it belong to a file's name whatever lies beside it, where its place says which document
+    it is; None where its contents say that."""
 
     def fits(self, path: Path) -> bool:
         return path.name.endswith(self.suffixes)
@@ -66,6 +69,8 @@ class Shard:
     checksum: str
     folders: int = 0
     """Folders above the file that are part of its name, where other files of the run have the same one."""
+    placed: bool = False
+    """Its place says which document it is: the same contents elsewhere are another one."""
 
     @property
     def name(self) -> str:
@@ -80,7 +85,7 @@ class Shard:
     @property
     def other_keys(self) -> Iterator[str]:
         """Keys that the same file has in runs with other files beside it; what is recorded there may be another's."""
-        for folders in range(min(MAX_FOLDERS, len(self.path.parts) - 1)):
+        for folders in range(0 if self.placed else min(MAX_FOLDERS, len(self.path.parts) - 1)):
             if folders != self.folders:
                 yield shard_key(self.kind, self.origin, name_with(self.path, folders))
 
@@ -116,6 +121,8 @@ def folders_in_names(paths: Iterable[Path], names: FileNames) -> dict[Path, int]
     Raises:
         UsageError: two of one name are of one snapshot, where a name says all.
     """
+    if names.folders is not None:
+        return {path: names.folders(path) for path in paths}
     same_name: dict[tuple[Origin, str], list[Path]] = {}
     for path in paths:
         same_name.setdefault((names.origin(path), path.name), []).append(path)
@@ -148,7 +155,9 @@ def open_shard(path: Path, names: FileNames) -> Shard:
             digest.update(file.read(EDGE_BYTES))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
-    return Shard(names.kind, path, names.origin(path), size, digest.hexdigest())
+    placed = names.folders is not None
+    folders = names.folders(path) if names.folders is not None else 0
+    return Shard(names.kind, path, names.origin(path), size, digest.hexdigest(), folders, placed)
 
 
 def paths_of(source: str, names: FileNames) -> Iterator[Path]:

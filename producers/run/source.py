@@ -75,6 +75,11 @@ class FileSettings(ServiceSettings):
         a file may be read into several corpora."""
         return named
 
+    @property
+    def folders(self) -> Callable[[Path], int] | None:
+        """Folders above a file that belong to its name, where its place says which document it is; see `FileNames`."""
+        return None
+
     def deciding(self, name: str) -> object:
         """What a deciding field says, as JSON can."""
         return getattr(self, name)
@@ -167,7 +172,8 @@ class Source(Generic[S]):
 
     def names_for(self, settings: S) -> FileNames:
         """The names of its files, with what these settings say of the documents in them."""
-        return replace(self.names, origin=lambda path: settings.origin(self.names.origin(path)))
+        origin = self.names.origin
+        return replace(self.names, origin=lambda path: settings.origin(origin(path)), folders=settings.folders)
 
 
 def source_named(name: str) -> Source[FileSettings]:

@@ -10,7 +10,9 @@ from pipeline.errors import UsageError
 from pipeline.records import Page
 from producers.account import Ledger
 from producers.bytes.lines import Position
-from producers.markdown import MarkdownReader, MarkdownSettings, check_place
+from producers.markdown import SOURCE, MarkdownReader, MarkdownSettings, check_place
+from producers.run.progress import PagesTopic, begin, recorded
+from producers.run.shards import Shard, find_shards
 from tests.reading import Counted, shard_of
 
 NOTE = """---
@@ -136,3 +138,28 @@ def test_a_file_outside_of_the_folder_that_ids_are_made_from_is_refused(tmp_path
     path.write_text(NOTE)
     with pytest.raises(UsageError, match="--root"):
         check_place(shard_of(path), MarkdownSettings(root=tmp_path / "notes"))
+
+
+def shards(folder: Path, root: Path) -> list[Shard]:
+    return find_shards([str(folder)], SOURCE.names_for(MarkdownSettings(root=root)))
+
+
+def test_files_that_say_the_same_in_two_places_are_two_pages(tmp_path: Path) -> None:
+    for name in ("river/index.md", "pond/index.md", "index.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(NOTE)
+    assert [shard.name for shard in shards(tmp_path, tmp_path)] == ["index.md", "pond/index.md", "river/index.md"]
+
+
+@pytest.mark.parametrize(("before", "now"), [("river/weir.md", "pond/weir.md"), ("river/weir.md", "weir.md")])
+def test_a_file_that_was_moved_is_read_again_for_it_is_another_page(tmp_path: Path, before: str, now: str) -> None:
+    (tmp_path / before).parent.mkdir()
+    (tmp_path / before).write_text(NOTE)
+    (old,) = shards(tmp_path, tmp_path)
+    before_it = {old.key: begin(old, "run", "{}", PagesTopic("pages", {}))}
+    (found,) = shards(tmp_path / "river", tmp_path)
+    assert recorded(found, before_it) is not None, "named with another folder it is the same"
+    (tmp_path / now).parent.mkdir(exist_ok=True)
+    (tmp_path / before).rename(tmp_path / now)
+    (moved,) = shards(tmp_path, tmp_path)
+    assert recorded(moved, before_it) is None
