@@ -71,7 +71,8 @@ class Replica:
 
     @property
     def pid(self) -> int | None:
-        return self.process.pid if self.process is not None else None
+        process = self.process  # read once: another thread may ask
+        return process.pid if process is not None else None
 
 
 @dataclass(slots=True)

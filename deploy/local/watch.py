@@ -93,11 +93,13 @@ class Watcher(threading.Thread):
 
     def _weigh(self) -> None:
         for replica in self._supervisor.replicas:
+            pid = replica.pid  # the supervisor may take it away between two looks, and psutil takes None for ourselves
+            if pid is None:
+                continue
             with suppress(psutil.Error):
-                process = psutil.Process(replica.pid) if replica.pid is not None else None
-                family = [process, *process.children(recursive=True)] if process is not None else []
-                weights = [each.memory_info().rss for each in family]
-                self.peaks[replica.plan.stage] = max(self.peaks.get(replica.plan.stage, 0), *weights, 0)
+                process = psutil.Process(pid)
+                weights = [each.memory_info().rss for each in (process, *process.children(recursive=True))]
+                self.peaks[replica.plan.stage] = max(self.peaks.get(replica.plan.stage, 0), *weights)
 
     def total(self, stage: str) -> Reading:
         """All that the stage's processes have counted."""

@@ -107,3 +107,22 @@ def test_the_largest_process_of_a_stage_is_remembered(tmp_path: Path) -> None:
     watcher.join(10)
     assert watcher.peaks["embed"] > 10_000_000
     assert "produce" not in watcher.peaks
+
+
+def test_a_process_that_ends_while_it_is_weighed_leaves_its_stage_no_weight_of_others(tmp_path: Path) -> None:
+    class Ending:
+        plan = Plan("embed", 0, [], {}, tmp_path / "e.log")
+        pids = iter((2**22 + 1, None, None))  # the first is above the kernel's highest
+
+        @property
+        def pid(self) -> int | None:
+            return next(self.pids)
+
+    site = Site(tmp_path)
+    ending: Any = Ending()
+    site.supervisor.replicas = [ending]
+    kafka: Any = Kafka()
+    look: Any = object()
+    watcher = Watcher(look, kafka, site.supervisor)
+    watcher._weigh()
+    assert watcher.peaks == {}
