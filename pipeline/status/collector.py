@@ -179,7 +179,7 @@ class StatusCollector:
             partitions_stalled=sum(partition.stalled_s >= self._stuck_s for partition in group.partitions),
             tokens=self._tokens(group.lag, bare.replicas) if bare.stage == "embed" else None,
         )
-        return replace(found, eta_s=found.time_for())
+        return replace(found, eta_s=found.time_for(), replicas=_with_spare(found))
 
     def _tokens(self, lag: int, replicas: Sequence[ReplicaView]) -> Tokens | None:
         """The work of the embedders, where they and the chunkers tell their tokens."""
@@ -216,6 +216,22 @@ class StatusCollector:
             if stage.lag and stage.members == 0 and not stage.answering
         ]
         return found
+
+
+def _with_spare(stage: StageStatus) -> tuple[ReplicaView, ...]:
+    """The stage's replicas; those that are in its group and got no partition, and so never get ready, are idle.
+
+    One that loads its model is in no group yet, so Kafka counts fewer members than replicas answer.
+    """
+    held = sum(replica.partitions or 0 for replica in stage.replicas if replica.state != "no answer")
+    if not 0 < len(stage.partitions) <= held or (stage.members or 0) < stage.answering:
+        return stage.replicas
+    return tuple(
+        replace(replica, state="idle", note=", ".join(filter(None, ("no partitions", replica.note))))
+        if replica.state == "not ready" and replica.partitions == 0
+        else replica
+        for replica in stage.replicas
+    )
 
 
 def _by_reason(counts: Mapping[str, float]) -> dict[str, int]:

@@ -36,6 +36,8 @@ class Site:
     pages: int = 0
     readings: list[Reading] = field(default_factory=list)
     left_out: int = 0
+    members: int = 1
+    """Of every group."""
     pace: float = 2.0
     """Pages a second, of every stage."""
 
@@ -59,7 +61,7 @@ class Site:
         for step in STEPS:
             before -= self.lags[step.stage]
             partition = PartitionLag(0, before, self.lags[step.stage], None, 0.0)
-            groups.append(GroupLag(step, 1, (partition,), Pace(self.pace, 100.0), pace, before))
+            groups.append(GroupLag(step, self.members, (partition,), Pace(self.pace, 100.0), pace, before))
         return KafkaView(tuple(groups), self.pages, pace, pace, 0, looked_at=time.monotonic())
 
     def take(self, pages: int, chunk: int, embed: int, lance: int) -> Status:
@@ -163,6 +165,24 @@ def test_a_stage_whose_replica_loads_its_model_does_not_stand_still(monkeypatch:
     site.readings = [Reading("embed", ready=False)]
     loading = next(stage for stage in site.look.take().stages if stage.stage == "embed")
     assert not replace(loading, partitions_stalled=1).stands_still
+
+
+def test_a_replica_for_which_no_partition_is_left_is_idle_and_hides_no_standstill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = Site(monkeypatch, members=2)
+    site.readings = [Reading("chunk", ready=True, assigned=1), Reading("chunk", ready=False, assigned=0)]
+    stage = next(stage for stage in site.take(pages=9, chunk=0, embed=0, lance=0).stages if stage.stage == "chunk")
+    assert [(replica.state, replica.note) for replica in stage.replicas] == [("idle", ""), ("idle", "no partitions")]
+    waiting = (PartitionLag(0, 0, 5, None, 99.0),)
+    stuck = (replace(stage.replicas[0], state="stuck"), stage.replicas[1])
+    assert replace(stage, replicas=stuck, partitions=waiting, partitions_stalled=1).stands_still
+    site.members = 1
+    loading = next(stage for stage in site.look.take().stages if stage.stage == "chunk")
+    assert [replica.state for replica in loading.replicas] == ["idle", "not ready"], "it has not joined the group"
+    site.members, site.readings[0] = 2, Reading("chunk", ready=False, assigned=0)
+    joining = next(stage for stage in site.look.take().stages if stage.stage == "chunk")
+    assert [replica.state for replica in joining.replicas] == ["not ready", "not ready"], "nobody has the partition yet"
 
 
 def test_a_log_gets_a_line_every_few_seconds_where_something_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
