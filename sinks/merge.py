@@ -188,6 +188,6 @@ def _same(name: str) -> str:
 
 def _final_fault(table: str, error: LibraryError) -> CirrostreamError | None:
     """The fault that another try of the same merge would meet again."""
-    if isinstance(error.cause, ValueError) or "Ambiguous merge" in str(error):
+    if isinstance(error.cause, ValueError) or error.says("Ambiguous merge"):
         return WorkFailed(f"table {table}: LanceDB refuses these rows, please report it: {error}")
     return storage_fault(table, error)
