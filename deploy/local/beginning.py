@@ -27,7 +27,7 @@ class _LongEnough(Exception):
 def read_beginning(shard: Shard, settings: RunSettings, take: Callable[[Entry], None]) -> float:
     """Gives the first entries to `take`; how many bytes of the file they are, its whole size when these are all.
 
-    What cannot be read ends it, and is not said: the producer says it, with its place.
+    A damage ends it and is not said: the producer says it, with its place.
     """
     began = time.monotonic()
 

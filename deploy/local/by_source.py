@@ -97,7 +97,7 @@ class _Flags(Generic[R]):
         return self.of(choice.name)
 
     def _given(self, info_name: Any, args: Sequence[str], parent: Any) -> Mapping[str, object]:
-        """What a line gives, by setting, whichever source's it is; an unknown flag ends the command."""
+        """The values that a line gives, by setting, whichever source's it is; an unknown flag ends the command."""
         every = self.of(next(iter(MODULES)))
         every.params = list(
             {parameter.name: parameter for name in MODULES for parameter in self.of(name).params}.values()

@@ -6,7 +6,9 @@ import bz2
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from deploy.local import run as runs
 from deploy.local.estimate import Estimate, check_disk, describe, forecast
@@ -109,3 +111,38 @@ def test_a_corpus_in_a_language_that_the_model_is_not_for_is_told_before_the_run
     said = told(settings)
     assert "is a model for en, not for th: search by meaning will find little there" in said
     assert "--model ibm-granite/granite-embedding-97m-multilingual-r2" in said
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> list[dict[str, object]]:
+    """Documents of about 8 kB, more of them than are looked at."""
+    return [{"id": number, "text": f"{number}: {TEXT * 100}"} for number in range(1_000)]
+
+
+def estimate_of(source: str, path: Path, tmp_path: Path, **settings: object) -> Estimate:
+    chosen = of_source(RunSettings, source)(sources=[str(path)], data_dir=tmp_path / "data", **settings)  # type: ignore[arg-type]
+    return estimate(chosen)
+
+
+def test_the_beginning_of_a_file_of_any_source_tells_of_the_whole(
+    tmp_path: Path, documents: list[dict[str, object]]
+) -> None:
+    lines = tmp_path / "notes.jsonl"
+    lines.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    packed = tmp_path / "notes.jsonl.bz2"
+    packed.write_bytes(bz2.compress(lines.read_bytes()))
+    rows = tmp_path / "notes.parquet"
+    parquet.write_table(pa.Table.from_pylist(documents), rows)
+    for source, path in (("jsonl", lines), ("jsonl", packed), ("parquet", rows)):
+        found = estimate_of(source, path, tmp_path)
+        assert found.pages == pytest.approx(1_000, rel=0.1), path.name
+        assert found.rows == pytest.approx(1_000 * len(TEXT) * 100 / 4 / 160, rel=0.1), path.name
+    assert "the first 1,000 pages" not in estimate_of("jsonl", lines, tmp_path).basis
+
+
+def test_a_sample_and_a_least_length_are_taken_into_account(tmp_path: Path, documents: list[dict[str, object]]) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents[:40]))
+    assert estimate_of("jsonl", path, tmp_path, sample=0.5).pages == 20
+    short = estimate_of("jsonl", path, tmp_path, min_length=100_000)
+    assert (short.pages, short.dropped) == (0, 40)
