@@ -164,7 +164,7 @@ class ChunkWork:
         return Outcome(record, message, None, result.chunks, result.tokens, result.unknown)
 
     def _dead(self, record: PageRecord, rejected: Rejected) -> Outcome:
-        source = Source(self._topic_id, record.partition, record.offset)
+        place = Source(self._topic_id, record.partition, record.offset)
         attempts = TRIES_ALONE if rejected.reason in ("killed", "timed_out") else 1
-        letter = DeadLetter.of(record, rejected, source, attempts)
+        letter = DeadLetter.of(record, rejected, attempts=attempts, place=place)
         return Outcome(record, self._letters.message(letter), letter)

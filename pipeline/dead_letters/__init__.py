@@ -68,11 +68,21 @@ class DeadLetter:
     """The fault in the headers it was read from: such a letter is listed and counted, and believed in nothing."""
 
     @classmethod
-    def of(cls, record: Original, rejected: Rejected, source: Source | None = None, attempts: int = 1) -> Self:
+    def of(
+        cls,
+        record: Original,
+        rejected: Rejected,
+        claimed: Source | None = None,
+        attempts: int = 1,
+        *,
+        place: Source | None = None,
+    ) -> Self:
         """The letter of a record that goes no further.
 
-        `source` is its page's version, as far as it is known: one that is forged must not pass for the version of what
-        is missing, and is left out.
+        Args:
+            claimed: its page's version, by its own word: that of a forged one must not pass for the version of what is
+                missing, and is left out.
+            place: its page's version, by its place in `pages`, which nobody can forge.
         """
         return cls(
             record.topic,
@@ -82,7 +92,7 @@ class DeadLetter:
             record.value,
             rejected.reason,
             f"{record.topic}-{record.partition}@{record.offset}: {rejected.detail}",
-            None if rejected.reason in FORGED else source,
+            place or (None if rejected.reason in FORGED else claimed),
             attempts,
         )
 

@@ -22,7 +22,7 @@ from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.metrics import Metrics
 from pipeline.publisher import Publisher
-from pipeline.records import SCHEMA_VERSION, Chunk, ChunkedPage, Page, SchemaTooNew, decode, encode
+from pipeline.records import SCHEMA_VERSION, Chunk, ChunkedPage, Page, SchemaTooNew, Source, decode, encode
 from pipeline.upgrade_grace import GRACE_SECONDS, Grace
 
 
@@ -237,3 +237,4 @@ def test_a_record_of_a_newer_schema_waits_for_an_upgrade_and_then_costs_nobody_a
     assert reasons(outcomes) == ["", "newer_schema", "", "newer_schema"]
     assert outcomes[1].letter is not None
     assert outcomes[1].letter.value == newer(1).value
+    assert outcomes[1].letter.source == Source("id", 3, 1), "its place, whatever it says; `pages` may be made anew"

@@ -13,6 +13,7 @@ from pipeline.errors import Fatal
 from pipeline.metrics import FORGED, Metrics
 from pipeline.publisher import Message
 from pipeline.records import ChunkedPage, Source, encode
+from pipeline.rejected import Rejected
 
 LETTER = DeadLetter(
     "pages", 3, 41, b"enwiki:1", b"\xff", "undecodable", "pages-3@41: not msgpack", Source("id", 3, 41), 2
@@ -146,6 +147,15 @@ def test_more_than_one_percent_of_many_are_our_fault() -> None:
     box.send(LETTER)  # 100 of 10,000 are still 1 %
     with pytest.raises(Fatal, match="101 of 10001 records"):
         box.send(LETTER)
+
+
+@pytest.mark.parametrize("reason", FORGED)
+def test_a_version_that_may_be_forged_is_left_out_and_one_by_its_place_is_kept(reason: str) -> None:
+    record = SimpleNamespace(topic="t.pages", partition=3, offset=7, key=b"w:1", value=b"x")
+    claim, place = Source("other", 3, 7), Source("id", 3, 7)
+    assert DeadLetter.of(record, Rejected(reason), claim).source is None
+    assert DeadLetter.of(record, Rejected(reason), claim, place=place).source == place
+    assert DeadLetter.of(record, Rejected("too_large"), claim).source == claim
 
 
 @pytest.mark.parametrize("reason", FORGED)
