@@ -16,7 +16,7 @@ from typing import Any, cast
 from kafka import TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import CommitFailedError, OffsetOutOfRangeError
-from kafka.partitioner.default import DefaultPartitioner
+from kafka.partitioner.default import murmur2
 from kafka.structs import OffsetAndMetadata
 
 from bench.in_memory_clients import Consumer, Producer
@@ -25,8 +25,6 @@ from pipeline.kafka import Cluster
 from pipeline.offsets import TopicLog
 from pipeline.servers import parse_servers
 from pipeline.settings import MIB, KafkaSettings
-
-_partition_of = DefaultPartitioner()
 
 
 def in_memory(topic: str, records: Sequence[tuple[bytes, bytes]], stopping: threading.Event) -> Cluster:
@@ -83,8 +81,7 @@ class InMemoryKafka:
         if logs is None:
             return 0, 0
         if partition is None:
-            every = list(range(len(logs)))
-            partition = int(_partition_of(key, every, every))
+            partition = (murmur2(key or b"") & 0x7FFFFFFF) % len(logs)
         with self.changed:
             log = logs[partition]
             record = SimpleNamespace(

@@ -17,7 +17,7 @@ Tick = Callable[[], None]
 """To be called at least every second of work; raises when reading is to end."""
 
 
-UNREADABLE = frozenset({"bad_type", "missing_id", "missing_title", "missing_text"})
+UNREADABLE = frozenset({"bad_type", "bad_id", "missing_id", "missing_title", "missing_text"})
 """Reasons to reject an entry that say nothing of the source: it may well have such a page."""
 
 

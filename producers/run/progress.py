@@ -20,6 +20,9 @@ from producers.run.shards import Shard
 SCHEMA_VERSION = 1
 
 
+UNUSABLE = "unusable"
+
+
 class PagesTopic(NamedTuple):
     """The topic `pages` as it is when a run begins."""
 
@@ -65,7 +68,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """The account up to `line`, over all runs that came here."""
     finished: bool = False
     damage: str = ""
-    """`cut off` or `corrupt` when the shard could not be read further than this."""
+    """`cut off` or `corrupt` when the shard could not be read further than this; `unusable` when none of its entries
+    could be used."""
     shape: Shape | None = None
     """Of a finished shard of a snapshot; None in records of earlier versions, whose manifests lack what they could not
     read."""
@@ -85,6 +89,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         if self.damage == "corrupt":
             # Its bytes may have been wrong before the place where that showed.
             return "the file was found corrupt before"
+        if self.damage == UNUSABLE:
+            # What kept its entries from being read may have been mended, such as too little memory.
+            return "nothing of the file could be used before"
         return ""
 
 

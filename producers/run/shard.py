@@ -22,6 +22,7 @@ from producers.bytes.lines import BEGINNING
 from producers.reader import UNREADABLE, DocumentReader, Entry
 from producers.run.delivery import InFlight, PageSender
 from producers.run.processes import Report, ShardJob, State, peak_memory_bytes
+from producers.run.progress import UNUSABLE
 from producers.run.progress_writer import Passed, ProgressWriter
 from producers.run.source import TOO_LARGE, FileSettings, Gate
 
@@ -99,7 +100,7 @@ class ShardRun:
         try:
             state: State = "finished" if self._read(stopping) else "limited"
             if state == "finished" and self._useless:
-                self._end(finished=False, damage="")
+                self._end(finished=False, damage=UNUSABLE)
                 raise CheckFailed(self._nothing_of_it())
         except Stopped:
             return self._stop()
@@ -216,10 +217,13 @@ class ShardRun:
 
     @property
     def _useless(self) -> bool:
-        """True when nothing of the file could be read as a page: then it is not what somebody took it for."""
+        """True when nothing of the file could be read as a page: then it is not what somebody took it for.
+
+        A single record that lacks something says nothing of others: where each file is one, the rest may be right.
+        """
         ledger = self._ledger
         left_out = sum(count for reason, count in ledger.dropped.items() if reason not in UNREADABLE)
-        return ledger.read > 0 and not ledger.produced and not left_out
+        return (ledger.read > 1 or bool(ledger.malformed)) and not ledger.produced and not left_out
 
     def _nothing_of_it(self) -> str:
         ledger = self._ledger
