@@ -60,7 +60,7 @@ def check_columns(path: Path, settings: MappingSettings) -> None:
         schema = ParquetRows(path).schema
     except Damaged:
         return  # said when it is read, like every damage
-    mapping = settings.mapping
+    mapping, named_by_folders = settings.mapping, fields_of_folders(path)
     if not _is_id(kind := _needed(path, schema, mapping.id_needed, "--id-field")):
         raise UsageError(f"{path}: column {mapping.id_needed} holds {kind}, no id: name another with --id-field")
     for name in mapping.texts_needed:
@@ -70,7 +70,7 @@ def check_columns(path: Path, settings: MappingSettings) -> None:
         return
     for setting in OPTIONAL:
         name = getattr(settings, setting)
-        if name and name != type(settings).model_fields[setting].default:
+        if name and name not in named_by_folders and name != type(settings).model_fields[setting].default:
             _needed(path, schema, name, f"--{setting.replace('_', '-')}")
 
 

@@ -7,6 +7,7 @@ of a character, or has half of a surrogate pair, is no UTF-8: each of these cost
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -103,8 +104,12 @@ BAD_TEXT, BAD_NUMBER = "text_encoding", "bad_number"
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
 _LONE_SURROGATE_LENGTH = len(rb"\ud800")
 
-# Strings whole, so that no word inside one is taken for a number. Python takes whole numbers of 4,300 digits.
-_STRING_OR_NO_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+"|-?(?:NaN|Infinity)\b|-?[0-9]{4001,}+(?![.eE])', re.DOTALL)
+# Strings whole, so that no word inside one is taken for a number.
+_STRING_OR_NUMBER = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+"|-?(?:NaN|Infinity)\b|-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?', re.DOTALL
+)
+_MOST_DIGITS = 4_000
+"""Of a whole number; Python takes 4,300."""
 
 
 class Mended(NamedTuple):
@@ -121,9 +126,18 @@ def mend_json(data: bytes | bytearray, nothing: bytes = b"null") -> Mended | Non
     """
     text = repair_text(data)
     written = bytes(data) if text is None else text
-    repaired = _STRING_OR_NO_NUMBER.sub(lambda found: found[0] if found[0][:1] == b'"' else nothing, written)
+    repaired = _STRING_OR_NUMBER.sub(lambda found: found[0] if _is_read(found[0]) else nothing, written)
     notes = [BAD_TEXT] * (text is not None) + [BAD_NUMBER] * (repaired != written)
     return Mended(repaired, notes) if notes else None
+
+
+def _is_read(value: bytes) -> bool:
+    """True of a string, and of a number that is not too large for this machine's numbers."""
+    if value[:1] == b'"':
+        return True
+    if value.removeprefix(b"-").isdigit():
+        return len(value) <= _MOST_DIGITS
+    return math.isfinite(float(value))
 
 
 def repair_text(data: bytes | bytearray) -> bytes | None:

@@ -88,8 +88,8 @@ def test_what_is_wrong_with_a_line_is_counted_and_costs_no_neighbour(tmp_path: P
     found, ledger = pages(written(tmp_path / "a.jsonl", lines), JsonlSettings(max_line_bytes=2_000))
     assert ids(found) == ["d0", "6", "7", "d9", "d9", "d10"]
     assert [page.text for page in found[1:3]] == ["half of � a pair", "no � UTF-8"]
-    assert ledger.dropped == {"bad_type": 1, "missing_id": 1, "empty": 1, "bad_id": 1}
-    assert ledger.malformed == {"not_json": 2, "not_an_object": 1, "line_too_long": 2}
+    assert ledger.dropped == {"bad_type": 1, "missing_id": 1, "empty": 1, "bad_id": 1, "missing_text": 1}
+    assert ledger.malformed == {"not_json": 1, "not_an_object": 1, "line_too_long": 2}
     assert ledger.mended == {"text_encoding": 2, "title": 1, "duplicate_id": 1}
     assert (ledger.lines, ledger.blank) == (17, 2)
 

@@ -181,6 +181,16 @@ def test_columns_that_are_there_are_fine_nested_ones_and_usual_names_that_are_no
     check_columns(path, MappingSettings(id_field="meta.n", text_fields="text,meta.by", title_field=""))
 
 
+def test_a_field_that_a_folder_names_needs_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "lang=de" / "a.parquet"
+    path.parent.mkdir()
+    pq.write_table(table(1), path)
+    settings = MappingSettings(language_field="lang")
+    check_columns(path, settings)
+    (page,) = Counted(ParquetReader(shard_of(path), settings)).pages()
+    assert page.language == "de"
+
+
 def test_a_row_group_of_large_rows_is_read_a_few_at_a_time(tmp_path: Path) -> None:
     rows = pa.table({"id": list(range(40)), "text": ["long " * 200_000] * 40})
     path = tmp_path / "a.parquet"
