@@ -132,8 +132,7 @@ class WikitextReader:
 def parsers(settings: WikitextSettings) -> int:
     """Processes that parse the wikitext of one file: the cores, shared with the files that are read meanwhile."""
     cores = usable_cores()
-    alone = settings.limit is not None or (len(settings.sources) == 1 and Path(settings.sources[0]).is_file())
-    return max(1, cores // (1 if alone else settings.processes or cores))
+    return max(1, cores // (settings.processes or cores))
 
 
 def site_of(path: Path) -> Site:

@@ -77,7 +77,7 @@ class FileRun(Generic[S]):
         mine = _mine(self.settings, queue.expected)
         with (
             Service("produce", self.settings) as service,
-            ShardProcesses(self.source.name, self._at_once) as processes,
+            ShardProcesses(self.source.name, self.at_once) as processes,
             closing(Cluster.connect(self.settings)) as cluster,
         ):
             found = self._found(cluster, queue, mine, service)
@@ -139,7 +139,8 @@ class FileRun(Generic[S]):
         return Found(queue.expected, mine, progress, topics, PagesTopic(log.topic_id, dict(log.ends)))
 
     @property
-    def _at_once(self) -> int:
+    def at_once(self) -> int:
+        """Files that are read at once, if there are as many."""
         cores = usable_cores()
         # With a limit one after the other: the same pages every time, and never one too many.
         return 1 if self.settings.limit is not None else min(self.settings.processes or cores, cores)
@@ -175,7 +176,6 @@ class _Jobs:
         self.queue = queue
         self.account = RunAccount({})
         self._limit = run.settings.limit
-        self._chosen = run.settings.model_dump_json(exclude={"sources"})
         self._known = known
         self._start_of: Callable[[Shard], Progress] = lambda shard: run.start_of(shard, found, service)
         for shard in queue.here:
@@ -191,6 +191,9 @@ class _Jobs:
                 self.account.add(was, before)
         done = {key for key, shard in self.account.shards.items() if shard.state == "skipped"}
         queue.choose(lambda key: key in found.mine and key not in done)
+        # A reader may use the cores that no other file needs.
+        at_once = min(run.at_once, max(1, len(found.mine) - len(done)))
+        self._chosen = run.settings.model_copy(update={"processes": at_once}).model_dump_json(exclude={"sources"})
 
     @property
     def exhausted(self) -> bool:

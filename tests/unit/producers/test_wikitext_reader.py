@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
@@ -16,12 +19,25 @@ from deploy.local.sample import documents
 from pipeline.errors import TryAgain, UsageError
 from pipeline.records import Page
 from pipeline.settings import Settings
+from pipeline.topics import corpus_topics
 from producers.account import Ledger
 from producers.bytes.blocks import Damaged
 from producers.bytes.lines import BEGINNING, Position
+from producers.run.progress import PagesTopic
+from producers.run.queue import open_queue
+from producers.run.runner import FileRun, Found, Known, _Jobs, _mine
 from producers.run.shards import Origin, find_shards
 from producers.wikimedia.export_xml import Site
-from producers.wikitext import WIKITEXT_NAMES, WikitextReader, WikitextSettings, origin_of, parsers, site_of, wiki_of
+from producers.wikitext import (
+    SOURCE,
+    WIKITEXT_NAMES,
+    WikitextReader,
+    WikitextSettings,
+    origin_of,
+    parsers,
+    site_of,
+    wiki_of,
+)
 from tests.reading import Counted, Passed, shard_of
 
 SETTINGS = WikitextSettings()
@@ -235,22 +251,33 @@ def test_the_pages_before_the_damage_are_given_out_though_many_are_parsed_at_onc
 
 
 @pytest.mark.parametrize(
-    ("sources", "chosen", "expected"),
+    ("files", "chosen", "expected"),
     [
-        (["one"], {}, 8),
-        (["one", "two"], {}, 1),
-        (["one", "two"], {"processes": 2}, 4),
-        (["."], {}, 1),
-        (["."], {"limit": 5}, 8),
+        (1, {}, 8),
+        (2, {}, 4),
+        (2, {"processes": 2}, 4),
+        (3, {"processes": 1}, 8),
+        (16, {}, 1),
+        (2, {"limit": 5}, 8),
+        (4, {"shard_count": 2, "shard_index": 1}, 4),
     ],
 )
 def test_a_file_has_the_cores_that_no_other_file_is_read_with(
-    sources: list[str], chosen: dict[str, int], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: int, chosen: dict[str, int], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("producers.wikitext.usable_cores", lambda: 8)
-    (tmp_path / "one").touch()
-    settings = WikitextSettings(sources=[str(tmp_path / source) for source in sources], **chosen)
-    assert parsers(settings) == expected
+    """As the process that reads it is told, which knows nothing of the other files."""
+    for module in ("producers.wikitext", "producers.run.runner"):
+        monkeypatch.setattr(f"{module}.usable_cores", lambda: 8)
+    for number in range(files):
+        (tmp_path / f"dewiki-20261101-pages-articles{number}.xml").write_text(HEAD + page(number) + END)
+    settings = WikitextSettings(sources=[str(tmp_path)], **chosen)  # type: ignore[arg-type]
+    queue = open_queue(settings, SOURCE.names_for(settings))
+    mine = _mine(settings, queue.expected)
+    found = Found(queue.expected, mine, {}, corpus_topics(settings), PagesTopic("pages", {}))
+    service: Any = SimpleNamespace(turned=lambda: None)
+    job = _Jobs(FileRun(SOURCE, settings), queue, found, Known(), service).next()
+    assert job is not None
+    assert parsers(WikitextSettings(**json.loads(job.settings))) == expected
 
 
 @pytest.mark.parametrize(
