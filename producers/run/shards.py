@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -146,7 +147,11 @@ def name_with(path: Path, folders: int) -> str:
 
 
 def open_shard(path: Path, names: FileNames) -> Shard:
-    """The shard in this file. Raises UsageError when it cannot be read."""
+    """The shard in this file. Raises UsageError when it cannot be read, or has a name that no key can have."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{os.fsencode(path)!r}: its name, or a folder's, is no UTF-8: rename it") from None
     try:
         size = path.stat().st_size
         with path.open("rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,12 @@ def test_progress_counts_for_nothing_when_pages_is_another_topic(tmp_path: Path)
     shard, options = open_shard(path, CIRRUS_NAMES), CirrusSettings().options
     before = begin(shard, "run", options, PAGES)
     assert before.fits(shard, options, "another-id") == "the topic pages is another one than before"
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jsonl", b"caf\xe9/notes.jsonl"])
+def test_a_name_that_is_no_utf_8_is_named_before_anything_is_sent(tmp_path: Path, name: bytes) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"id": 1, "text": "x"}')
+    with pytest.raises(UsageError, match=r"caf\\xe9.*no UTF-8: rename it"):
+        find_shards([str(tmp_path)], JSONL_NAMES)
