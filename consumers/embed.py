@@ -16,9 +16,9 @@ from pydantic import Field
 
 from consumers.embedder import LOAD_SECONDS, Embedded, Embedder
 from pipeline import cli, model_files, topics
-from pipeline.batches import Batch, BatchSource, Interrupted, Limit, Record
+from pipeline.batches import Batch, BatchSource, Limit, Record
 from pipeline.dead_letters import DeadLetter, DeadLetters
-from pipeline.errors import Exit
+from pipeline.errors import Exit, Stopped
 from pipeline.first_positions import from_committed
 from pipeline.kafka import Cluster
 from pipeline.publisher import Delivery, Message, Publisher, RecordTooLarge
@@ -100,7 +100,7 @@ def run(source: BatchSource[ChunkedPage], stage: EmbedStage) -> None:
             stage.await_acknowledgement(in_flight)
             source.commit(in_flight.next_offsets)
             in_flight = handed
-    except Interrupted:
+    except Stopped:
         pass
     stage.await_acknowledgement(in_flight)
     source.commit(in_flight.next_offsets)
@@ -154,7 +154,7 @@ class EmbedStage:
         """The vectors of a batch.
 
         Raises:
-            Interrupted: SIGTERM came, and the batch was not done in time.
+            Stopped: SIGTERM came, and the batch was not done in time.
         """
         self._service.ready = True
         if not batch.records:
@@ -223,7 +223,7 @@ class EmbedStage:
         if self._service.stopping.is_set():
             self._stop_seen = self._stop_seen or time.monotonic()
             if time.monotonic() - self._stop_seen > GRACE_SECONDS:
-                raise Interrupted
+                raise Stopped
 
     def _observe(self, pages: Sequence[EmbeddedPage], seconds: float) -> None:
         stats = self._embedder.take_stats()

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 
 from pipeline import upgrade_grace
 from pipeline.elimination import CAREFUL_SHARE, LETTERS_A_KILLER, Mark, share_of_watchdog
-from pipeline.errors import CirrostreamError, Fatal, TryAgain, WorkFailed, one_line
+from pipeline.errors import CirrostreamError, Fatal, Stopped, TryAgain, WorkFailed, one_line
 from pipeline.first_positions import Positions
 from pipeline.kafka import Cluster
 from pipeline.membership import JOIN_MS, POLL_MS, POLL_RECORDS, Membership
@@ -84,10 +84,6 @@ class _Waiting(Generic[T]):
     record: Record[T] | None = None
     weight: int = 0
     raw: ConsumerRecord | None = None
-
-
-class Interrupted(Exception):
-    """The batch in hand is dropped, uncommitted, for the process is to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +175,8 @@ class BatchSource(Generic[T]):
     def work(self, batch: Batch[T]) -> Iterator[None]:
         """Work on a batch: what goes wrong in it is put down to its records, which come again one at a time.
 
+        `Stopped` passes: the batch in hand is dropped, uncommitted.
+
         Raises:
             WorkFailed: in place of an error that is none of ours.
         """
@@ -195,7 +193,7 @@ class BatchSource(Generic[T]):
     def _blamed(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (CirrostreamError, Interrupted, KeyboardInterrupt, SystemExit, GeneratorExit):
+        except (CirrostreamError, Stopped, KeyboardInterrupt, SystemExit, GeneratorExit):
             raise
         except BaseException as error:  # Rust's panics are no Exceptions
             self._suspected = True

@@ -16,7 +16,7 @@ from kafka.structs import OffsetAndMetadata
 
 from pipeline.batches import Batch, BatchSource, Limit
 from pipeline.elimination import Mark, read_mark
-from pipeline.errors import Fatal, TryAgain, WorkFailed
+from pipeline.errors import Fatal, Stopped, TryAgain, WorkFailed
 from pipeline.first_positions import Positions, from_committed
 from pipeline.kafka import Cluster
 from pipeline.metrics import Metrics
@@ -163,6 +163,11 @@ def test_an_error_that_is_none_of_ours_ends_with_another_try_that_names_the_reco
     kafka = Kafka()
     with pytest.raises(WorkFailed, match="50 records of numbers: unexpected KeyError: 'x'"):
         read(kafka, over(117, KeyError("x")))
+
+
+def test_work_that_is_broken_off_for_a_stop_is_no_failure_of_it() -> None:
+    with pytest.raises(Stopped):
+        read(Kafka(), over(117, Stopped()))
 
 
 @pytest.mark.parametrize("error", [Fatal("the disk is full"), KeyboardInterrupt()])
