@@ -92,7 +92,7 @@ def _names(fields: pa.Schema | pa.StructType) -> Iterator[str]:
 
 
 def _column(fields: pa.Schema | pa.StructType, name: str) -> pa.DataType | None:
-    """The type of the column, or of the field of a struct, that this name means; see `field_mapping.field`."""
+    """The type of the column, or of the field of a struct, that this name means; see `fields.mapping.field`."""
     kinds = {field.name: field.type for field in fields}
     if name in kinds:
         return kinds[name]

@@ -1,7 +1,7 @@
 """A record with fields of anybody's choice to a page.
 
 Id and text decide whether there is a page. Any other field that is missing or of a wrong type is left out of it and
-noted. What no part of the page was made of goes into `metadata`.
+noted. All that no part of the page was made of goes into `metadata`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Reshaping:
     """Turns the records of one well-known source into records with the fields that a mapping expects by default."""
 
     id_field: str
-    """What it makes the id of, to be looked for in the source."""
+    """The field that it makes the id of, to be looked for in the source."""
     text_fields: tuple[str, ...]
     reshape: Callable[[Record, list[str]], Record]
     """The record, and a list to note fields in that could not be read."""

@@ -1,6 +1,6 @@
 """A Parquet file as rows, a few megabytes at a time, from any row on.
 
-What must be in memory at once is a data page of each column, as large as its writer made it: usually 1 MiB.
+A data page of each column must be in memory at once, as large as its writer made it: usually 1 MiB.
 """
 
 from __future__ import annotations

@@ -16,12 +16,12 @@ from producers.run.progress import Progress, Rival
 from producers.run.shards import Shard
 
 _STOPPING_CODES = (Exit.FATAL, Exit.TRY_AGAIN)
-"""What ends the other shards too: the cause is not the shard's own."""
+"""Codes that end the other shards too: the cause is not the shard's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a shard's process has handed to Kafka, as it last said."""
+    """Bytes that a shard's process has handed to Kafka, as it last said."""
 
     bytes_acknowledged: int = 0
     bytes_in_flight: int = 0
@@ -175,7 +175,7 @@ class ShardResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints."""
+    """The document that `--json` prints."""
 
     run: str
     exit_code: int

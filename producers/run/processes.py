@@ -87,7 +87,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class Event(NamedTuple):
-    """What a shard's process said; no report when it has ended without a last one."""
+    """A word of a shard's process; no report when it has ended without a last one."""
 
     key: str
     report: Report | None
@@ -175,7 +175,7 @@ class ShardProcesses:
     def events(
         self, next_job: NextJob, exhausted: Callable[[], bool], tick_seconds: float = 0.25
     ) -> Iterator[Event | None]:
-        """What the processes say until all jobs have ended; None when none said anything for a while."""
+        """All that the processes say until all jobs have ended; None when none said anything for a while."""
         self._start_more(next_job)
         while self._running or (self._stop_by is None and not exhausted()):
             self._kill_late()

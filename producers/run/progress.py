@@ -1,4 +1,4 @@
-"""How far each shard has come: one compacted record a shard, written only for what Kafka has acknowledged."""
+"""The progress of each shard: one compacted record a shard, written only for what Kafka has acknowledged."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     ends: dict[int, int] = {}
     """Partition -> offset behind the last record that was sent before `line`: what was sent after it stands there."""
     options: str
-    """What decides which entries become pages (`FileSettings.options`); with others a shard is another shard."""
+    """Settings that decide which entries become pages (`FileSettings.options`); with others it is another shard."""
     line: int = 0
     """Number of the next line to read, from 0: never one between an action and its document."""
     offset: int = 0

@@ -32,7 +32,7 @@ from producers.run.source import FileSettings, S, Source
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is there before a run sends anything."""
+    """All that is there before a run sends anything."""
 
     expected: Sequence[Expected]
     """All files of the sources, those of other producers too."""
@@ -46,12 +46,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of pages that were sent before: folders for the gates, by wiki."""
+    """All that is known of pages that were sent before: folders for the gates, by wiki."""
 
     baselines: dict[str, Path] = field(default_factory=dict)
-    """What `pages` holds of it."""
+    """The pages of it that `pages` holds."""
     sent: dict[str, Path] = field(default_factory=dict)
-    """What earlier runs of these shards sent after they last wrote down their progress."""
+    """Those that earlier runs of these shards sent after they last wrote down their progress."""
     found: str = ""
     """Folder for what gates find out; empty: nobody asks."""
 
@@ -96,7 +96,7 @@ class FileRun(Generic[S]):
         return read_progress(cluster, topic, self.source.name)
 
     def known(self, cluster: Cluster, found: Found, service: Service) -> Known:
-        """What a source checks and finds out before anything is sent; may raise."""
+        """Checks and finds out what a source needs before anything is sent; may raise."""
         return Known()
 
     def is_whole(self, progress: Progress) -> bool:

@@ -1,4 +1,4 @@
-"""What the user names (files, folders, globs) to the shards that it means."""
+"""Files, folders and globs that a user names, to the shards that they mean."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_address(source: str) -> bool:
 
 
 class Origin(NamedTuple):
-    """What a file's name and path say about the documents in it; empty what they do not say."""
+    """Wiki and date of the documents in a file, by its name and path; empty where these do not say."""
 
     wiki: str = ""
     snapshot: str = ""
@@ -42,7 +42,7 @@ class FileNames:
     suffixes: tuple[str, ...]
     origin: Callable[[Path], Origin] = lambda _: Origin()
     in_folder: Callable[[Path], bool] = lambda _: True
-    """Whether a file with such a suffix, found in a folder, is one: any other program's files may lie there too."""
+    """True of a file with such a suffix, found in a folder, that is one: any other program's may lie there too."""
     folders: Callable[[Path], int] | None = None
     """How many folders above it belong to a file's name whatever lies beside it, where its place says which document
     it is; None where its contents say that."""

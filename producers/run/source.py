@@ -24,7 +24,7 @@ from producers.run.shards import FileNames, Origin, Shard
 
 
 class FileSettings(ServiceSettings):
-    """What to read, how much of it, and how often to write down how far it came."""
+    """Files to read, how much of them, and how often to write down how far that came."""
 
     DECIDING: ClassVar[frozenset[str]] = frozenset({"sample", "min_length"})
     """Fields that decide which entries become pages, and what they say: with others, a file is read from its start."""
@@ -81,7 +81,7 @@ class FileSettings(ServiceSettings):
         return None
 
     def deciding(self, name: str) -> object:
-        """What a deciding field says, as JSON can."""
+        """The value of a deciding field, as JSON can say it."""
         return getattr(self, name)
 
 

@@ -1,4 +1,4 @@
-"""What `pages` holds of a wiki before a snapshot is read: the union of manifests, the newer over the older, on disk.
+"""All of a wiki in `pages` before a snapshot is read: the union of manifests, the newer over the older, on disk.
 
 Processes that read shards map the files instead of each holding 168 MB for 7 million pages. They are merged a range of
 ids at a time, so that neither does the one that makes them.

@@ -1,4 +1,4 @@
-"""Whether a snapshot has been read to its end: every shard finished, every ledger balanced, none left out."""
+"""The check that a snapshot has been read to its end: every shard finished, every ledger balanced, none left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBER = re.compile(r"-(\d{5})\.json\.bz2$")
 
 
 def missing(snapshots: Snapshots, wiki: str, snapshot: str, pages_topic: str) -> list[str]:
-    """What keeps the snapshot from being complete, in words; empty when it is."""
+    """Reasons why the snapshot is not complete, in words; none when it is."""
     plan = snapshots.plans.get((wiki, snapshot))
     if plan is None:
         return ["no shard of it has been read"]

@@ -1,4 +1,4 @@
-"""Is a snapshot like the one before it? One that is cut short or made otherwise would delete what is there."""
+"""The likeness of a snapshot to the one before: one that is cut short or made otherwise would delete pages."""
 
 from __future__ import annotations
 

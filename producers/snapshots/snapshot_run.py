@@ -69,7 +69,7 @@ class SnapshotRun(FileRun[S]):
         return progress.finished and (progress.shape is not None or not unreadable(progress.ledger))
 
     def _sent(self, found: Found, reader: SnapshotReader) -> dict[str, Path]:
-        """What runs that were killed had sent and not written down: it is not sent again."""
+        """Pages that runs which were killed had sent and not written down: they are not sent again."""
         broken_off: dict[str, list[Progress]] = {}
         for key in found.mine:
             before = found.progress.get(key)

@@ -1,4 +1,4 @@
-"""What `progress` says of a wiki's snapshots: which is the last complete one, and what was begun since."""
+"""A wiki's snapshots as `progress` has them: which is the last complete one, and what was begun since."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class SnapshotReader:
     snapshots: Snapshots
 
     def sent_before(self, wiki: str, snapshot: str, folder: Path) -> Baseline:
-        """What `pages` holds of the wiki: the last complete snapshot, and what any begun since then has sent."""
+        """All that `pages` holds of the wiki: the last complete snapshot, and what any begun since then has sent."""
         shards = self.snapshots.since(wiki, snapshot)
         writer = BaselineWriter(folder)
         self._spool([key for key, progress in shards.items() if progress.finished], writer)
@@ -182,14 +182,14 @@ class SnapshotReader:
         return writer.finish()
 
     def sent_after(self, wiki: str, shards: Sequence[Progress], folder: Path) -> Baseline:
-        """What `pages` has got of the wiki since any of these shards wrote down its progress."""
+        """All that `pages` has got of the wiki since any of these shards wrote down its progress."""
         ends = {partition: min(p.ends.get(partition, 0) for p in shards) for partition in shards[0].ends}
         writer = BaselineWriter(folder)
         writer.put("", (0, 0), sent_since(self.cluster, self.pages_topic, wiki, ends))
         return writer.finish()
 
     def said_by(self, wiki: str, snapshot: str, folder: Path) -> Baseline:
-        """What the finished shards of a snapshot say.
+        """All that the finished shards of a snapshot say.
 
         Raises:
             CheckFailed: a manifest cannot be read, so that its pages would seem to be gone.
