@@ -104,10 +104,11 @@ BAD_TEXT, BAD_NUMBER = "text_encoding", "bad_number"
 _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
 _LONE_SURROGATE_LENGTH = len(rb"\ud800")
 
-# Strings whole, so that no word inside one is taken for a number.
-_STRING_OR_NUMBER = re.compile(
-    rb'"(?:[^"\\]++|\\.)*+"|-?(?:NaN|Infinity)\b|-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?', re.DOTALL
-)
+# Strings whole, so that no word inside one is taken for a number; one without its end goes on to the line's, or it
+# would be read anew from each quote in it.
+_STRING = rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)'
+_NUMBER = rb"-?(?:NaN|Infinity)\b|-?[0-9]++(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
+_STRING_OR_NUMBER = re.compile(rb"%b|%b" % (_STRING, _NUMBER), re.DOTALL)
 _MOST_DIGITS = 4_000
 """Of a whole number; Python takes 4,300."""
 

@@ -13,7 +13,7 @@ from producers.wikimedia.links import ENGLISH, LinkNames, plain_name
 
 _KEY = re.compile(r"-?[0-9]{1,6}")
 _REVISION = re.compile(r"[0-9]{1,19}")
-_REDIRECT = re.compile(r"\s*#\s*([^\s\[\]{}|#<>:*;]{2,40})\s*:?\s*\[\[[^\[\]]+\]\]")
+_REDIRECT = re.compile(r"\s*+#\s*+([^\s\[\]{}|#<>:*;]{2,40}+)\s*+:?\s*+\[\[[^\[\]]++\]\]")
 _NO_WORDS = re.compile(r"\s+|<!--.*?-->|\{\{[^{}]*\}\}|\[\[[^\[\]]*\]\]|__\w+__", re.DOTALL)
 MAX_BESIDE_REDIRECT = 5_000
 """Characters; so that no text makes these patterns slow."""
