@@ -11,6 +11,15 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import unquote, urljoin, urlsplit
 
+from producers.fetch.remote_file import Refused
+
+FED_CHARACTERS = 64 * 1024
+MAX_TAG_CHARACTERS = 256 * 1024
+"""Of a tag, a comment or a script. When the parser is told that the page is over, it begins anew at each tag that has
+no end: 60 kB of them took two minutes. So it is never told, and a page with a longer one is no listing."""
+
+MAX_BEHIND_CHARACTERS = 200
+
 _SIZE = re.compile(r"\s+\S+\s+\S+\s+(\d{1,15})\s*")
 """Behind a link, as nginx and Apache print it: date, time, bytes. Rounded ones, such as 610M, are left alone."""
 
@@ -25,10 +34,17 @@ class Listing:
 
 
 def read_listing(html: str, address: str) -> Listing:
-    """The listing of the folder at `address`, which ends with a slash."""
+    """The listing of the folder at `address`, which ends with a slash.
+
+    Raises:
+        Refused: it is no listing.
+    """
     links = _Links()
-    links.feed(html)
-    links.close()
+    for begin in range(0, len(html), FED_CHARACTERS):
+        links.feed(html[begin : begin + FED_CHARACTERS])
+        if len(links.rawdata) > MAX_TAG_CHARACTERS:
+            raise Refused(f"{address}: the listing has a tag without an end; is this a mirror?")
+    links.feed("</html>")  # brings what stands behind the last link
     listing = Listing()
     for href, behind in links.found:
         name = _name_in(href, address)
@@ -58,7 +74,8 @@ class _Links(HTMLParser):
 
     def handle_data(self, text: str) -> None:
         if self._behind and self.found:
-            self.found[-1] = (self.found[-1][0], self.found[-1][1] + text)
+            href, behind = self.found[-1]
+            self.found[-1] = (href, behind + text[: MAX_BEHIND_CHARACTERS - len(behind)])
 
 
 def _name_in(href: str, address: str) -> str | None:

@@ -175,13 +175,13 @@ def _bounded(blocks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
     for block in blocks:
         kept = bytearray()
         seen, start = before + block, 0
-        ends = [end for found in _BLANK_LINE.finditer(seen) if (end := found.end() - len(before)) > 0]
-        for end in (*ends, len(block)):
+        ends = [(end, True) for found in _BLANK_LINE.finditer(seen) if (end := found.end() - len(before)) > 0]
+        for end, is_blank in (*ends, (len(block), False)):
             if size <= max_bytes:
                 kept += block[start : min(end, start + max_bytes - size)]
                 if size + end - start > max_bytes:
                     kept += f"\ndata: x\nevent: {_TOO_LARGE}\n\n".encode()
-            size = 0 if end in ends else size + end - start
+            size = 0 if is_blank else size + end - start
             start = end
         before = seen[-3:]
         yield bytes(kept)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -145,6 +147,20 @@ def test_listings_of_several_servers_are_understood(line: str, size: int | None)
     listing = read_listing(f'<a href="?C=N;O=D">Name</a><a href="/other/">Parent Directory</a>{line}', BASE)
     assert listing.sizes == {"a.bz2": size}
     assert listing.outside == 0
+
+
+@pytest.mark.parametrize("odd", ["<a ", "<!--", "<!-- >", "<", "< ", "<a href=x></a>< ", "&", "<script>", "<![CDATA["])
+def test_no_page_takes_longer_to_read_than_it_is_long(odd: str) -> None:
+    page = '<a href="a.bz2">a.bz2</a>' + odd * (1_000_000 // len(odd))
+    begun = time.process_time()
+    with contextlib.suppress(Refused):
+        assert "a.bz2" in read_listing(page, BASE).sizes
+    assert time.process_time() - begun < 5
+
+
+def test_a_tag_without_an_end_is_no_listing() -> None:
+    with pytest.raises(Refused, match="a tag without an end; is this a mirror"):
+        read_listing('<a href="a.bz2">a.bz2</a>' + "<a " * 200_000, BASE)
 
 
 @pytest.mark.parametrize("place", ["../x.bz2", "a/../x", "/x", "a//x", ".hidden", "a\\b", "a\nb", "", "x\0"])

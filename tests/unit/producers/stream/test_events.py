@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 
@@ -56,6 +57,14 @@ def test_no_bytes_break_the_parser_or_hide_the_event_behind_them(noise: bytes) -
 def test_an_event_without_end_is_given_without_its_data(long: bytes) -> None:
     found = parsed([b"id: 1\n", long[:700], long[700:], b"\n\nid: 2\ndata: next\n\n"])
     assert found == [ServerEvent("1", "message", None), ServerEvent("2", "message", b"next")]
+
+
+@pytest.mark.parametrize("line", [b"\r", b"\n", b"\r\n", b"data:\n"], ids=["cr", "lf", "both", "data"])
+def test_no_stream_takes_longer_to_read_than_it_is_long(line: bytes) -> None:
+    body = line * (1_000_000 // len(line)) + b"\n\ndata: x\n\n"
+    begun = time.process_time()
+    assert parsed([body[at : at + 65_536] for at in range(0, len(body), 65_536)], 4_000_000)[-1].data == b"x"
+    assert time.process_time() - begun < 5
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_field() -> None:
