@@ -23,7 +23,7 @@ from typing import TypeVar
 import msgspec
 
 from pipeline.child_environment import child_environment
-from pipeline.errors import Fatal
+from pipeline.errors import Fatal, TryAgain, one_line
 from pipeline.frames import frame, read_frame
 from pipeline.rejected import Rejected
 from producers.wikimedia.links import ENGLISH, LinkNames
@@ -142,6 +142,7 @@ class _Child:
         self._closed = closed
         self._process: subprocess.Popen[bytes] | None = None
         self._questions = self._answers = -1
+        """The process's pipes, as descriptors."""
 
     def parse(self, wikitext: str) -> Parsed | Rejected:
         question = wikitext.encode("utf-8", "replace")
@@ -159,16 +160,16 @@ class _Child:
 
     def kill(self) -> None:
         """Called from another thread than the one that waits for an answer, which then gets none."""
-        if self._process is not None:
-            self._process.kill()
+        if (process := self._process) is not None:
+            process.kill()
 
     def end(self) -> int | None:
         """Its exit status: its own, if it has ended or does so now that nobody asks."""
         process, self._process = self._process, None
         if process is None:
             return None
-        os.close(self._questions)
-        os.close(self._answers)
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
         try:
             return process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -199,20 +200,37 @@ class _Child:
         return None
 
     def _start(self) -> None:
-        questions, self._questions = os.pipe()
-        self._answers, answers = os.pipe()
-        os.set_blocking(self._questions, False)
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        """Starts it.
+
+        Raises:
+            TryAgain: the machine has no room for a process, or no time. That says nothing of the page.
+            Fatal: it ends at once.
+        """
+        try:
+            self._open()
+            said = self._read_frame(time.monotonic() + START_SECONDS)
+        except OSError as error:
+            self.end()
+            why = one_line(error)
+            raise TryAgain(f"the process that parses wikitext cannot be started here and now: {why}") from error
+        if said != READY:
+            self.end()
+            raise Fatal("the process that parses wikitext does not start: pip install 'mwparserfromhell>=0.7'")
+
+    def _open(self) -> None:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", "producers.wikimedia.parser_child", msgspec.json.encode(self._task).decode()],
-            stdin=questions,
-            stdout=answers,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=child_environment(),
         )
-        os.close(questions)
-        os.close(answers)
-        if self._read_frame(time.monotonic() + START_SECONDS) != READY:
-            raise Fatal("the process that parses wikitext does not start: pip install 'mwparserfromhell>=0.7'")
+        self._process = process
+        assert process.stdin is not None  # noqa: S101 - for mypy
+        assert process.stdout is not None  # noqa: S101 - for mypy
+        self._questions, self._answers = process.stdin.fileno(), process.stdout.fileno()
+        os.set_blocking(self._questions, False)
 
     def _read_frame(self, until: float) -> bytes | None:
         return read_frame(self._answers, lambda answers: self._wait_for((answers,), (), until))
@@ -223,5 +241,5 @@ class _Child:
             if any(select.select(reading, writing, (), TICK_SECONDS)):
                 return
             if time.monotonic() > until:
-                raise TimeoutError
+                raise TimeoutError("it said nothing for too long")
         raise _Closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline.errors import CirrostreamError, Fatal, TryAgain
 from pipeline.rejected import Rejected
 from producers.wikimedia import parser
 from producers.wikimedia.links import LinkNames
@@ -116,6 +118,40 @@ def test_a_parser_that_stands_still_costs_no_page(one: MarkupParser, monkeypatch
     parsed = one.parse("Good. " * 20_000, no_tick)  # more than a pipe takes
     assert isinstance(parsed, Parsed)
     assert not child.is_running()
+
+
+def test_a_machine_without_room_for_a_process_costs_no_page(one: MarkupParser, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    open_files = psutil.Process().num_fds()
+    with monkeypatch.context() as patch:
+        patch.setattr("subprocess.Popen", full)
+        with pytest.raises(TryAgain, match=f"cannot be started here and now: .*{os.strerror(errno.EAGAIN)}"):
+            one.parse("Good.", no_tick)
+    assert psutil.Process().num_fds() == open_files
+    assert one.parse("Good.", no_tick) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("program", "error", "said"),
+    [("exec sleep 60", TryAgain, "said nothing for too long"), ("exit 1", Fatal, "does not start: pip install")],
+)
+def test_a_process_that_does_not_start_is_no_fault_of_the_page_and_is_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, error: type[CirrostreamError], said: str
+) -> None:
+    odd = tmp_path / "python"
+    odd.write_text(f"#!/bin/sh\n{program}\n")
+    odd.chmod(0o755)
+    before = psutil.Process().children()
+    with MarkupParser() as one:
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "executable", str(odd))
+            patch.setattr(parser, "START_SECONDS", 0.1)
+            with pytest.raises(error, match=said):
+                one.parse("Good.", no_tick)
+        assert psutil.Process().children() == before
+        assert one.parse("Good.", no_tick) == GOOD
 
 
 def test_whoever_waits_may_leave_at_once_and_leaves_no_process() -> None:
