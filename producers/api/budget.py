@@ -47,13 +47,16 @@ class Budget:
         """Takes the next turn, and says how many seconds to wait for it.
 
         Raises:
-            UsageError: the file cannot be had.
+            UsageError: the file cannot be had, locked or written.
         """
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            return self._take()
         except OSError as error:
             raise UsageError(f"{self._file}: requests to a wiki are counted there: {error.strerror}") from None
+
+    def _take(self) -> float:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for microseconds
             now = self._now()

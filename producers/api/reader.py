@@ -94,7 +94,9 @@ def members(api: MediaWikiApi, pages: WikiPages, wanted: Iterable[Titled]) -> Wi
     def looks(some: Sequence[Titled]) -> list[Look | None]:
         found = api.by_ids([member.pageid for member in some])
         by_id = {look.page_id: look for look in map(pages.look, found.pages)}
-        return [by_id.get(member.pageid) or _failed(member.title, str(member.pageid), found) for member in some]
+        answered = [by_id.get(member.pageid) or _failed("", str(member.pageid), found) for member in some]
+        # Of an id that has no page any more the wiki says no title.
+        return [replace(look, title=look.title or member.title) for look, member in zip(answered, some, strict=True)]
 
     return WikiReader(api, wanted, looks)
 

@@ -19,8 +19,15 @@ def as_title(text: str) -> str:
 
 
 def is_title(title: str) -> bool:
-    """True when MediaWiki could have a page of this name: one that is not would make it refuse the whole request."""
-    return 0 < len(title.encode("utf-8", "replace")) <= MAX_TITLE_BYTES and _NEVER_IN_TITLES.isdisjoint(title)
+    """True when MediaWiki could have a page of this name: one that is not would make it refuse the whole request.
+
+    Bytes of a command line that are no UTF-8 come as halves of surrogate pairs, which no request can say.
+    """
+    try:
+        size = len(title.encode())
+    except UnicodeEncodeError:
+        return False
+    return 0 < size <= MAX_TITLE_BYTES and _NEVER_IN_TITLES.isdisjoint(title)
 
 
 def read_titles(path: Path) -> list[str]:

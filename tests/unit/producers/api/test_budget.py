@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import stat
 import subprocess
 import sys
@@ -62,6 +65,18 @@ def test_a_folder_that_cannot_be_had_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(UsageError, match="requests to a wiki are counted there"):
         Budget(tmp_path / "data" / "requests" / "wikimedia", 200).take()
+
+
+@pytest.mark.parametrize("fault", [errno.ENOLCK, errno.ENOSPC], ids=["no locks", "no room"])
+def test_a_file_that_cannot_be_locked_or_written_is_said_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    def failing(*_: object) -> int:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(*((fcntl, "flock") if fault == errno.ENOLCK else (os, "pwrite")), failing)
+    with pytest.raises(UsageError, match=f"counted there: {os.strerror(fault)}"):
+        Budget(tmp_path / "wikimedia", 200).take()
 
 
 def spaced(budget: Budget | None) -> float:

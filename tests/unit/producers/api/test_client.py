@@ -202,8 +202,9 @@ def test_one_page_that_breaks_the_server_costs_only_itself(site: Served, client:
     assert sorted(page.pageid for page in found.pages) == [n for n in range(1, 21) if n != 13]
 
 
-def test_many_long_titles_go_in_a_body(site: Served, client: Client) -> None:
-    titles = [f"{'Long ' * 40}{number}" for number in range(20)]
+@pytest.mark.parametrize("word", ["Long " * 40, "琥珀" * 8], ids=["words", "letters that an address has escaped"])
+def test_many_long_titles_go_in_a_body(site: Served, client: Client, word: str) -> None:
+    titles = [f"{word}{number}" for number in range(20)]
     for number, title in enumerate(titles):
         site.wiki.write(number + 1, title, "Some text.")
     assert len(client.api.by_titles(titles).pages) == 20

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from pipeline.errors import Stopped, TryAgain
+from pipeline.errors import Stopped, TryAgain, UsageError
 from pipeline.rejected import Rejected
 from producers.account import Ledger
-from producers.api.reader import pages_in, titled, titles_in
+from producers.api.reader import members, pages_in, titled, titles_in
 from producers.bytes.lines import BEGINNING
 from producers.wikimedia.titles import read_titles
 from tests.unit.producers.api.conftest import Client
@@ -71,6 +71,21 @@ def test_a_category_is_walked_once_though_it_contains_itself(site: Served, clien
     site.wiki.write(6, "Page 6", "Some text.", categories=("Fossil resins",))
     assert [m.pageid for m in pages_in(client.api, "Resins", depth=0)] == [1, 2, 3, 4, 5, 20]
     assert sorted(m.pageid for m in pages_in(client.api, "Category:Resins", depth=9)) == [1, 2, 3, 4, 5, 6, 20, 21]
+
+
+def test_bytes_of_a_command_line_that_are_no_text_are_no_title(site: Served, client: Client) -> None:
+    site.wiki.write(7, "Amber", "Amber is a resin.")
+    assert entries(site, client, ["Amber", "Caf\udce9"]) == ["Amber is a resin.", "invalid_title"]
+    with pytest.raises(UsageError, match="is no title"):
+        list(pages_in(client.api, "Caf\udce9", depth=0))
+
+
+def test_a_page_of_a_category_that_is_gone_meanwhile_is_named(site: Served, client: Client) -> None:
+    site.wiki.write(7, "Amber", "Amber is a resin.", categories=("Resins",))
+    wanted = [*pages_in(client.api, "Resins", depth=0)]
+    site.wiki.delete(7)
+    (entry,) = members(client.api, client.pages(), wanted).read(BEGINNING, lambda: None)
+    assert entry.page == Rejected("missing", "Amber")
 
 
 def test_reading_goes_on_behind_any_title_and_ends_with_the_tick(site: Served, client: Client) -> None:
