@@ -1,7 +1,7 @@
 """A Kafka in memory: topics, groups and their commits, for benchmarks of our own side of the loops and for tests.
 
-What it costs is nearly nothing. It answers as a cluster of one broker does that is always there: what it has of Kafka
-is held by one suite for it and a real one (`tests/contract/test_batches.py`). It has no time: a member leaves its group
+It costs nearly nothing. It answers as a cluster of one broker does that is always there: its behaviour is held to
+Kafka's by one suite for it and a real one (`tests/contract/test_batches.py`). It has no time: a member leaves its group
 when it is closed, never because it was silent.
 """
 
@@ -37,7 +37,7 @@ def in_memory(topic: str, records: Sequence[tuple[bytes, bytes]], stopping: thre
 
 
 class InMemoryKafka:
-    """What the product uses of `pipeline.kafka.Cluster`, and of the admin client behind it."""
+    """The part of `pipeline.kafka.Cluster`, and of the admin client behind it, that the product uses."""
 
     bootstrap = "127.0.0.1:9"
     servers = parse_servers(bootstrap)

@@ -32,7 +32,7 @@ EXTRACT = "enwiki-latest-pages-articles.xml.bz2"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one export gave."""
+    """The figures of one export."""
 
     export: str
     pages: int
