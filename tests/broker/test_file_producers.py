@@ -188,3 +188,45 @@ def test_files_of_one_name_in_several_folders_are_all_read_and_none_again(comman
     again, _ = commands.run("parquet", "--wiki", "mills", tmp_path / "20231101.bb")
     assert again["sent_now"] == 0
     assert sorted(page.page_id for page in commands.pages().values()) == ["20231101.aa-1", "20231101.bb-1"]
+
+
+def test_notes_that_changed_or_were_moved_are_sent_and_none_is_lost_or_sent_twice(
+    commands: Commands, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    for name in ("river/index.md", "pond/index.md", "weir.md"):
+        (notes / name).parent.mkdir(parents=True, exist_ok=True)
+        (notes / name).write_text("---\ntitle: A note\nslug: one\n---\nThe mill is old.\n\n---\n\nIt stands still.\n")
+    wanted = ("--wiki", "notes", "--root", notes)
+    first, _ = commands.run("markdown", notes, *wanted)
+    assert (first["sent_now"], first["balanced"]) == (3, True)
+    assert {key: page.text for key, page in commands.pages().items()} == dict.fromkeys(
+        ("notes:river/index.md", "notes:pond/index.md", "notes:weir.md"), "The mill is old.\n\n---\n\nIt stands still."
+    )
+    (notes / "weir.md").rename(notes / "river/weir.md")
+    (notes / "pond/index.md").write_text("It turns again.")
+    second, _ = commands.run("markdown", notes, *wanted)
+    assert {shard["shard"]: shard["state"] for shard in second["shards"]} == {
+        "pond/index.md": "finished",
+        "river/index.md": "skipped",
+        "river/weir.md": "finished",
+    }
+    assert second["sent_now"] == 2
+    assert commands.pages()["notes:pond/index.md"].text == "It turns again."
+    by_slug, _ = commands.run("markdown", notes, "--wiki", "slugs", "--root", notes, "--id-field", "slug")
+    assert (by_slug["total"]["produced"], by_slug["total"]["dropped"]) == (2, {"missing_id": 1})
+
+
+def test_a_file_of_which_nothing_can_be_used_ends_with_1_and_is_read_again_each_time(
+    commands: Commands, tmp_path: Path
+) -> None:
+    (tmp_path / "good.jsonl").write_text('{"id": 1, "text": "A mill."}\n')
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("id,text\n1,A mill.\n")
+    for sent in (1, 0):
+        said, errors = commands.run("jsonl", "--wiki", "mills", tmp_path, code=1)
+        assert f"{bad}: none of its 2 records could be used (2 not_json)" in errors
+        assert (said["sent_now"], said["balanced"]) == (sent, True)
+    bad.write_text('{"id": 2, "text": "A weir."}\n')
+    said, _ = commands.run("jsonl", "--wiki", "mills", tmp_path)
+    assert (said["sent_now"], sorted(commands.pages())) == (1, ["mills:1", "mills:2"])
