@@ -250,9 +250,15 @@ class Cluster:
                 return ask()
             except KafkaError as error:
                 problem = in_words(error, f"Kafka at {self.bootstrap}")
+                self._forget_coordinators()
                 if not isinstance(problem, TryAgain) or time.monotonic() > deadline:
                     raise problem from error
             time.sleep(random.uniform(0.05, 0.2))  # noqa: S311 - jitter
+
+    def _forget_coordinators(self) -> None:
+        """Trap: kafka-python's admin client asks the broker that was a group's coordinator once, for good."""
+        if self._admin is not None:
+            self._admin._manager.cluster._coordinators.clear()
 
 
 def read_to_end(

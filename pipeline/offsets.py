@@ -102,8 +102,12 @@ def group_members(cluster: Cluster, groups: Sequence[str]) -> dict[str, int]:
     """How many members each group has now; 0 for one that is not there. Raises Fatal when Kafka refuses."""
     if not groups:
         return {}
-    found = cluster.call(lambda: cluster.admin.describe_groups(list(groups)))
-    return {group: _members(cluster, group, found.get(group, {})) for group in set(groups)}
+
+    def ask() -> dict[str, int]:
+        found = cluster.admin.describe_groups(list(groups))
+        return {group: _members(cluster, group, found.get(group, {})) for group in set(groups)}
+
+    return cluster.call(ask)
 
 
 def _led(topic: Mapping[str, Any]) -> list[int]:
@@ -139,5 +143,6 @@ def _members(cluster: Cluster, group: str, described: Mapping[str, Any]) -> int:
         error = for_code(int(number[1]))
         if error is GroupIdNotFoundError:
             return 0
-        raise in_words(error(), f"Kafka at {cluster.bootstrap}: group {group}")
+        problem = in_words(error(), f"Kafka at {cluster.bootstrap}: group {group}")
+        raise error() if isinstance(problem, TryAgain) else problem  # a moment is given by `Cluster.call`
     return len(described.get("members", ()))

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource
+from kafka.protocol.metadata import CoordinatorType
 from kafka.structs import OffsetAndMetadata
 
 from pipeline.kafka import Cluster, read_range
 from pipeline.lag.backlog import ClusterProbe, Step
 from pipeline.lag.observer import Observer
 from pipeline.lag.view import GroupLag
-from pipeline.offsets import topic_logs
+from pipeline.offsets import committed_offsets, group_members, topic_logs
 from tests.conftest import SettingsEnv
 from tests.consumer_groups import describe
 from tests.waiting import wait_until
@@ -278,3 +279,13 @@ def scraper(announced: Path) -> Callable[[], str]:
             return str(answer.read().decode())
 
     return scrape
+
+
+def test_a_group_whose_coordinator_is_another_broker_than_it_was_is_asked_there(
+    cluster: Cluster, namespace: str
+) -> None:
+    group = f"{namespace}.moved"
+    known = cluster.admin._manager.cluster
+    for ask in (lambda: committed_offsets(cluster, [group]), lambda: group_members(cluster, [group])):
+        known._coordinators[CoordinatorType.GROUP, group] = 99  # as of a broker that is no more
+        assert not ask()[group]
