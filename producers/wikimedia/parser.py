@@ -203,8 +203,9 @@ class _Child:
         """Starts it.
 
         Raises:
-            TryAgain: the machine has no room for a process, or no time. That says nothing of the page.
-            Fatal: it ends at once.
+            TryAgain: the machine has no room for a process, or no time, or somebody killed it. That says nothing of the
+                page.
+            Fatal: it ends by itself.
         """
         try:
             self._open()
@@ -214,7 +215,8 @@ class _Child:
             why = one_line(error)
             raise TryAgain(f"the process that parses wikitext cannot be started here and now: {why}") from error
         if said != READY:
-            self.end()
+            if (status := self.end()) is not None and status < 0:
+                raise TryAgain(f"the process that parses wikitext was ended by signal {-status} when it started")
             raise Fatal("the process that parses wikitext does not start: pip install 'mwparserfromhell>=0.7'")
 
     def _open(self) -> None:
@@ -224,6 +226,7 @@ class _Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the one who asks; it may come before the process passes it over
             env=child_environment(),
         )
         self._process = process

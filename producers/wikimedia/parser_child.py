@@ -75,7 +75,6 @@ def main() -> None:
     """Answers until nobody asks."""
     end_with_parent()
     die_first()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which means the parent
     signal.signal(TOO_SLOW, signal.SIG_DFL)
     task = msgspec.json.decode(sys.argv[1], type=Task)
     answers = os.dup(1)

@@ -27,6 +27,21 @@ SLOW = "{{a|" * 50_000
 GOOD = Parsed("Good.", "Good.")
 
 
+CTRL_C = """
+import os, signal, subprocess
+from producers.wikimedia.parser import MarkupParser
+start = subprocess.Popen
+def started(*arguments, **options):
+    process = start(*arguments, **options)
+    os.killpg(0, signal.SIGINT)
+    return process
+signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
+subprocess.Popen = started
+with MarkupParser() as parser:
+    print(parser.parse("Good.", lambda: None).text)
+"""
+
+
 def no_tick() -> None:
     pass
 
@@ -135,7 +150,11 @@ def test_a_machine_without_room_for_a_process_costs_no_page(one: MarkupParser, m
 
 @pytest.mark.parametrize(
     ("program", "error", "said"),
-    [("exec sleep 60", TryAgain, "said nothing for too long"), ("exit 1", Fatal, "does not start: pip install")],
+    [
+        ("exec sleep 60", TryAgain, "said nothing for too long"),
+        ("kill -KILL $$", TryAgain, "signal 9"),
+        ("exit 1", Fatal, "does not start: pip install"),
+    ],
 )
 def test_a_process_that_does_not_start_is_no_fault_of_the_page_and_is_not_left_behind(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, error: type[CirrostreamError], said: str
@@ -152,6 +171,13 @@ def test_a_process_that_does_not_start_is_no_fault_of_the_page_and_is_not_left_b
                 one.parse("Good.", no_tick)
         assert psutil.Process().children() == before
         assert one.parse("Good.", no_tick) == GOOD
+
+
+def test_the_ctrl_c_of_a_terminal_is_for_the_one_who_asks_alone() -> None:
+    asked = subprocess.run(
+        [sys.executable, "-c", CTRL_C], capture_output=True, text=True, timeout=60, check=True, start_new_session=True
+    )
+    assert asked.stdout.split() == ["interrupted", "Good."]
 
 
 def test_whoever_waits_may_leave_at_once_and_leaves_no_process() -> None:
