@@ -1,12 +1,17 @@
-"""What Kafka itself says of a group: its own `kafka-consumer-groups --describe`, run from its own jars."""
+"""Groups from outside: positions for one without members, and the numbers of Kafka's own `kafka-consumer-groups`."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
 from deploy.local.jars import JavaProgram, kafka_program
+from pipeline.kafka import Cluster
+from tests.waiting import wait_until
 
 TOOLS_LOCK = Path(__file__).with_name("kafka-tools.lock.json")
 """The one jar that the broker does not need."""
@@ -24,6 +29,16 @@ class Described:
     committed: int | None
     end: int | None
     lag: int | None
+
+
+def set_positions(cluster: Cluster, group: str, positions: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+    """Commits for a group without members, once its coordinator is up, which a fresh broker's is not at once."""
+
+    def accepted() -> bool:
+        answer = cluster.call(lambda: cluster.admin.alter_group_offsets(group, dict(positions)))
+        return not any(error.errno for error in answer.values())
+
+    wait_until(accepted, f"the positions of {group} are set")
 
 
 def kafka_tools() -> JavaProgram:

@@ -24,6 +24,7 @@ from pipeline.records import SCHEMA_VERSION, encode
 from pipeline.settings import KafkaSettings
 from pipeline.upgrade_grace import GRACE_SECONDS
 from tests.broker.chunk_stage import NewStage, Stage, page
+from tests.consumer_groups import set_positions
 from tests.faults.killers import Trap, armed
 from tests.waiting import wait_until
 
@@ -225,7 +226,7 @@ def test_a_group_whose_position_is_gone_from_the_log_says_what_to_type(new_stage
     stage = new_stage(partitions=1)
     stage.send([page(n) for n in range(10)])
     position = {TopicPartition(stage.corpus.pages, 0): OffsetAndMetadata(2, "", -1)}
-    stage.cluster.call(lambda: stage.cluster.admin.alter_group_offsets(stage.model.chunk_group, position))
+    set_positions(stage.cluster, stage.model.chunk_group, position)
     trim(stage, 5)
     assert stage.start().wait(60) == 70
     assert "records 2 to 4 are gone" in stage.log()

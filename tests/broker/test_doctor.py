@@ -44,6 +44,7 @@ from sinks.storage import connect
 from sinks.table import Table
 from tests import ROOT
 from tests.conftest import SettingsEnv
+from tests.consumer_groups import set_positions
 from tests.programs import missing, needed
 
 
@@ -163,7 +164,7 @@ def test_a_group_that_is_left_behind_is_a_warning_until_the_remedy_is_typed(clus
     own, left = lance_group(Settings(), "wikipedia"), lance_group(Settings(), "given-up")
     for group, offset in ((own, 90), (left, 30)):
         place = {TopicPartition(topics.vectors, 0): OffsetAndMetadata(offset, "", -1)}
-        cluster.call(lambda group=group, place=place: cluster.admin.alter_group_offsets(group, place))  # type: ignore[misc]
+        set_positions(cluster, group, place)
     finding = examined("topics.trimming")["topics.trimming"]
     assert finding.verdict is Verdict.WARN
     assert f"group {left} keeps 60 records of {topics.vectors}" in finding.found

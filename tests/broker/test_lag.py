@@ -25,7 +25,7 @@ from pipeline.lag.observer import Observer
 from pipeline.lag.view import GroupLag
 from pipeline.offsets import committed_offsets, group_members, topic_logs
 from tests.conftest import SettingsEnv
-from tests.consumer_groups import describe
+from tests.consumer_groups import describe, set_positions
 from tests.waiting import wait_until
 
 PARTITIONS = range(4)
@@ -56,12 +56,7 @@ class Corpus:
     def commit(self, group: str, offsets: Mapping[int, int]) -> Step:
         """As a consumer leaves them that has died since."""
         wanted = {TopicPartition(self.topic, p): OffsetAndMetadata(at, "", -1) for p, at in offsets.items()}
-
-        def accepted() -> bool:
-            answer = self.cluster.call(lambda: self.cluster.admin.alter_group_offsets(group, wanted))
-            return not any(error.errno for error in answer.values())
-
-        wait_until(accepted, "the coordinator is up, which a fresh broker's is not at once")
+        set_positions(self.cluster, group, wanted)
         return self.step(group)
 
     def step(self, group: str) -> Step:
