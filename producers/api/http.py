@@ -43,6 +43,7 @@ title in Japanese has nine characters there."""
 
 NOT_NOW = frozenset({"maxlag", "ratelimited", "readonly", "concurrency-limit", "too-many-requests"})
 _TOO_HEAVY = frozenset({500, 502, 504})
+_TOO_LONG = frozenset({413, 414})
 _TICK_SECONDS = 0.1
 
 R = TypeVar("R")
@@ -110,7 +111,7 @@ class ApiHttp:
         `divisible`: what can be asked for in parts is given up earlier when it seems to be too much.
 
         Raises:
-            TooMuchAsked: a time-out, an error of a gateway, an answer that is too large.
+            TooMuchAsked: a time-out, an error of a gateway, a request or an answer that is too large.
             BadAnswer: the API says what is wrong with the request, or what it says is no answer.
             TryAgain: the server is away, or asks for a long pause.
             UsageError, Fatal: there is no API at this address, or it refuses us.
@@ -170,6 +171,8 @@ class ApiHttp:
         if 300 <= status < 400:
             place = response.headers.get("Location", "elsewhere")
             raise UsageError(f"{self.url}: the API has moved to {place[:300]}: give that with --api")
+        if status in _TOO_LONG:
+            raise TooMuchAsked(f"{self.url}: HTTP {status}: the request is too long")
         if status in (404, 410):
             raise UsageError(f"{self.url}: HTTP {status}, no API is there; give its address with --api")
         said = " ".join(self._read(response)[:1000].decode("utf-8", "replace").split())[:300]

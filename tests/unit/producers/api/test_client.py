@@ -202,6 +202,15 @@ def test_one_page_that_breaks_the_server_costs_only_itself(site: Served, client:
     assert sorted(page.pageid for page in found.pages) == [n for n in range(1, 21) if n != 13]
 
 
+@pytest.mark.parametrize("status", [413, 414], ids=["body", "address"])
+def test_a_request_that_is_too_long_for_a_server_is_divided(site: Served, client: Client, status: int) -> None:
+    for number in range(1, 5):
+        site.wiki.write(number, f"Page {number}", "Some text.")
+    client.api.site()
+    site.wiki.replies.append(Reply(status))
+    assert sorted(page.pageid for page in client.api.by_ids(range(1, 5)).pages) == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("word", ["Long " * 40, "琥珀" * 8], ids=["words", "letters that an address has escaped"])
 def test_many_long_titles_go_in_a_body(site: Served, client: Client, word: str) -> None:
     titles = [f"{word}{number}" for number in range(20)]
