@@ -16,7 +16,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import AuthorizationError, KafkaError
 from kafka.protocol.consumer import IsolationLevel
 
-from pipeline.errors import Fatal, one_line
+from pipeline.errors import Forbidden, one_line
 from pipeline.kafka import Cluster
 
 KIB = 1024
@@ -76,7 +76,7 @@ class FirstRecords:
 
         Raises:
             TryAgain: no Kafka answers.
-            Fatal: we may not read a topic.
+            Forbidden: we may not read a topic.
         """
         deadline = time.monotonic() + seconds
         found: dict[OffsetRange, First | None] = {}
@@ -88,7 +88,7 @@ class FirstRecords:
                 self._look_at(wave, deadline, found)
         except AuthorizationError as error:
             self.close()
-            raise Fatal(
+            raise Forbidden(
                 f"Kafka at {self._cluster.bootstrap}: {one_line(error)}; "
                 "the age of records needs the right to READ the topic"
             ) from error
