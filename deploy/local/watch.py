@@ -103,7 +103,7 @@ class Watcher(threading.Thread):
 
     def total(self, stage: str) -> Reading:
         """All that the stage's processes have counted."""
-        return self._look.replicas.total(stage)
+        return self._look.total(stage)
 
     def reading_is_over(self) -> None:
         """From now on an end is an end: all producers have come to theirs."""

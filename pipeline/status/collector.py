@@ -25,6 +25,7 @@ from pipeline.status.document import (
     until_drained,
 )
 from pipeline.status.kafka_watcher import KafkaView, KafkaWatcher
+from pipeline.status.readings import Reading
 from pipeline.status.replicas import Ahead, Replicas, ReplicaView
 from pipeline.status.scrape import ask
 from pipeline.status.targets import MOST_REPLICAS, Target
@@ -108,6 +109,11 @@ class StatusCollector:
             now = time.monotonic()
             self.replicas.take(targets, answers, now)
         return now
+
+    def total(self, stage: str) -> Reading:
+        """All that the stage's processes have counted; a look in another thread is waited for."""
+        with self._lock:
+            return self.replicas.total(stage)
 
     def take(self) -> Status:
         """Asks the replicas now, and puts beside it what Kafka said last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -183,6 +184,24 @@ def test_a_replica_for_which_no_partition_is_left_is_idle_and_hides_no_standstil
     site.members, site.readings[0] = 2, Reading("chunk", ready=False, assigned=0)
     joining = next(stage for stage in site.look.take().stages if stage.stage == "chunk")
     assert [replica.state for replica in joining.replicas] == ["not ready", "not ready"], "nobody has the partition yet"
+
+
+def test_a_total_waits_for_a_look_that_another_thread_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch)
+    totals: list[Reading] = []
+    thread = threading.Thread(target=lambda: totals.append(site.look.total("chunk")))
+
+    def ask(_: object) -> dict[str, Reading]:
+        thread.start()
+        thread.join(0.2)
+        assert not totals, "the replicas change meanwhile"
+        return {"h:0": Reading("chunk", records=7, ready=True)}
+
+    site.readings = [Reading("chunk")]
+    monkeypatch.setattr(collector, "ask", ask)
+    site.look.take()
+    thread.join(10)
+    assert [total.records for total in totals] == [7]
 
 
 def test_a_log_gets_a_line_every_few_seconds_where_something_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
