@@ -17,7 +17,7 @@ from producers.api.http import waited_for
 from producers.api.looks import Look, WikiPages
 from producers.bytes.lines import Position
 from producers.reader import Entry, Tick, blank_lines
-from producers.wikimedia.links import CATEGORY
+from producers.wikimedia.links import CATEGORY, plain_name
 from producers.wikimedia.titles import as_title, is_title
 
 MAX_FAILURES_IN_A_ROW = 20
@@ -133,7 +133,7 @@ def titles_in(text: str) -> list[str]:
 def pages_in(api: MediaWikiApi, category: str, depth: int) -> Iterator[Titled]:
     """The pages of a category and of its subcategories down to `depth`, each once; categories contain each other."""
     name = as_title(category)
-    if name.partition(":")[0].strip().replace("_", " ").lower() not in api.site().names.category:
+    if plain_name(name.partition(":")[0]) not in api.site().names.category:
         name = f"Category:{name}"
     if not is_title(name):
         raise UsageError(f"--category: {category!r} is no title")

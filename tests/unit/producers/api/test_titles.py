@@ -47,7 +47,10 @@ def test_a_title_that_the_wiki_composes_by_itself_is_known_by_what_was_asked(sit
     assert client.api.by_titles([NFD]).renamed == {NFD: NFC}
 
 
-@pytest.mark.parametrize("name", ["Harze", "Kategorie:Harze", "category:Harze", "kategorie :Harze", "Kat:Harze"])
+@pytest.mark.parametrize(
+    "name",
+    ["Harze", "Kategorie:Harze", "category:Harze", "kategorie :Harze", "Kat:Harze", "\u200eKategorie:Harze"],
+)
 def test_a_category_goes_by_any_of_the_wikis_names(site: Served, client: Client, name: str) -> None:
     site.wiki.namespaces[14] = "Kategorie"
     site.wiki.aliases = [(14, "Kat")]
