@@ -110,7 +110,9 @@ def check_fields(path: Path, mapping: FieldMapping, max_line_bytes: int) -> None
     """
     lines = list(_first_lines(path, max_line_bytes))
     records = [record for line in lines if not isinstance(record := read_object(line, []), Rejected)]
-    if lines and 2 * len(records) < len(lines) and (command := _LINES_OF.get(lines[0].strip()[:1])):
+    begins = lines[0].strip()[:1] if lines else b""
+    cut_off = begins == b"{" and len(lines) == 1  # one record, of which a part is there
+    if 2 * len(records) < len(lines) and not cut_off and (command := _LINES_OF.get(begins)):
         raise UsageError(f"{path}: JSON, but not a record a line; `{command} FILE > FILE.jsonl` makes that of it")
     if not records:
         return  # whatever this is, each line of it is accounted for

@@ -217,3 +217,9 @@ def test_folders_with_a_name_and_a_value_are_fields_of_the_records_in_them(tmp_p
     found, _ = pages(written(folder / "part-0.jsonl", lines))
     assert [page.language for page in found] == ["de", "nds"]
     assert [page.metadata for page in found] == ['{"place":"Rügen"}', ""]
+
+
+def test_one_record_that_is_cut_off_is_for_its_reader_to_tell_and_stops_no_file_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"id": 7, "text": "cut')
+    check_fields(path, SETTINGS.mapping, 10_000)
