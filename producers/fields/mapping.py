@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -162,10 +163,11 @@ def without(record: Record, names: Iterable[str]) -> dict[str, object]:
 def fields_of_folders(path: Path) -> dict[str, object]:
     """Fields that the names of folders give all records in them, as Hive and Spark write: `lang=de/part-0.parquet`.
 
-    A field of a record itself goes before.
+    Those are the folders right above the file, as far as all have such a name. A field of a record itself goes before.
     """
-    parts = (folder.partition("=") for folder in path.parent.parts)
-    return {unquote(name): unquote(value) for name, equals, value in parts if name and equals and value != _HIVE_NULL}
+    named = takewhile(lambda folder: "=" in folder.name, path.parents)
+    parts = [folder.name.partition("=") for folder in named][::-1]
+    return {unquote(name): unquote(value) for name, _, value in parts if name and value != _HIVE_NULL}
 
 
 def opening_of(text: str) -> str:

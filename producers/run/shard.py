@@ -219,8 +219,11 @@ class ShardRun:
     def _useless(self) -> bool:
         """True when nothing of the file could be read as a page: then it is not what somebody took it for.
 
-        A single record that lacks something says nothing of others: where each file is one, the rest may be right.
+        A single record that lacks something says nothing of others: where each file is one, the rest may be right. A
+        snapshot is judged when it is finished, shard by shard, and its owner may accept what could not be read.
         """
+        if self._gate.whole:
+            return False
         ledger = self._ledger
         left_out = sum(count for reason, count in ledger.dropped.items() if reason not in UNREADABLE)
         return (ledger.read > 1 or bool(ledger.malformed)) and not ledger.produced and not left_out

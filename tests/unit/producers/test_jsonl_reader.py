@@ -211,7 +211,7 @@ def test_a_wrong_field_costs_itself_and_not_its_record(tmp_path: Path) -> None:
 
 
 def test_folders_with_a_name_and_a_value_are_fields_of_the_records_in_them(tmp_path: Path) -> None:
-    folder = tmp_path / "language=de" / "place=R%C3%BCgen"
+    folder = tmp_path / "run=3" / "data" / "language=de" / "place=R%C3%BCgen"
     folder.mkdir(parents=True)
     lines = [b'{"id": 1, "text": "a"}', b'{"id": 2, "text": "b", "language": "nds", "place": null}']
     found, _ = pages(written(folder / "part-0.jsonl", lines))

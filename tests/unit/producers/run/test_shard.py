@@ -140,6 +140,16 @@ def test_a_note_without_the_field_that_is_the_id_is_counted_and_is_no_failure_of
     assert (ended.state, ended.progress.ledger.dropped) == ("finished", {"missing_id": 1})
 
 
+def test_a_shard_of_a_snapshot_that_cannot_be_read_is_its_ledgers_matter(
+    produce: Callable[..., Ended], tmp_path: Path
+) -> None:
+    path = tmp_path / "enwiki_content-20261115-00000.json"
+    path.write_bytes(b"no JSON\nno more\n")
+    ended = produce("cirrus", path)
+    assert (ended.state, ended.progress.finished) == ("finished", True)
+    assert ended.progress.ledger.malformed
+
+
 def test_redirects_alone_are_a_whole_shard_of_a_dump(produce: Callable[..., Ended], tmp_path: Path) -> None:
     path = tmp_path / "enwiki_content-20261115-00000.json"
     path.write_bytes(joined([*pair(1, page_type="redirect"), *pair(2, page_type="redirect")]))
