@@ -24,7 +24,7 @@ from producers.fetch.transfer import look
 
 
 class DumpsSettings(MirrorSettings):
-    """What `producers.dumps` takes."""
+    """Flags of `producers.dumps`."""
 
     list_only: bool = Field(False, description="List the shards, download nothing.", json_schema_extra={FLAG: "--list"})
     json_output: bool = Field(
@@ -42,7 +42,7 @@ class ShardListed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SnapshotListed(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints."""
+    """The document that `--json` prints."""
 
     wiki: str
     snapshot: str

@@ -1,4 +1,4 @@
-"""What the MediaWiki Action API answers, in its `formatversion=2`; unknown fields are passed over.
+"""Answers of the MediaWiki Action API, in its `formatversion=2`; unknown fields are passed over.
 
 https://www.mediawiki.org/wiki/API:Query
 """
@@ -37,7 +37,7 @@ class Titled(msgspec.Struct):
 
 
 class WikiPage(msgspec.Struct):
-    """What the wiki says of one page; parts come in several answers when they are many."""
+    """One page, as the wiki has it; parts come in several answers when they are many."""
 
     title: str = ""
     ns: int = 0
@@ -51,14 +51,14 @@ class WikiPage(msgspec.Struct):
     canonicalurl: str = ""
     cirrusbuilddoc: msgspec.Raw = msgspec.Raw()
     unrenderable: bool = False
-    """What CirrusSearch says of a redirect where it makes no documents of them."""
+    """The answer of CirrusSearch about a redirect where it makes no documents of them."""
     revisions: list[Revision] = []
     categories: list[Titled] = []
     redirects: list[Titled] = []
 
     @property
     def absent(self) -> bool:
-        """Whether there is no such page: Special: pages are not missing, but have no id."""
+        """True when there is no such page: Special: pages are not missing, but have no id."""
         return self.missing or self.invalid or not self.pageid
 
     def add(self, more: WikiPage) -> None:
@@ -77,7 +77,7 @@ class Renamed(msgspec.Struct, rename={"from_": "from"}):
     from_: str
     to: str
     fromencoded: bool = False
-    """What was asked for was not in NFC: `from_` has it percent-encoded."""
+    """The title that was asked for was not in NFC: `from_` has it percent-encoded."""
 
     @property
     def asked(self) -> str:

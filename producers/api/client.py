@@ -45,7 +45,7 @@ _WIKITEXT = _INFO | {
 
 @dataclass(frozen=True, slots=True)
 class WikiSite:
-    """What the wiki says of itself."""
+    """The wiki's account of itself."""
 
     wiki_id: str
     name: str
@@ -61,7 +61,7 @@ class WikiSite:
 
 @dataclass(slots=True)
 class Found:
-    """What came back for some titles or ids."""
+    """The answer about some titles or ids."""
 
     pages: list[WikiPage] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class MediaWikiApi:
         return self._http.url
 
     def site(self) -> WikiSite:
-        """What the wiki says of itself; asked once."""
+        """The wiki's account of itself; asked once."""
         if self._site is None:
             answer = self._http.ask(_SITE)
             if answer.query is None or answer.query.general is None or not answer.query.general.wikiid:

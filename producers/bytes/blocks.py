@@ -55,7 +55,7 @@ class WrongKind(Damaged):
 
 
 class _Decompressor(Protocol):
-    """What `bz2.BZ2Decompressor` and `igzip_lib.IgzipDecompressor` have in common: one stream, then `eof`."""
+    """The common part of `bz2.BZ2Decompressor` and `igzip_lib.IgzipDecompressor`: one stream, then `eof`."""
 
     @property
     def eof(self) -> bool: ...

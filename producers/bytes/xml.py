@@ -53,7 +53,7 @@ class EndMissing(Exception):
 class _Part(NamedTuple):
     data: bytes
     tag: bytes
-    """What stands behind it; empty when there is more of this part."""
+    """The tag behind it; empty when there is more of this part."""
     after: int
 
 

@@ -1,4 +1,4 @@
-"""Who asks: public servers want to know whom to write to before they block an address.
+"""The name under which we ask: public servers want to know whom to write to before they block an address.
 
 Wikimedia's policy (https://foundation.wikimedia.org/wiki/Policy:User-Agent_policy) asks for a client's name and a way
 to reach its operator; its servers answer 403 without.
@@ -34,7 +34,7 @@ Contact = Annotated[str, AfterValidator(_contact)]
 
 
 def user_agent(contact: str, url: str) -> str:
-    """What to call ourselves at this server.
+    """The name to give ourselves at this server.
 
     Raises:
         UsageError: there is no contact, and the server is not on this machine.
@@ -52,7 +52,7 @@ def user_agent(contact: str, url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the host is this machine, by its name or address alone: nothing is looked up."""
+    """True when the host is this machine, by its name or address alone: nothing is looked up."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

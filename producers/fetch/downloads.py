@@ -138,7 +138,7 @@ class Downloads:
 
     @property
     def exhausted(self) -> bool:
-        """Whether every wanted file has been given out."""
+        """True when every wanted file has been given out."""
         return all(item.state in ("given", "released") for item in self._wanted)
 
     def release(self, path: Path) -> None:
@@ -165,7 +165,7 @@ class Downloads:
 
     @property
     def _settled(self) -> bool:
-        """Whether no file will become whole any more."""
+        """True when no file will become whole any more."""
         states = {item.state for item in self._items}
         return "fetching" not in states and ("waiting" not in states or self._error is not None)
 

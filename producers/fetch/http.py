@@ -177,7 +177,7 @@ def _range_after(part: PartFile) -> dict[str, str]:
 
 
 def _continues(response: httpx.Response, part: PartFile) -> bool:
-    """Whether these bytes follow on those of `part`. Some servers answer a range without looking at If-Range."""
+    """True when these bytes follow on those of `part`. Some servers answer a range without looking at If-Range."""
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
     if found is None or found[1] is None or int(found[1]) != part.have:
         return False

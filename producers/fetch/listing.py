@@ -1,7 +1,7 @@
 """A folder's listing, as web servers print it, to the names in it.
 
 Servers differ in everything but the links: relative or from the root, `=` as `%3D`, with a size behind the link or in
-a table. What a link says is not trusted: only names directly in the folder count.
+a table. The text of a link is not trusted: only names directly in the folder count.
 """
 
 from __future__ import annotations

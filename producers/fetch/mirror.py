@@ -1,4 +1,4 @@
-"""What a dump server, or a mirror of one, has: snapshots by date, wikis in them, shards in those.
+"""The contents of a dump server, or a mirror of one: snapshots by date, wikis in them, shards in those.
 
 The layout is Wikimedia's since 2026: `BASE/<date>/index_name=<wiki>_content/<wiki>_content-<date>-NNNNN.json.bz2`. A
 snapshot is written over half a day, and `_SUCCESS` is its last file: in the wiki's folder, or in the date's for all.

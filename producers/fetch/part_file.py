@@ -120,12 +120,12 @@ def mark(target: Path, marker: Marker) -> None:
 
 
 def read_marker(target: Path) -> Marker | None:
-    """What is written of the file; None when nothing that can be read is."""
+    """The part of the file that is written; None when nothing that can be read is."""
     return _read(_marker_path(target), Marker)
 
 
 def is_whole(target: Path) -> bool:
-    """Whether the file is there as it was when it was checked."""
+    """True when the file is there as it was when it was checked."""
     marker = read_marker(target)
     return marker is not None and target.is_file() and target.stat().st_size == marker.size
 

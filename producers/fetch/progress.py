@@ -1,4 +1,4 @@
-"""How downloads stand, for whoever watches them."""
+"""The state of downloads, for whoever watches them."""
 
 from __future__ import annotations
 

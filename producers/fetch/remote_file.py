@@ -19,7 +19,7 @@ _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@-]{0,199}")
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a name that somebody else chose may become that of a file or folder here."""
+    """True when a name that somebody else chose may become that of a file or folder here."""
     return _SAFE.fullmatch(name) is not None
 
 
@@ -54,7 +54,7 @@ class Version(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
     def differs(self, other: Version) -> bool:
-        """Whether the two are known to be different; what only one of them says tells nothing."""
+        """True when the two are known to be different; what only one of them says tells nothing."""
         pairs = ((self.size, other.size), (self.etag, other.etag), (self.modified, other.modified))
         return any(mine != theirs for mine, theirs in pairs if mine not in (None, "") and theirs not in (None, ""))
 

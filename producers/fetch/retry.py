@@ -1,4 +1,4 @@
-"""When to ask a server again, and when to give up.
+"""The rule for asking a server again, and for giving up.
 
 Failures count in a row: a download of hours may be broken off a hundred times, as long as each try brings more of it.
 """

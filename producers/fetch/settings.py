@@ -1,4 +1,4 @@
-"""What a command that downloads dumps takes."""
+"""Settings of a command that downloads dumps."""
 
 from __future__ import annotations
 

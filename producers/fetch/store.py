@@ -36,7 +36,7 @@ _OF_HOSTS = ("ftp", "sftp", "ssh", "smb")
 _AWAY = (OSError, EOFError, ftplib.error_temp)
 _NOT_AWAY = (PermissionError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 _VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_modified", "mtime", "created")
-"""What the stores call that which changes with a file's content, the surest first."""
+"""The stores' names for that which changes with a file's content, the surest first."""
 
 
 class Names(Protocol):
@@ -54,7 +54,7 @@ class Names(Protocol):
 
     @property
     def in_folder(self) -> Callable[[Path], bool]:
-        """Whether a file with such a name, found in a folder, is one."""
+        """True when a file with such a name, found in a folder, is one."""
         ...
 
     def fits(self, path: Path) -> bool: ...
@@ -202,7 +202,7 @@ def _paths(store: AbstractFileSystem, path: str, names: Names) -> dict[str, int 
 
 
 def _entries(store: AbstractFileSystem, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What the path means: itself, all below it, or what matches it. Walked, not listed at once: buckets are large."""
+    """The files that a path means: itself, all below it, or what matches it. Walked, not listed at once: some are large."""
     if re.search(r"[*?\[]", path):
         yield from store.glob(path, detail=True).items()
     elif store.isfile(path):

@@ -212,7 +212,7 @@ class Inlet(Generic[T]):
         threading.Thread(target=self._run, args=(source,), name="inlet", daemon=True).start()
 
     def take(self, limit: int, timeout_s: float) -> list[T]:
-        """What has come, at most `limit` things; waits a moment for the first. Raises what the iterator raised."""
+        """Things that have come, at most `limit`; waits a moment for the first. Raises what the iterator raised."""
         taken: list[T] = []
         with contextlib.suppress(queue.Empty):
             while len(taken) < limit:

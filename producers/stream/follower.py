@@ -152,7 +152,7 @@ class Follower:
 
 
 def is_behind(change: Change, look: Look, known: Known | None) -> bool:
-    """Whether the answer seems to be from before the change."""
+    """True when the answer seems to be from before the change."""
     missing = look.reason == "missing"
     if change.deletes:
         return not missing and look.revision <= change.revision

@@ -38,7 +38,7 @@ class LivePosition(msgspec.Struct, frozen=True, kw_only=True):
     wiki: str
     stream: str
     since: str = ""
-    """What `--since` said: another one begins again."""
+    """The time that `--since` said: another one begins again."""
     begun: str
     """Time from which on changes are followed, ISO 8601."""
     event_id: str = ""

@@ -42,7 +42,7 @@ class Known:
 
 
 class PendingChanges:
-    """What to look at, and when. Times are of a monotonic clock.
+    """The pages to look at, and the times for it. Times are of a monotonic clock.
 
     A page is looked at by one request at a time: of two answers the older might come last.
     """

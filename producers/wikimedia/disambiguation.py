@@ -1,4 +1,4 @@
-"""Which pages only tell apart things of one name, by the categories that say so in each wiki's language."""
+"""Pages that only tell apart things of one name, by the categories that say so in each wiki's language."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ NOT_A_MARK = ("in need of disambiguation", "with disambiguation", "needing disam
 
 
 def is_disambiguation(categories: Iterable[str]) -> bool:
-    """Whether one of a page's categories says that it is a disambiguation page."""
+    """True when one of a page's categories says that it is a disambiguation page."""
     lowered = (category.casefold() for category in categories)
     return any(
         any(mark in category for mark in MARKS) and not any(other in category for other in NOT_A_MARK)

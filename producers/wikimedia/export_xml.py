@@ -1,4 +1,4 @@
-"""What a MediaWiki export says, in XML: of the wiki in its head, of a page in each of its pages."""
+"""The contents of a MediaWiki export, in XML: of the wiki in its head, of a page in each of its pages."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ LITERAL = {
 
 @dataclass(frozen=True, slots=True)
 class Article:
-    """What a search index keeps of an article's wikitext; links are titles as written, without anchors."""
+    """The part that a search index keeps of an article's wikitext; links are titles as written, without anchors."""
 
     text: str
     opening_text: str

@@ -1,4 +1,4 @@
-"""From a wiki's database name, such as `enwiki`, to its site: the host, the language, a page's address."""
+"""The site of a wiki by its database name, such as `enwiki`: the host, the language, a page's address."""
 
 from __future__ import annotations
 

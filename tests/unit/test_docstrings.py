@@ -11,7 +11,7 @@ import pytest
 
 from tests import ROOT
 
-PACKAGES = ("pipeline", "consumers", "sinks", "deploy", "grafana", "bench")
+PACKAGES = ("pipeline", "producers", "consumers", "sinks", "deploy", "grafana", "bench")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py") if path.stat().st_size)
 
 NO_BEGINNING = re.compile(r"(What|Whether|Where|Who|Whose|Which|Why|When|How|It|Its|From)\b")
