@@ -202,7 +202,7 @@ def _paths(store: AbstractFileSystem, path: str, names: Names) -> dict[str, int 
 
 
 def _entries(store: AbstractFileSystem, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The files that a path means: itself, all below it, or what matches it. Walked, not listed at once: some are large."""
+    """The files that a path means: itself, all below it, or what matches it. Walked, not listed: buckets are large."""
     if re.search(r"[*?\[]", path):
         yield from store.glob(path, detail=True).items()
     elif store.isfile(path):

@@ -80,7 +80,7 @@ class Reader:
         max_letters: int = 100,
     ) -> None:
         self.seen: list[int] = []
-        self.convicted: list[tuple[int, int]] = []
+        self.poison: list[tuple[int, int]] = []
         self.newer: list[int] = []
         self.sizes: list[int] = []
         self.held: Batch[int] | None = None
@@ -96,7 +96,7 @@ class Reader:
             topic,
             group,
             decode=self._decode,
-            poison=self._convict,
+            poison=self._note_poison,
             newer=lambda raw, _: self.newer.append(raw.offset),
             weigh=lambda _: 1,
             limit=Limit(weight, 0.1),
@@ -140,8 +140,8 @@ class Reader:
             raise SchemaTooNew("schema 2")
         return None if raw.value == b"poison" else int(raw.value)
 
-    def _convict(self, raw: ConsumerRecord, deaths: int) -> None:
-        self.convicted.append((int(raw.value), deaths))
+    def _note_poison(self, raw: ConsumerRecord, deaths: int) -> None:
+        self.poison.append((int(raw.value), deaths))
 
     def go_on(self) -> None:
         """Commits the batch that is held, and goes on."""
@@ -346,29 +346,29 @@ def until_done(reader: Join, committed: Done) -> Restart:
 
 
 @in_memory_and_in_faults
-def test_a_record_that_ends_its_process_is_convicted_at_the_fifth_death_and_nothing_else_is_lost(
+def test_a_record_that_ends_its_process_is_poison_at_the_fifth_death_and_nothing_else_is_lost(
     send: Send, until_done: Restart
 ) -> None:
     send(*range(200))
     readers = until_done(200, ends={117})
-    assert [one.convicted for one in readers if one.convicted] == [[(117, 3)]]
+    assert [one.poison for one in readers if one.poison] == [[(117, 3)]]
     assert len(readers) == 6
     assert set().union(*(one.seen for one in readers)) == set(range(200))
     assert max(readers[-1].sizes) <= 2, "the last one takes most of them alone or with care"
 
 
 @in_memory_and_in_faults
-def test_a_record_that_ends_its_process_when_it_is_decoded_is_convicted_too(send: Send, until_done: Restart) -> None:
+def test_a_record_that_ends_its_process_when_it_is_decoded_is_poison_too(send: Send, until_done: Restart) -> None:
     send(*range(60))
     readers = until_done(60, ends={b"17"})
-    assert [one.convicted for one in readers if one.convicted] == [[(17, 3)]]
+    assert [one.poison for one in readers if one.poison] == [[(17, 3)]]
 
 
 @in_memory_and_in_faults
-def test_several_are_convicted_one_after_the_other(send: Send, until_done: Restart) -> None:
+def test_several_are_found_one_after_the_other(send: Send, until_done: Restart) -> None:
     send(*range(200))
     readers = until_done(200, most=16, ends={17, 18, 120})
-    assert sorted(number for one in readers for number, _ in one.convicted) == [17, 18, 120]
+    assert sorted(number for one in readers for number, _ in one.poison) == [17, 18, 120]
 
 
 @in_memory_and_in_faults
@@ -436,7 +436,7 @@ def test_a_death_makes_the_next_owner_careful_until_it_has_passed_what_was_in_ha
     send(*range(400, 800))
     wait_until(lambda: committed() == 800, "what came later is committed")
     assert max(two.sizes) == 40
-    assert not two.convicted
+    assert not two.poison
 
 
 @pytest.fixture
