@@ -127,14 +127,18 @@ class Consumer(driver.Consumer):
         return max(done or 0, self._caught_up[tp]) if tp in self._caught_up else done
 
     async def note(self, tp: TP, metadata: str) -> None:
-        """Commits the position that is committed with this beside it, for who has the partition after this process."""
+        """Commits the position with this beside it, for who has the partition after this process: behind what is done,
+        so that no later commit of that takes it away."""
         consumer, partition = self._thread._ensure_consumer(), TopicPartition(tp.topic, tp.partition)
+        done = self._done.get(tp)
 
         async def commit() -> None:
-            at = await consumer.committed(partition)
+            at = done if done is not None else await consumer.committed(partition)
             await consumer.commit({partition: OffsetAndMetadata(at or 0, metadata)})
 
         await self._thread.call_thread(commit)
+        if done is not None:
+            self._committed_offset[tp] = done
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Holes need no book-keeping here; faust's is quadratic in their number."""

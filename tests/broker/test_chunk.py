@@ -103,6 +103,18 @@ def test_a_record_of_a_newer_schema_stops_the_stage_until_no_upgrade_has_come(ne
     assert [letter.reason for letter in stage.letters()] == ["newer_schema"]
 
 
+def test_the_wait_for_an_upgrade_stands_beside_what_is_done_and_not_yet_committed(new_stage: NewStage) -> None:
+    stage = new_stage(partitions=1)
+    replica = stage.start()
+    stage.send([page(1)])
+    wait_until(stage.chunked, "the first page is done")
+    newer = encode(page(2)).replace(b"\xa6schema\x01", b"\xa6schema" + bytes([SCHEMA_VERSION + 1]))
+    stage.send_raw(b"testwiki:2", newer)
+    assert replica.wait(60) == 75
+    at, mark = stage.beside_position()
+    assert (at, mark.newer_since > 0) == (1, True)
+
+
 def test_many_dead_letters_in_a_row_stop_the_stage(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1, max_dead_letters=5)
     for number in range(10):
