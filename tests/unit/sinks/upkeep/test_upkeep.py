@@ -370,10 +370,10 @@ def settled(care: Upkeep, clock: Clock, seconds: float = 10, most: int = 60) -> 
 
 
 def found_by(table: Table, words: str, column: str = "text_words") -> set[str]:
-    """Pages that the words find in the rows that the index has."""
+    """Pages that the words find in the rows that the index has: in all, for rows of one score have no order."""
     search: Any = table.lance.search
     query: Any = MatchQuery
-    found = search(query(words, column), query_type="fts").fast_search().select(["page", "_score"]).limit(100)
+    found = search(query(words, column), query_type="fts").fast_search().select(["page", "_score"]).limit(10_000)
     return {row["page"] for row in found.to_list()}
 
 
