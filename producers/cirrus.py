@@ -19,7 +19,7 @@ from producers.bytes.blocks import PACKINGS, Damaged, PackedFile, read_ahead
 from producers.bytes.bulk import BulkEntry, read_entries
 from producers.bytes.lines import MAX_LINE_BYTES, Position, read_lines
 from producers.fetch.settings import DownloadSettings
-from producers.reader import Entry, Tick, blank_lines
+from producers.reader import Entry, Tick, blank_lines, ticking
 from producers.run.shards import FileNames, Origin, Shard
 from producers.run.source import Source
 from producers.snapshots.finish import finish
@@ -130,7 +130,8 @@ class CirrusReader:
 
     def read(self, start: Position, tick: Tick) -> Iterator[Entry]:
         """The entries from `start` on; see `producers.reader.DocumentReader`."""
-        for entry in read_entries(read_lines(self._blocks(tick), start, self._max_line_bytes)):
+        blocks = ticking(read_ahead(self._dump.blocks()), tick)
+        for entry in read_entries(read_lines(blocks, start, self._max_line_bytes)):
             yield self.entry(entry)
 
     def entry(self, found: BulkEntry) -> Entry:
@@ -145,11 +146,6 @@ class CirrusReader:
             page = self._documents.read(named, found.document, notes, lost_action=lost)
         entry = Entry(found.after, page, tuple(notes), lines=found.lines, blank=found.blank)
         return entry._replace(may_be=_named(found)) if entry.unreadable else entry
-
-    def _blocks(self, tick: Tick) -> Iterator[bytes]:
-        for block in read_ahead(self._dump.blocks()):
-            yield block
-            tick()  # here, and not once an entry: lines of earlier runs are passed over without one
 
 
 def _named(entry: BulkEntry) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from pipeline.errors import UsageError
 from pipeline.rejected import Rejected
 from producers.bytes.blocks import PACKINGS, Damaged, PackedFile
 from producers.bytes.lines import LINE_TOO_LONG, MAX_LINE_BYTES, NOT_JSON, Line, Position, mend_json, read_lines
-from producers.fields.mapping import FieldMapping, SeenIds, field, fields_of_folders
+from producers.fields.mapping import FieldMapping, RecordPages, field
 from producers.fields.settings import MappingSettings
-from producers.reader import Entry, Tick, blank_lines
+from producers.reader import Entry, Tick, blank_lines, ticking
 from producers.run.runner import run_source
 from producers.run.shards import FileNames, Shard
 from producers.run.source import Source
@@ -29,7 +29,6 @@ _SUFFIXES = tuple(plain + packed for plain in (*_LINES, ".json") for packed in P
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _LINES_OF = {b"[": "jq -c '.[]'", b"{": "jq -c ."}
 """By what a file begins with that is one array, or objects over several lines: the command that makes lines."""
-
 
 _value = msgspec.json.Decoder()
 
@@ -54,9 +53,7 @@ class JsonlReader:
     def __init__(self, shard: Shard, settings: JsonlSettings) -> None:
         self._dump = PackedFile(shard.path)
         self._max_line_bytes = settings.max_line_bytes
-        self._mapping = settings.mapping
-        self._seen = SeenIds()
-        self._of_folders = fields_of_folders(shard.path)
+        self._pages = RecordPages(shard.path, settings.mapping)
 
     @property
     def bytes_read(self) -> int:
@@ -64,13 +61,8 @@ class JsonlReader:
 
     def read(self, start: Position, tick: Tick) -> Iterator[Entry]:
         """The entries from `start` on; see `producers.reader.DocumentReader`."""
-        for line in read_lines(self._blocks(tick), start, self._max_line_bytes):
+        for line in read_lines(ticking(self._dump.blocks(), tick), start, self._max_line_bytes):
             yield self._entry(line)
-
-    def _blocks(self, tick: Tick) -> Iterator[bytes]:
-        for block in self._dump.blocks():
-            yield block
-            tick()
 
     def _entry(self, line: Line) -> Entry:
         if line.data is None:
@@ -81,8 +73,8 @@ class JsonlReader:
         record = read_object(line.data, notes)
         if isinstance(record, Rejected):
             return Entry(line.after, record)
-        page = self._mapping.read({**self._of_folders, **record} if self._of_folders else record, notes)
-        return Entry(line.after, page, (*notes, *self._seen.notes(page)))
+        page = self._pages.read(record, notes)
+        return Entry(line.after, page, tuple(notes))
 
 
 def read_object(data: bytes | bytearray, notes: list[str]) -> dict[str, object] | Rejected:

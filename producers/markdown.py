@@ -20,7 +20,7 @@ from producers.bytes.blocks import PackedFile
 from producers.bytes.lines import BAD_TEXT, Position
 from producers.fields.mapping import Record, field
 from producers.fields.settings import MappingSettings
-from producers.reader import Entry, Tick
+from producers.reader import Entry, Tick, ticking
 from producers.run.runner import run_source
 from producers.run.shards import FileNames, Shard
 from producers.run.source import Source
@@ -118,9 +118,8 @@ class MarkdownReader:
         if start.line:
             return
         data = bytearray()
-        for block in self._file.blocks():
+        for block in ticking(self._file.blocks(), tick):
             data += block
-            tick()
             if len(data) > MAX_BYTES:
                 yield Entry(Position(1, len(data)), TOO_LARGE)
                 return

@@ -11,7 +11,7 @@ from pipeline.cli import command, new_app, run
 from pipeline.errors import UsageError
 from producers.bytes.blocks import Damaged
 from producers.bytes.lines import Position
-from producers.fields.mapping import SeenIds, fields_of_folders
+from producers.fields.mapping import RecordPages, fields_of_folders
 from producers.fields.parquet_rows import ParquetRows, Row
 from producers.fields.settings import MappingSettings
 from producers.reader import Entry, Tick
@@ -31,9 +31,7 @@ class ParquetReader:
         self.bytes_read = 0
         self._rows = ParquetRows(shard.path, settings.mapping.skip_fields)
         self._size = shard.size
-        self._mapping = settings.mapping
-        self._seen = SeenIds()
-        self._of_folders = fields_of_folders(shard.path)
+        self._pages = RecordPages(shard.path, settings.mapping)
 
     def read(self, start: Position, tick: Tick) -> Iterator[Entry]:
         """The rows from `start` on; see `producers.reader.DocumentReader`."""
@@ -46,8 +44,8 @@ class ParquetReader:
 
     def _entry(self, row: Row, after: Position) -> Entry:
         notes: list[str] = []
-        page = self._mapping.read({**self._of_folders, **row.record} if self._of_folders else row.record, notes)
-        return Entry(after, page, (*notes, *["unreadable_value"] * row.unreadable, *self._seen.notes(page)))
+        page = self._pages.read(row.record, notes)
+        return Entry(after, page, (*notes, *["unreadable_value"] * row.unreadable))
 
 
 def check_columns(path: Path, settings: MappingSettings) -> None:

@@ -6,7 +6,7 @@ Kafka: the runner does all that with the entries, for every source alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from pipeline.records import Page
@@ -43,6 +43,13 @@ class Entry(NamedTuple):
         """True when no page could be made of it, though there may be one."""
         page = self.page
         return isinstance(page, Rejected) and (page.damaged or page.reason in UNREADABLE)
+
+
+def ticking(blocks: Iterable[bytes], tick: Tick) -> Iterator[bytes]:
+    """The blocks of a file, with a tick behind each, also where no entry comes of them, as of those of earlier runs."""
+    for block in blocks:
+        yield block
+        tick()
 
 
 def blank_lines(after: Position, count: int = 1) -> Entry:

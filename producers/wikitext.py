@@ -20,7 +20,7 @@ from pipeline.wiki_name import WikiNameOrNone
 from producers.bytes.blocks import Damaged, PackedFile, WrongKind
 from producers.bytes.lines import Position
 from producers.bytes.xml import EndMissing, read_pages
-from producers.reader import Entry, Tick
+from producers.reader import Entry, Tick, ticking
 from producers.run.runner import run_source
 from producers.run.shards import FileNames, Origin, Shard
 from producers.run.source import FileSettings, Source
@@ -111,7 +111,7 @@ class WikitextReader:
         """The pages of the file, and the wikitext to parse; a damage is kept until they all have been parsed."""
         self._damage = None
         try:
-            for found in read_pages(self._blocks(tick), start):
+            for found in read_pages(ticking(self._dump.blocks(), tick), start):
                 notes: list[str] = []
                 if found.data is None:
                     page: ExportedPage | Rejected = Rejected(found.malformed, damaged=True)
@@ -122,11 +122,6 @@ class WikitextReader:
             self._damage = Damaged("cut off", self.bytes_read, "it ends without </mediawiki>")
         except Damaged as damage:
             self._damage = damage
-
-    def _blocks(self, tick: Tick) -> Iterator[bytes]:
-        for block in self._dump.blocks():
-            yield block
-            tick()
 
 
 def parsers(settings: WikitextSettings) -> int:

@@ -261,10 +261,6 @@ class SeenIds:
         self._max_ids = max_ids
         self._seen: set[int] = set()
 
-    def notes(self, page: Page | Rejected) -> tuple[str, ...]:
-        """`duplicate_id` for a page whose id was seen before."""
-        return ("duplicate_id",) if isinstance(page, Page) and self.again(page.page_id) else ()
-
     def again(self, page_id: str) -> bool:
         """True for an id that was seen before; a duplicate further away than `max_ids` may go unnoticed."""
         digest = int.from_bytes(hashlib.blake2b(page_id.encode(), digest_size=8).digest())
@@ -274,3 +270,19 @@ class SeenIds:
             self._seen.clear()
         self._seen.add(digest)
         return False
+
+
+class RecordPages:
+    """Makes pages of the records of one file, which have the fields that its folders give besides their own."""
+
+    def __init__(self, path: Path, mapping: FieldMapping) -> None:
+        self._mapping = mapping
+        self._of_folders = fields_of_folders(path)
+        self._seen = SeenIds()
+
+    def read(self, record: Record, notes: list[str]) -> Page | Rejected:
+        """The record's page, as `FieldMapping.read`; an id that a record before it has is noted."""
+        page = self._mapping.read({**self._of_folders, **record} if self._of_folders else record, notes)
+        if isinstance(page, Page) and self._seen.again(page.page_id):
+            notes.append("duplicate_id")
+        return page
