@@ -13,7 +13,7 @@ from enum import IntEnum
 
 
 class Break(IntEnum):
-    """How good it is to cut here; a window takes the best within reach."""
+    """The quality of a cut here; a window takes the best within reach."""
 
     NEVER = 0
     TOKEN = 1

@@ -36,7 +36,7 @@ class StallTimer:
         self._seen: dict[int, tuple[int, float]] = {}
 
     def observe(self, now: float, mine: Iterable[int], committed: Mapping[int, int], ends: Mapping[int, int]) -> float:
-        """How long, in seconds, my partitions have had lag without any commit; 0 when there is none."""
+        """Seconds for which my partitions have had lag without any commit; 0 when there is none."""
         positions = {partition: committed.get(partition, 0) for partition in mine}
         late = {partition for partition, position in positions.items() if position < ends.get(partition, 0)}
         if not late or any(self._position(p) != position for p, position in positions.items()):

@@ -27,7 +27,7 @@ class TokenBudget:
             raise ValueError(f"a budget of {self.tokens} tokens and {self.rows} rows has no room for anything")
 
     def rows_of(self, length: int) -> int:
-        """How many sequences of this length make one batch; at least one."""
+        """The number of sequences of this length that make one batch; at least one."""
         return max(1, min(self.rows, self.tokens // max(1, length)))
 
 

@@ -99,7 +99,7 @@ def probe_batches(encoder: Encoder, longest: int, rows: int) -> list[list[Ids]]:
 
 
 def measured(encoder: Encoder, name: str, batches: list[list[Ids]], exact: Vectors) -> Probe:
-    """How this encoder's vectors compare with the exact ones, and how fast they come."""
+    """The distance of this encoder's vectors from the exact ones, and their speed."""
     vectors = _vectors(encoder, batches)  # also warms up: kernels, allocator, oneDNN's reordered weights
     with np.errstate(invalid="ignore", divide="ignore"):
         cosines = (vectors * exact).sum(axis=1) / (np.linalg.norm(vectors, axis=1) * np.linalg.norm(exact, axis=1))

@@ -101,11 +101,11 @@ class _Cutter:
         return end
 
     def start(self, token: int) -> int:
-        """Where a window that begins with this token begins in the text."""
+        """The place in the text at which a window that begins with this token begins."""
         return _skip_space(self._text, self._cut(token))
 
     def end(self, token: int) -> int:
-        """Where a window that ends before this token ends in the text."""
+        """The place in the text at which a window that ends before this token ends."""
         position = self._cut(token)
         while position > 0 and self._text[position - 1].isspace():
             position -= 1

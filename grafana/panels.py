@@ -36,7 +36,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """From `value` on the answer has this colour."""
+    """A colour of the answer, from `value` on."""
 
     value: float
     color: Literal["green", "yellow", "orange", "red"]

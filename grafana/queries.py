@@ -49,7 +49,7 @@ def finished(window: str, by: str, *where: str) -> str:
 
 
 def growth(metric: str, window: str, by: str, *where: str) -> str:
-    """How much a counter has grown in this window. It is a fraction, for Prometheus estimates the window's edges."""
+    """The growth of a counter in this window. It is a fraction, for Prometheus estimates the window's edges."""
     return f"sum by ({by}) (increase(cirrostream_{metric}_total{matching(*where)}[{window}]))"
 
 
@@ -62,7 +62,7 @@ def quantile(q: float, histogram: str, window: str, by: str, *where: str) -> str
 
 
 def spread(histogram: str, window: str, *where: str) -> str:
-    """How many observations fell into each bucket, for a heat map."""
+    """The number of observations in each bucket, for a heat map."""
     return f"sum by (le) (increase(cirrostream_{histogram}_bucket{matching(*where)}[{window}]))"
 
 

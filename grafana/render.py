@@ -108,7 +108,7 @@ def _runbook() -> dashboard.TextBoxVariable:
 
 
 def paths() -> dict[Path, str]:
-    """Where each dashboard is committed, and what must be there."""
+    """The file of each dashboard, and what must be in it."""
     return {FOLDER / f"{board.uid.removeprefix('cirrostream-')}.json": render(board) for board in BOARDS}
 
 

@@ -14,7 +14,7 @@ from pipeline.errors import Fatal
 
 
 class Positions(Protocol):
-    """Where to start reading partitions that have just been assigned."""
+    """The rule for where to start reading partitions that have just been assigned."""
 
     def __call__(self, committed: Mapping[int, int | None], log_starts: Mapping[int, int]) -> Mapping[int, int]:
         """Next offset for each partition. Raises Fatal when it would leave a gap."""

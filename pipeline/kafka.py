@@ -38,7 +38,7 @@ READ_SECONDS = 3_600.0
 
 
 def bootstrap_file(data_dir: Path) -> Path:
-    """Where the local Kafka of this data folder leaves its `host:port` while it runs."""
+    """The file in which the local Kafka of this data folder leaves its `host:port` while it runs."""
     return data_dir / "kafka" / "bootstrap"
 
 
@@ -205,7 +205,7 @@ class Cluster:
         self._limits.clear()
 
     def log(self, topic: str) -> TopicLog:
-        """Where a topic's partitions begin and end.
+        """The beginnings and ends of a topic's partitions.
 
         Raises:
             Fatal: there is no such topic.

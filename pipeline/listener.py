@@ -28,7 +28,7 @@ class NotKafka(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """How a listener wants to be spoken to."""
+    """The protocol that a listener wants."""
 
     tls: bool
     mechanisms: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ def look_at(host: str, port: int, certificate: tuple[str, str] | None = None) ->
 
 
 def distrust(host: str, port: int, context: ssl.SSLContext) -> str:
-    """Why a TLS listener's certificate is not believed; empty when it is."""
+    """The reason why a TLS listener's certificate is not believed; empty when it is."""
     try:
         with socket.create_connection((host, port), TIMEOUT_S) as raw, context.wrap_socket(raw, server_hostname=host):
             return ""

@@ -26,7 +26,7 @@ PARTITIONS_A_REQUEST = 5_000
 
 @dataclass(frozen=True, slots=True)
 class TopicLog:
-    """Where the logs of a topic's partitions begin and end.
+    """The beginnings and ends of the logs of a topic's partitions.
 
     A partition without a leader is left out: nobody can say. `topic_id` is another one once the topic is made anew.
     """
@@ -99,7 +99,7 @@ def groups_with_offsets(cluster: Cluster) -> list[str]:
 
 
 def group_members(cluster: Cluster, groups: Sequence[str]) -> dict[str, int]:
-    """How many members each group has now; 0 for one that is not there. Raises Fatal when Kafka refuses."""
+    """The number of members that each group has now; 0 for one that is not there. Raises Fatal when Kafka refuses."""
     if not groups:
         return {}
 

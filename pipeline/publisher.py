@@ -127,7 +127,7 @@ class Delivery:
 
     @property
     def records(self) -> list[RecordMetadata]:
-        """Where they stand, once they are `done`."""
+        """The places at which they stand, once they are `done`."""
         return [sent.future.value for sent in self._sent]
 
     def wait(self, timeout_s: float = GIVE_UP_SECONDS) -> list[RecordMetadata]:
@@ -303,7 +303,7 @@ class Publisher:
             self._rebuild_if_dead()
 
     def _flush(self, timeout_s: float) -> None:
-        """Who waits does not linger. How it went is asked of the futures: flush is wrong about them both ways."""
+        """Sends what lingers, for who waits. The futures tell the outcome: flush is wrong about them both ways."""
         with contextlib.suppress(KafkaError):
             self._producer.flush(timeout_s)
         with self._changed:  # a moment, where it returned at once: no busy loop

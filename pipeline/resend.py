@@ -21,7 +21,7 @@ BATCH_BYTES = 32 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """Where a page's newest record stands; `timestamp` is in ms, as Kafka has it."""
+    """The place of a page's newest record; `timestamp` is in ms, as Kafka has it."""
 
     partition: int
     offset: int

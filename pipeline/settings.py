@@ -58,7 +58,7 @@ FileOrNone = Annotated[Path | None, BeforeValidator(lambda value: value or None)
 
 
 class KafkaSettings(BaseSettings):
-    """Which cluster, and how to get in. Read from the environment, with the names that Kafka's own tools use.
+    """The cluster, and the way into it. Read from the environment, with the names that Kafka's own tools use.
 
     Settings that do not go together are refused here, before anybody waits for a cluster that cannot answer. Ask
     `kafka_settings` for them: it refuses in words.
@@ -178,7 +178,7 @@ class ModelSettings(Settings):
 
 
 class TableSettings(Settings):
-    """Where the vectors are."""
+    """The place of the vectors."""
 
     lance_uri: str = Field("", description="LanceDB's folder or s3:// or gs:// address; empty: DATA_DIR/lance.")
     table: Name = Field("wikipedia", description="Name of the table.")

@@ -27,7 +27,7 @@ from producers.snapshots.snapshots import Snapshots
 
 
 class LedgerSettings(Settings):
-    """Which snapshots, and where the account goes."""
+    """The snapshots to show, and the place for the account."""
 
     wiki: WikiNameOrNone = Field("", description="Only this wiki's.")
     snapshot: str = Field("", description="Only this one (YYYYMMDD).")

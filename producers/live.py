@@ -53,7 +53,7 @@ def _moment(value: str) -> str:
 
 
 class LiveSettings(WikiSettings):
-    """Which changes to follow, from where, and how eagerly."""
+    """The changes to follow, the place to begin at, and the pace."""
 
     stream: Annotated[str, AfterValidator(web_address)] = Field(
         PUBLIC_STREAM, description="Address of the stream of page changes (server-sent events)."
@@ -104,7 +104,7 @@ def _tick(service: Service) -> None:
 
 
 def begin_or_go_on(settings: LiveSettings, stored: LivePosition | None, service: Service) -> LivePosition:
-    """Where to begin. Raises Fatal when the stream no longer has what came after."""
+    """The place to begin at. Raises Fatal when the stream no longer has what came after."""
     afresh = begin(settings.wiki, settings.stream, settings.since)
     if stored is None:
         service.log.info("begins", since=afresh.begun)

@@ -30,7 +30,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a table's texts come from, each list sorted; only ever grows."""
+    """The origin of a table's texts, each list sorted; only ever grows."""
 
     wikis: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
-    """How a table was made."""
+    """The making of a table."""
 
     model: str = ""
     """Name on the hub, or `A_FOLDER`."""

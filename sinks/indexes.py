@@ -75,7 +75,7 @@ class Found:
 
     @classmethod
     def of(cls, config: IndexConfig) -> Found:
-        """From an item of `list_indices`."""
+        """Reads an item of `list_indices`."""
         return cls(
             name=config.name,
             column=config.columns[0] if len(config.columns) == 1 else "",

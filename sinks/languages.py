@@ -66,7 +66,7 @@ _NO_LETTERS = r"[^\pL\p{Nl}\p{No}]+"
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """How a full-text column cuts its texts into terms."""
+    """The rule by which a full-text column cuts its texts into terms."""
 
     base: Literal["simple", "icu"] = "simple"
     stemmer: str | None = None

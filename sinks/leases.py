@@ -65,7 +65,7 @@ def encode_lease(lease: Lease) -> bytes:
 
 
 def leases_of(files: Iterable[LeaseFile], versions: Mapping[int, float], now: float) -> Leases:
-    """Which files hold a version, of a table with these versions and the times they were committed at. Pure."""
+    """The files that hold a version, of a table with these versions and the times they were committed at. Pure."""
     held: list[Held] = []
     void: list[tuple[LeaseFile, str]] = []
     for file in files:

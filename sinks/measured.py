@@ -13,7 +13,7 @@ class LegWeights(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
-    """How well one mode of search finds the page that a question was made from."""
+    """The success of one mode of search at finding the page that a question was made from."""
 
     questions: int
     recall: float

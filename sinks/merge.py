@@ -39,7 +39,7 @@ all other rows `stamp` is null, and so is the division."""
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Which stored rows give way to those of a merge, and what becomes of rows that are not stored."""
+    """The stored rows that give way to those of a merge, and the fate of rows that are not stored."""
 
     condition: str
     inserts: bool = True

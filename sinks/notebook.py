@@ -38,7 +38,7 @@ def entry(files: ModelFiles) -> dict[str, str]:
 
 
 def why_not(about: About | None, metadata: dict[bytes, bytes] | None) -> str:
-    """Why a plain LanceDB notebook cannot ask this table in words; empty when it can."""
+    """The reason why a plain LanceDB notebook cannot ask this table in words; empty when it can."""
     if metadata and KEY.encode() in metadata:
         return ""
     if about is None or not about.created:

@@ -52,7 +52,7 @@ class RowBytes:
 
 
 def too_large(record: EmbeddedPage) -> str | None:
-    """Why the page has more rows, or larger ones, than can be merged; None when it has not."""
+    """The reason why the page cannot be merged, more rows or larger ones than can be; None when it can."""
     size = RowBytes.of(record)
     if size.total <= MAX_PAGE_BYTES:
         return None

@@ -59,7 +59,7 @@ class Start:
 def start_positions(
     fence: Mapping[int, int] | None, logs: Mapping[int, PartitionOffsets], *, rebuild: bool = False
 ) -> Start:
-    """Where to read on. `fence` has the table's offsets, or is None when there is no table.
+    """The offsets at which to read on. `fence` has the table's offsets, or is None when there is no table.
 
     With `rebuild`, partitions with a gap start at the log's start.
 

@@ -161,7 +161,7 @@ def _writer(context: Context) -> Finding:
 
 
 def _changed(location: str, name: str) -> float | None:
-    """When the newest version of a table in a folder was written."""
+    """The time at which the newest version of a table in a folder was written."""
     if "://" in location:
         return None
     times = []

@@ -28,7 +28,7 @@ class TrialSettings(ModelSettings):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """How the model did."""
+    """The outcome of a model's trial."""
 
     device: str = ""
     dtype: str = ""

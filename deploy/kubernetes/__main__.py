@@ -27,7 +27,7 @@ class UsersSettings(Settings):
 
 
 class CheckSettings(TableSettings):
-    """Where the table is to be."""
+    """The place for the table."""
 
 
 app = new_app("Renders Kubernetes manifests that follow from the code.")

@@ -15,7 +15,7 @@ LARGEST_RECORD = 36 * MIB
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where clients and the controller connect."""
+    """The ports that clients and the controller connect to."""
 
     clients: int
     controller: int

@@ -143,11 +143,11 @@ class LocalKafka:
             raise Fatal(f"the local Kafka cannot come back: something else has its port now ({before})")
 
     def exit_code(self) -> int | None:
-        """How the broker ended, or None while it runs."""
+        """The exit code of the broker, or None while it runs."""
         return self._child.poll() if self._child is not None else None
 
     def last_words(self) -> str:
-        """Why the broker says that it ended: the exception below its first error, else its last line."""
+        """The reason that the broker gives for its end: the exception below its first error, else its last line."""
         with suppress(OSError):
             lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
             named = [line for line in lines if re.match(r"[\w.$]+(?:Exception|Error): ", line)]

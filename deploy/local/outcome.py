@@ -26,7 +26,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: `incomplete` when all that could be read is in the table, and something could not be read."""
+    """The end of a run: `incomplete` when all that could be read is in the table, and something could not be read."""
 
     kind: Literal["complete", "incomplete", "failed", "stopped"]
     exit_code: int
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def outcome_of(supervisor: Supervisor, kafka: KafkaView, *, stopped: bool, follow: bool) -> Outcome | None:
-    """How the run has ended, or None while it goes on."""
+    """The end of the run, or None while it goes on."""
     if supervisor.failed is not None:
         return Outcome("failed", Exit.CHECK_FAILED, failure_line(supervisor.failed))
     if kafka.fatal is not None:

@@ -107,6 +107,6 @@ def killed_by(code: int) -> str | None:
 
 
 def ending(code: int) -> str:
-    """How a process ended, for people."""
+    """The end of a process, for people."""
     name = killed_by(code)
     return f"was killed by {name}" if name else f"ended with code {code}"

@@ -29,7 +29,7 @@ def find_prometheus() -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class LocalPrometheus:
-    """Where it keeps things, below `folder`, and where it answers: on loopback alone."""
+    """A Prometheus that keeps its data below `folder`, and answers on loopback alone."""
 
     folder: Path
     port: int

@@ -62,7 +62,7 @@ class Readiness:
 
     @property
     def says(self) -> str:
-        """How it stands, for the screen; empty while nobody waits."""
+        """The state of the wait, for the screen; empty while nobody waits."""
         if self._began is None:
             return ""
         waited = self.clock() - self._began

@@ -159,7 +159,7 @@ class Supervisor:
 
 
 def failure_line(replica: Replica) -> str:
-    """Why a replica was given up or what it misses, in one line: what happened, the last error of its log,
+    """The reason why a replica was given up, or what it misses, in one line: what happened, the last error of its log,
     where the log is."""
     how = ending(replica.last_code or 0)
     if replica.policy.exhausted:

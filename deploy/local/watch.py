@@ -106,7 +106,7 @@ class Watcher(threading.Thread):
         return self._look.total(stage)
 
     def reading_is_over(self) -> None:
-        """From now on an end is an end: all producers have come to theirs."""
+        """Takes an end for the end: all producers have come to theirs."""
         self._look.await_end()
 
     def ask(self) -> None:

@@ -52,7 +52,7 @@ def _stage_stuck(windows: Windows) -> Alert:
 
 
 def _unless_excused(windows: Windows) -> str:
-    """Who has only just come is not stuck, and neither is the writer while a step of upkeep takes its time."""
+    """A member that has just come is not stuck, nor is the writer while a step of upkeep takes its time."""
     members = f"avg_over_time(cirrostream_group_members[{windows.of(2)}])"
     upkeep = f"max by (stage) (time() - (cirrostream_upkeep_due_since_timestamp_seconds > 0)) < {windows.seconds(15):g}"
     return (

@@ -160,7 +160,7 @@ def purge_letters(settings: PurgeSettings) -> int:
 
 
 def _old(records: Iterable[ConsumerRecord], before: int | None) -> tuple[dict[int, int], int]:
-    """Where each partition would begin without what is older than `before` (ms), and how many letters that are.
+    """The beginning of each partition without what is older than `before` (ms), and the number of those letters.
 
     Kafka removes from the front alone: an old letter behind a younger one stays.
     """

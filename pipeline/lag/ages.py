@@ -86,7 +86,7 @@ class Ages:
         return seen.position <= offsets.position and offsets.end <= seen.end
 
     def _due_since(self, place: Place, offsets: OffsetRange, now: float) -> float | None:
-        """When it was last looked at, if it is time to look again; never, also when the group was set back."""
+        """The time of the last look, if it is time to look again; never, also when the group was set back."""
         seen = self._seen.get(place)
         if seen is None or offsets.position < seen.position:
             return NEVER

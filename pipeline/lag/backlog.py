@@ -36,7 +36,7 @@ class Backlog:
 
     @property
     def position(self) -> Mapping[int, int]:
-        """Where the group goes on: at its commit, or without one, or with one that was trimmed, at the log's start."""
+        """The offset at which the group goes on: its commit; else, or where that was trimmed, the log's start."""
         return {p: max(self.committed.get(p, 0), start) for p, start in self.log.starts.items()}
 
     @property
@@ -80,7 +80,7 @@ class ClusterProbe:
         self._cluster = cluster
 
     def backlogs(self, steps: Sequence[Step]) -> dict[Step, Backlog]:
-        """Where all steps stand, but those whose topic does not exist.
+        """The standing of all steps, but of those whose topic does not exist.
 
         Committed is fetched first: the other way round a busy group would have a negative lag.
         """

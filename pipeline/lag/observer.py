@@ -72,7 +72,7 @@ class Observer:
         self._movements: dict[tuple[str, str], Movement] = {}
 
     def look(self, steps: Sequence[Step], read_seconds: float = READ_SECONDS) -> LagView:
-        """Where these groups stand now; some questions for all of them, and one bounded read.
+        """The standing of these groups now; some questions for all of them, and one bounded read.
 
         Args:
             read_seconds: what the read may take; 0: nothing is read, and no age is known.

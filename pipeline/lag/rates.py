@@ -38,7 +38,7 @@ class Rate:
 
     @property
     def span_s(self) -> float:
-        """How much of the window there is; a rate without it says nothing."""
+        """The part of the window that there is; a rate without it says nothing."""
         return self._points[-1][0] - self._points[0][0] if self._points else 0.0
 
 

@@ -97,7 +97,7 @@ class StatusCollector:
         self._began = time.monotonic()
 
     def await_end(self) -> None:
-        """From now on a run's source is at its end: what was sent is the whole, and all is done when that is."""
+        """Takes a run's source for ended: what was sent is the whole, and all is done when that is."""
         self._whole.end()
         self._kafka.await_end()
 

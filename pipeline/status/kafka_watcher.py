@@ -98,7 +98,7 @@ class KafkaWatcher(threading.Thread):
         self._cluster.close()
 
     def await_end(self) -> None:
-        """From now on nothing of ours goes into the first topic: when its end is reached, all is done."""
+        """Takes the first topic's end for the last: nothing of ours goes into it any more."""
         if self._completion is None:
             self._completion, self._look_s = Completion(self.steps), END_LOOK_S
 

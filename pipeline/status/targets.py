@@ -95,7 +95,7 @@ class Names:
         self._asked = threading.Event()
 
     def follow(self, hosts: Iterable[str]) -> None:
-        """From now on looks these up as well, every `RESOLVE_S`; waits a moment for the first answers."""
+        """Looks these up as well from now on, every `RESOLVE_S`; waits a moment for the first answers."""
         new = {host for host in hosts if not _is_address(host)} - self._hosts
         if not new:
             return

@@ -106,7 +106,7 @@ class Alias(msgspec.Struct):
 
 
 class User(msgspec.Struct):
-    """Who asks, as the wiki sees it."""
+    """The one who asks, as the wiki sees it."""
 
     id: int = 0
     """0: nobody that it knows."""

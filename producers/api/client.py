@@ -99,7 +99,7 @@ class MediaWikiApi:
 
     @property
     def pages_a_call(self) -> int:
-        """How many pages to ask for at a time."""
+        """The number of pages to ask for at a time."""
         return DOCUMENTS_A_CALL if self.site().has_documents else PAGES_A_CALL
 
     def by_ids(self, page_ids: Sequence[int]) -> Found:

@@ -153,7 +153,7 @@ class Downloads:
             self._changed.notify_all()
 
     def progress(self) -> DownloadProgress:
-        """How all of it stands now."""
+        """The state of all downloads now."""
         files = tuple(FileProgress(item.file.place, item.state, item.have, item.size) for item in self._wanted)
         received = sum(item.part.received for item in self._items)
         rate = self._rate.after(self._server.clock.now(), received)

@@ -42,7 +42,7 @@ class RemoteFile:
 
 
 class Version(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Which version of a file a server has. A file may be replaced between two requests: then its parts don't fit."""
+    """The version of a file that a server has: parts of a file that was replaced between two requests do not fit."""
 
     size: int | None = None
     etag: str = ""
@@ -77,7 +77,7 @@ class NotThere(Refused):
 
 
 class FileServer(Protocol):
-    """Where files come from: a web server, an object store."""
+    """A place that files come from: a web server, an object store."""
 
     clock: StopClock
 

@@ -33,7 +33,7 @@ def _mirror(value: str) -> str:
 
 
 class MirrorSettings(Settings):
-    """Which snapshot of which wiki, and from where."""
+    """The snapshot and the wiki to fetch, and the server."""
 
     wiki: WikiNameOrNone = Field("", description="Wiki whose dump to download, such as simplewiki or enwiki.")
     snapshot: Annotated[str, AfterValidator(_snapshot)] = Field(
@@ -47,7 +47,7 @@ class MirrorSettings(Settings):
 
     @property
     def dumps_folder(self) -> Path:
-        """Where downloads lie, in folders as on their server."""
+        """The folder of downloads, which has folders as on their server."""
         return self.data_dir / "dumps"
 
 

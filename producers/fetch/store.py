@@ -40,7 +40,7 @@ _VERSION_KEYS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "last_
 
 
 class Names(Protocol):
-    """How the names of the files that a source takes tell them from others."""
+    """The rule by which names tell the files that a source takes from others."""
 
     @property
     def what(self) -> str:
@@ -218,7 +218,7 @@ def _size(info: Mapping[str, Any]) -> int | None:
 
 
 def _place(scheme: str, path: str) -> str:
-    """Where it will lie here: below folders of the same names, for they tell the wiki and the date."""
+    """The place at which it will lie here: below folders of the same names, for they tell the wiki and the date."""
     *folders, name = path.strip("/").split("/")
     folders[:1] = [folder.rpartition("@")[2] for folder in folders[:1]]  # a host's user and password are no folder
     return "/".join([_safe(scheme), *map(_safe, folders), name])

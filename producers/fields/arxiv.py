@@ -61,7 +61,7 @@ def _split(value: object) -> object:
 
 
 def _versions(value: object, notes: list[str]) -> list[str]:
-    """When each version came, ISO 8601; none when any of them cannot be read."""
+    """The time of each version, ISO 8601; none when any of them cannot be read."""
     if value is None:
         return []
     try:

@@ -53,8 +53,8 @@ class Reshaping:
 
 @dataclass(frozen=True, slots=True)
 class FieldMapping:
-    """Which field of a record is what; `doc.title` is the field `title` of the object in `doc`, unless a field itself
-    has that name."""
+    """The fields of a record by their meaning; `doc.title` is the field `title` of the object in `doc`, unless a field
+    itself has that name."""
 
     wiki: str
     id_field: str = "id"

@@ -21,7 +21,7 @@ MAX_BYTES = 32 * MIB
 
 
 class Acknowledged(Protocol):
-    """Where a record stands."""
+    """The place of a record."""
 
     @property
     def partition(self) -> int: ...

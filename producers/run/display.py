@@ -104,7 +104,7 @@ def ledger_numbers(ledger: Ledger) -> tuple[str, ...]:
 
 
 def reasons(ledger: Ledger) -> str:
-    """Why entries were left out, the commonest first."""
+    """The reasons why entries were left out, the commonest first."""
     parts = (("dropped", ledger.dropped), ("malformed", ledger.malformed), ("mended", ledger.mended))
     return "\n".join(
         f"{what}: " + ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda c: -c[1]))

@@ -50,7 +50,7 @@ State = Literal["waiting", "reading", "finished", "limited", "stopped", "failed"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """How a shard stands. The last report of a process has a state other than `reading`."""
+    """The standing of a shard. The last report of a process has a state other than `reading`."""
 
     state: State
     ledger: Ledger

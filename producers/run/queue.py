@@ -60,7 +60,7 @@ class ShardQueue(Protocol):
 
     @property
     def downloads(self) -> DownloadProgress | None:
-        """How downloads stand; None where there are none."""
+        """The state of downloads; None where there are none."""
         ...
 
 

@@ -104,7 +104,7 @@ class FileRun(Generic[S]):
         return progress.finished
 
     def start_of(self, shard: Shard, found: Found, service: Service) -> Progress:
-        """Where reading this shard goes on; raises what the source's own check does."""
+        """The place at which reading this shard goes on; raises what the source's own check does."""
         start = self._go_on(shard, found, service)
         if not start.finished:
             self.source.check(shard, self.settings)

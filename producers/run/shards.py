@@ -33,7 +33,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileNames:
-    """How the files of one kind are named."""
+    """The names of the files of one kind."""
 
     kind: str
     """Such as `cirrus`: the first part of the keys of their progress."""
@@ -117,7 +117,7 @@ def find_shards(sources: Iterable[str], names: FileNames) -> list[Shard]:
 
 
 def folders_in_names(paths: Iterable[Path], names: FileNames) -> dict[Path, int]:
-    """How many folders above it belong to each file's name: as many as tell it from others of the same name.
+    """The number of folders above it that belong to each file's name: as many as tell it from others of the same name.
 
     Raises:
         UsageError: two of one name are of one snapshot, where a name says all.

@@ -60,7 +60,7 @@ class DocumentReader:
         return self._page(document, page_id, notes) if isinstance(page_id, str) else page_id
 
     def _unwanted(self, document: Document) -> str:
-        """Why the document is left out whatever its id is."""
+        """The reason why the document is left out, whatever its id is."""
         rules = self._rules
         if document.page_type == "redirect" and rules.redirects != "page":
             return "redirect"

@@ -44,7 +44,7 @@ class ExportedPages:
         return self._page(exported, parsed, notes)
 
     def _unwanted(self, exported: ExportedPage) -> str:
-        """Why the page is left out, before its wikitext is parsed, which takes the longest."""
+        """The reason why the page is left out, before its wikitext is parsed, which takes the longest."""
         if exported.redirect:
             return "redirect"
         namespace = self._namespace(exported)

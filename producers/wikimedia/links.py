@@ -70,7 +70,7 @@ class LinkNames(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, namespaces: Iterable[tuple[int, str]]) -> LinkNames:
-        """From numbers and names, aliases included, as a wiki's site info and an export's head have them."""
+        """Takes numbers and names, aliases included, as a wiki's site info and an export's head have them."""
         names = {number: list(english) for number, english in ENGLISH_NAMES.items()}
         for number, name in namespaces:
             if number in names and (plain := plain_name(name)):

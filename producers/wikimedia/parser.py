@@ -164,7 +164,7 @@ class _Child:
             process.kill()
 
     def end(self) -> int | None:
-        """Its exit status: its own, if it has ended or does so now that nobody asks."""
+        """The child's exit status: its own, if it has ended or does so now that nobody asks."""
         process, self._process = self._process, None
         if process is None:
             return None

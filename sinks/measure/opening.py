@@ -38,7 +38,7 @@ def measured_table(settings: MeasureSettings, *, seed: int = 0) -> Measured:
 def table_quality(
     settings: ModelSettings, table: TableSettings, *, seconds: float, seed: int = 0
 ) -> dict[str, Quality]:
-    """How good searches of this table are as it is, with the weights that its fence has: `sinks.verify --quality`.
+    """The quality of searches of this table as it is, with the weights that its fence has: `sinks.verify --quality`.
 
     Raises:
         UsageError: there is no such table, it is of another model, or that cannot be loaded.

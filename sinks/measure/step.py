@@ -44,7 +44,7 @@ class Noted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MeasureRules:
-    """When a table is measured."""
+    """The rule for when a table is measured."""
 
     every_seconds: float = 24 * 3600
     """The quality is watched: it may change with the pages, too."""
@@ -205,7 +205,7 @@ class Measuring:
 
 
 def reason_to_measure(seen: Seen, measured: Measured | None, rules: MeasureRules, now: float) -> str:
-    """Why the table is to be measured, "" when it need not be. Pure; `now` in Unix time."""
+    """The reason why the table is to be measured, "" when it need not be. Pure; `now` in Unix time."""
     if not seen.rows:
         return ""
     if measured is None:

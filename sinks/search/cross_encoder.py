@@ -66,7 +66,7 @@ class CrossEncoderReranker:
         return cls(model, name)
 
     def scores(self, question: str, texts: Sequence[str], late: float | None = None) -> NDArray[np.float32]:
-        """How well each text answers, of shape (len(texts),); more is better.
+        """The fitness of each text as an answer, of shape (len(texts),); more is better.
 
         Args:
             late: `time.perf_counter()` after which nobody waits any more; no further batch is begun then.

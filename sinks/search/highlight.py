@@ -40,7 +40,7 @@ def words_of(question: str) -> tuple[str, ...]:
 
 
 def spans_of(line: str, words: Sequence[str]) -> Spans:
-    """Where one of these words, or another form of one, stands in a line."""
+    """The places in a line at which one of these words, or another form of one, stands."""
     return [span for span, _ in _found(line, words)]
 
 

@@ -12,7 +12,7 @@ from sinks.search.state import WHOLE_ROWS, State
 
 
 def useless_because(leg: Leg, state: State, *, loaded: bool) -> str:
-    """Why this leg can add nothing; "": it can.
+    """The reason why this leg can add nothing; "": it can.
 
     Args:
         loaded: the model is there.

@@ -92,7 +92,7 @@ def _named(asked: Asked, name: str, fuzziness: int, columns: Sequence[str], lanc
 
 
 def likeness(name: str, row: Mapping[str, Any]) -> float:
-    """How like a folded name is to the names of a page: the share of letters that stay in place, 1 more for all."""
+    """The likeness of a folded name to the names of a page: the share of letters that stay in place, 1 more for all."""
     title, *aliases = (row.get("names") or "").split("\n")
     if name == title:
         return 2.0

@@ -27,7 +27,7 @@ LONGEST_REST_S = 6 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class UpkeepRules:
-    """When a step is due. Rows count as often as they are written, dead ones too."""
+    """The rule for when a step is due. Rows count as often as they are written, dead ones too."""
 
     btree_merges: int = 20
     """Merges that the two BTREEs may miss: at 200 a merge takes 15 times as long, a rebuild takes 0.1 to 0.4 s."""

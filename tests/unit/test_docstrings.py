@@ -27,6 +27,13 @@ def test_a_modules_first_line_is_a_noun_phrase_or_a_verb_with_an_object(path: Pa
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_classes_and_functions_are_described_in_whole_sentences_or_noun_phrases(path: Path) -> None:
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    described = (node for node in nodes if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef))
+    assert [node.name for node in described if NO_BEGINNING.match(ast.get_docstring(node) or "")] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_sentence_of_a_docstring_begins_with_what_or_whether(path: Path) -> None:
     assert [text for text in docstrings(path) if NO_SENTENCE.search(text)] == []
 
