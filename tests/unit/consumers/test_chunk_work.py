@@ -22,8 +22,9 @@ from pipeline.dead_letters import DeadLetters
 from pipeline.errors import Fatal
 from pipeline.metrics import Metrics
 from pipeline.publisher import Publisher
-from pipeline.records import SCHEMA_VERSION, Chunk, ChunkedPage, Page, SchemaTooNew, Source, decode, encode
+from pipeline.records import Chunk, ChunkedPage, Page, SchemaTooNew, Source, decode, encode
 from pipeline.upgrade_grace import GRACE_SECONDS, Grace
+from tests.newer import of_newer_schema
 
 
 class PickyChunker:
@@ -223,7 +224,7 @@ def test_what_the_model_does_not_know_is_counted_once_kafka_has_the_chunks() -> 
 
 def newer(offset: int) -> PageRecord:
     one = record(offset)
-    value = (one.value or b"").replace(b"\xa6schema\x01", b"\xa6schema" + bytes([SCHEMA_VERSION + 1]))
+    value = of_newer_schema(one.value or b"")
     return PageRecord(one.topic, one.partition, one.offset, one.key, value)
 
 
